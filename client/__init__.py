@@ -1,0 +1,1 @@
+"""The hospital's side: it trains on its own patients, charges its own ledger and decides what leaves."""

@@ -1,0 +1,78 @@
+"""Updates and how they add up.
+
+An :class:`Update` is a weighted difference of weights; updates add with ``+`` in fixed point, so a sum is the same
+in whatever order sites answer, bit for bit, and the hub holds one running sum however many sites there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FRACTION_BITS = 32
+MAX_ABS_DELTA = 2.0**9
+MAX_TOTAL_WEIGHT = 2**20
+"""Together: |delta| * weight * 2**32 stays below 2**61, so that an int64 sum cannot overflow."""
+
+Arrays = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A sum of weighted differences: ``sums[name]`` holds round(delta * 2**32) * weight, int64.
+
+    Attributes:
+        weight: Total weight, a positive count of declared patients (or of sites).
+        sums: One int64 array for each trained tensor, of the tensor's shape.
+    """
+
+    weight: int
+    sums: Mapping[str, NDArray[np.int64]]
+
+    def __post_init__(self) -> None:
+        if not 0 < self.weight <= MAX_TOTAL_WEIGHT:
+            raise ValueError(f"Expected a weight in 1..{MAX_TOTAL_WEIGHT}, got {self.weight}")
+
+    @classmethod
+    def of(cls, delta: Arrays, weight: int) -> Update:
+        """Returns one site's update.
+
+        Raises:
+            ValueError: A difference is not finite or larger than ``MAX_ABS_DELTA``.
+        """
+        return cls(weight, {name: _fixed_point(name, values) * weight for name, values in delta.items()})
+
+    def __add__(self, other: Update) -> Update:
+        if self.sums.keys() != other.sums.keys():
+            raise ValueError("Updates of different models do not add")
+        sums = {name: values + other.sums[name] for name, values in self.sums.items()}
+        return Update(self.weight + other.weight, sums)
+
+    def mean(self) -> dict[str, NDArray[np.float32]]:
+        """Returns the weighted mean difference, float32, accurate to 2**-33 before rounding."""
+        scale = self.weight * 2.0**FRACTION_BITS
+        return {name: (values / scale).astype(np.float32) for name, values in self.sums.items()}
+
+
+def _fixed_point(name: str, values: NDArray[np.float32]) -> NDArray[np.int64]:
+    if not np.isfinite(values).all() or (values.size and np.abs(values).max() > MAX_ABS_DELTA):
+        raise ValueError(f"Expected finite differences of at most {MAX_ABS_DELTA:g} in {name!r}")
+    return np.rint(values.astype(np.float64) * 2.0**FRACTION_BITS).astype(np.int64)
+
+
+def difference(new: Arrays, old: Arrays) -> dict[str, NDArray[np.float32]]:
+    """Returns ``new - old`` for each tensor, float32."""
+    return {name: np.asarray(new[name] - old[name], dtype=np.float32) for name in old}
+
+
+def apply(old: Arrays, delta: Arrays) -> dict[str, NDArray[np.float32]]:
+    """Returns ``old + delta`` for each tensor, float32."""
+    return {name: np.asarray(old[name] + delta[name], dtype=np.float32) for name in old}
+
+
+def norm(delta: Arrays) -> float:
+    """Returns the L2 norm over all tensors, accumulated in float64."""
+    return float(np.sqrt(sum(float(np.sum(np.square(d, dtype=np.float64))) for d in delta.values())))

@@ -1,0 +1,289 @@
+"""The study: what the consortium agreed on, composed by Hydra, validated, hashed.
+
+Hydra composes the YAML groups of ``configs/``; code sees only the frozen dataclasses of this module.
+:class:`StudyConfig` holds everything that the sites of a study share; :class:`SimulationConfig` and
+:class:`PartitionConfig` exist only where hospitals are emulated and never travel, nor does ``data.root``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from common.errors import ConfigError
+
+CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Part = Literal["head", "bias_head", "norms", "last_block", "all"]
+
+_strict = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """Which data set, how it is read, cleaned, sized and split."""
+
+    __pydantic_config__ = _strict
+
+    name: str = "phantom"
+    root: str | None = None
+    """Folder or file of the data set; private to whoever holds it, so it never travels."""
+    image_size: Annotated[int, Field(ge=0, le=1024)] = 64
+    """Side of the square network input in pixels; 0 for tables."""
+    channels: Literal[1, 3] = 1
+    include_normal: bool = False
+    exclude_conflicts: bool = True
+    column: str = ""
+    """Manifest column that tells the hospital (``natural`` partition); empty: the reader's own."""
+    train_share: Share = 0.70
+    val_share: Share = 0.15
+    patients: Annotated[int, Field(ge=20, le=100_000)] = 480
+    """Phantom only: how many synthetic patients to draw."""
+
+    def __post_init__(self) -> None:
+        if self.train_share + self.val_share >= 1:
+            raise ValueError("data.train_share + data.val_share must leave patients for the test split (< 1)")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionConfig:
+    """How one public data set is dealt to emulated hospitals."""
+
+    __pydantic_config__ = _strict
+
+    name: Literal["iid", "dirichlet", "quantity", "natural"] = "iid"
+    sites: Annotated[int, Field(ge=1, le=1000)] = 4
+    alpha: Positive = 0.5
+    """Concentration of the Dirichlet draw (label or quantity skew): smaller is more skewed."""
+    min_patients: Count = 10
+    """Fewest patients a site may get (train, val and test together)."""
+    shift: NonNegative = 0.0
+    """Strength of the emulated scanner shift (gain, contrast, blur, speckle a site); 0 is none."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SimulationConfig:
+    """What the emulated hospitals would decide by themselves."""
+
+    __pydantic_config__ = _strict
+
+    ceiling: Positive = 10.0
+    """Lifetime epsilon that each emulated hospital allows on its cohort."""
+    ceilings: Mapping[str, Positive] = dataclasses.field(default_factory=dict)
+    """Other ceilings for single sites by name, for instance ``{site_2: 1.0}``."""
+    ledger_dir: str | None = None
+    """Folder of the sites' ledgers when they outlive one run; default: inside the run."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """Which network, and which part of it is trained."""
+
+    __pydantic_config__ = _strict
+
+    name: str = "small_cnn"
+    part: Part = "all"
+    width: Annotated[int, Field(ge=4, le=512)] = 16
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    weights: str | None = None
+    """``package`` (the installed weight package), a torchvision weight name, or a file's path; None: random."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingConfig:
+    """One site's local training."""
+
+    __pydantic_config__ = _strict
+
+    rounds: Annotated[int, Field(ge=1, le=10_000)] = 8
+    local_steps: Annotated[int, Field(ge=0, le=100_000)] = 0
+    """Optimizer steps of a round; 0: as many as ``local_epochs`` expected passes take."""
+    local_epochs: Positive = 1.0
+    batch_patients: Count = 32
+    """Expected patients a step: public, and the normaliser of the private sum."""
+    physical_batch: Count = 64
+    """Images that go through the network at once; memory only, no effect on the result of a step."""
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    lr: Positive = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    weight_decay: NonNegative = 0.0
+    positive_weight: Positive | None = None
+    """Weight of malignant patients in the loss; a public constant of the study."""
+    augment: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PrivacyConfig:
+    """The guarantee each patient gets from local training; ``mode: none`` must be written to be had."""
+
+    __pydantic_config__ = _strict
+
+    mode: Literal["local", "none"] = "local"
+    epsilon: Positive = 8.0
+    """Target for all rounds of the study together, per site."""
+    delta: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """None: min(1e-5, 0.1 / declared patients)."""
+    clip_norm: Positive = 1.0
+    max_images: Annotated[int, Field(ge=1, le=1000)] = 8
+    """Images of one patient that enter a step at most."""
+    accountant: Literal["prv", "rdp"] = "prv"
+    engine: Literal["book_keeping", "hooks"] = "book_keeping"
+
+    @property
+    def private(self) -> bool:
+        return self.mode != "none"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StrategyConfig:
+    """How the hub combines updates and how long it waits for them."""
+
+    __pydantic_config__ = _strict
+
+    name: Literal["fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi", "fedmedian", "fedtrimmedmean", "krum"] = (
+        "fedavg"
+    )
+    proximal_mu: NonNegative = 0.0
+    server_lr: Positive = 1.0
+    server_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    tau: Positive = 1e-3
+    trim: Annotated[float, Field(ge=0, lt=0.5)] = 0.2
+    malicious: Annotated[int, Field(ge=0)] = 0
+    weighting: Literal["declared", "equal"] = "declared"
+    quorum: Count = 2
+    """Fewest sites with a valid update for a round to count."""
+    round_timeout: Positive = 3600.0
+    """Seconds to wait for the updates of a round."""
+    join_timeout: Positive = 120.0
+    """Seconds to wait for sites before the first round."""
+    max_update_norm: Positive = 1e4
+    """Largest L2 norm of a site's update (new minus old weights) that the hub accepts."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationConfig:
+    """How the model is judged."""
+
+    __pydantic_config__ = _strict
+
+    threshold: Share = 0.5
+    confidence: Share = 0.95
+    bins: Annotated[int, Field(ge=16, le=65_536)] = 4096
+    local_baseline: bool = True
+    local_epochs: Positive = 15.0
+    """Passes of the local-only baseline, which each site trains without noise and never releases."""
+    min_cell: Annotated[int, Field(ge=0, le=100)] = 5
+    """Counts below this are suppressed where a site describes its cohort."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StudyConfig:
+    """Everything the consortium agreed on, plus (simulation only) how the hospitals are emulated."""
+
+    __pydantic_config__ = _strict
+
+    name: str = "study"
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    partition: PartitionConfig = dataclasses.field(default_factory=PartitionConfig)
+    simulation: SimulationConfig = dataclasses.field(default_factory=SimulationConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    privacy: PrivacyConfig = dataclasses.field(default_factory=PrivacyConfig)
+    strategy: StrategyConfig = dataclasses.field(default_factory=StrategyConfig)
+    evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+
+    def travelling(self) -> dict[str, Any]:
+        """Returns the part of the study that sites receive: no path, no emulation."""
+        document = to_dict(self)
+        document["data"].pop("root")
+        del document["partition"], document["simulation"]
+        return document
+
+    def digest(self) -> str:
+        """Returns the SHA-256 (hex) of the travelling study in canonical JSON."""
+        text = json.dumps(self.travelling(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+_ADAPTER = TypeAdapter(StudyConfig)
+
+
+def to_dict(study: StudyConfig) -> dict[str, Any]:
+    """Returns the study as plain JSON values."""
+    document: dict[str, Any] = _ADAPTER.dump_python(study, mode="json")
+    return document
+
+
+def from_dict(document: Mapping[str, Any]) -> StudyConfig:
+    """Returns the validated study.
+
+    Raises:
+        ConfigError: A key is unknown or a value is out of its range; the message names each.
+    """
+    try:
+        return _ADAPTER.validate_python(dict(document))
+    except ValidationError as error:
+        lines = [_explain(item) for item in error.errors(include_url=False)]
+        raise ConfigError("The study is not valid: " + "; ".join(lines)) from None
+
+
+def _explain(item: Mapping[str, Any]) -> str:
+    where = ".".join(str(part) for part in item["loc"]) or "study"
+    if item["type"] == "extra_forbidden":
+        return f"{where}: unknown key; see configs/ for the known ones"
+    return f"{where}={item['input']!r}: {item['msg']}" if item["loc"] else str(item["msg"])
+
+
+def compose(overrides: Sequence[str] = (), name: str = "study") -> StudyConfig:
+    """Returns the study that Hydra composes from ``configs/`` with the user's overrides.
+
+    Raises:
+        ConfigError: An override does not parse, names an unknown key or group, or has a bad value.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(config_dir=str(CONFIG_DIR), version_base="1.3"):
+            composed = hydra_compose(name, overrides=list(overrides))
+        document = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(f"The overrides {list(overrides)} cannot be composed: {_first_lines(error)}") from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"configs/{name}.yaml must hold a mapping")
+    return from_dict({str(key): value for key, value in document.items()})
+
+
+def _first_lines(error: Exception) -> str:
+    cause = error.__cause__ or error
+    return " ".join(line.strip() for line in str(cause).splitlines()[:3] if line.strip())
+
+
+def split_overrides(text: str) -> list[str]:
+    """Returns the Hydra overrides of one string, as in ``--run-config 'overrides="a=1 b=2"'``.
+
+    Raises:
+        ConfigError: A quote is not closed.
+    """
+    import shlex
+
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ConfigError(f"The overrides {text!r} cannot be read: {error}. Close every quote.") from None

@@ -1,0 +1,87 @@
+"""Errors, one family for each person who can mend them, with the exit code a command ends with.
+
+The message is for the person at this machine: what was expected, what came, what to do. It never leaves a
+site: what may leave is the ``code``, a constant of the class or a member of :class:`SiteCode`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class SiteCode(StrEnum):
+    """The only words with which a site explains a refusal or a failure to the hub."""
+
+    BUDGET_REFUSED = "budget-refused"
+    POLICY_REFUSED = "policy-refused"
+    BAD_REQUEST = "bad-request"
+    DATA_UNFIT = "data-unfit"
+    MODEL_MISMATCH = "model-mismatch"
+    TRAINING_FAILED = "training-failed"
+    BAD_UPDATE = "bad-update"
+    NO_ANSWER = "no-answer"
+    UNAVAILABLE = "unavailable"
+    UNKNOWN = "unknown"
+
+
+class OncoFedError(Exception):
+    """Base of every error that a user, an operator or a site can meet."""
+
+    exit_code: ClassVar[int] = 70
+    code: ClassVar[SiteCode] = SiteCode.UNKNOWN
+
+
+class UsageError(OncoFedError):
+    """The command line is wrong: the person typing can mend it."""
+
+    exit_code = 2
+    code = SiteCode.BAD_REQUEST
+
+
+class ConfigError(OncoFedError):
+    """A study, site or hub configuration is wrong: the operator can mend it."""
+
+    exit_code = 3
+    code = SiteCode.BAD_REQUEST
+
+
+class DataError(OncoFedError):
+    """The data at a site are missing, damaged or unfit: the data manager can mend it."""
+
+    exit_code = 4
+    code = SiteCode.DATA_UNFIT
+
+
+class TrustError(OncoFedError):
+    """A key, signature, certificate or hash does not match: security can mend it."""
+
+    exit_code = 5
+    code = SiteCode.POLICY_REFUSED
+
+
+class BudgetExceeded(OncoFedError):
+    """The request would pass the site's own privacy ceiling: the privacy officer can decide."""
+
+    exit_code = 6
+    code = SiteCode.BUDGET_REFUSED
+
+
+class NetworkError(OncoFedError):
+    """A peer could not be reached: the network's keeper can mend it."""
+
+    exit_code = 7
+    code = SiteCode.UNAVAILABLE
+
+
+class FederationError(OncoFedError):
+    """The run lost sites or its quorum: the coordinator can mend it."""
+
+    exit_code = 8
+    code = SiteCode.NO_ANSWER
+
+
+class ModelError(ConfigError):
+    """The model cannot be built, loaded or trained as the study asks."""
+
+    code = SiteCode.MODEL_MISMATCH

@@ -1,0 +1,233 @@
+"""The only things that travel: typed requests and answers, and their form as Flower records.
+
+Every field is bounded on the way in. An answer is either what was asked for or a :class:`Refusal` with a code;
+no exception text, path or identifier has a field to travel in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from numpy.typing import NDArray
+
+from common.config import StudyConfig, from_dict
+from common.errors import ConfigError, SiteCode, TrustError
+
+BODY = "oncofed"
+ARRAYS = "arrays"
+MAX_TEXT = 4_000_000
+MAX_TENSORS = 4096
+MAX_VALUES = 200_000_000
+Purpose = Literal["enrol", "train", "evaluate", "baseline", "statement"]
+Arrays = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the hub asks of a site.
+
+    Attributes:
+        purpose: What to do.
+        study: The whole study; its digest travels beside it and is compared on arrival.
+        run: Identifier of the run, hex.
+        round_index: 1-based round, 0 outside the rounds.
+        split: Which patients to evaluate on.
+        arrays: Global weights of the trained tensors, float32; empty where none are needed.
+    """
+
+    purpose: Purpose
+    study: StudyConfig
+    run: str
+    round_index: int = 0
+    split: Literal["val", "test"] = "val"
+    arrays: Arrays = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A site's no, with the only explanation that may leave it."""
+
+    site: str
+    code: SiteCode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteCard:
+    """How a site introduces itself; every number is declared or suppressed by the site.
+
+    Attributes:
+        declared_patients: Public size of the training cohort.
+        input_shape: Shape of one network input, (C, H, W) or (F,).
+        counts: Patients by split and class; None where below the site's minimum cell.
+        frozen_digest: SHA-256 of the weights that are not trained.
+        code_digest: SHA-256 of the site's code.
+        dataset: Name, citation, licence and notes of public data (empty in a hospital).
+    """
+
+    site: str
+    declared_patients: int
+    input_shape: tuple[int, ...]
+    counts: Mapping[str, Mapping[str, int | None]]
+    frozen_digest: str
+    code_digest: str
+    seeded: bool
+    synthetic: bool
+    dataset: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainAnswer:
+    """A site's update of one round: the difference of the trained tensors, float32.
+
+    Attributes:
+        weight: Public weight of the site in the mean.
+        epsilon_spent: Epsilon of the site's cohort for this study so far; None when not private.
+    """
+
+    site: str
+    round_index: int
+    weight: int
+    epsilon_spent: float | None
+    arrays: Arrays
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentAnswer:
+    """A JSON document: a score state or a privacy statement."""
+
+    site: str
+    document: Mapping[str, Any]
+
+
+Answer = SiteCard | TrainAnswer | DocumentAnswer
+_ANSWERS: dict[str, type[Answer]] = {"card": SiteCard, "train": TrainAnswer, "document": DocumentAnswer}
+_NAMES = {kind: name for name, kind in _ANSWERS.items()}
+
+
+def pack_request(request: Request) -> RecordDict:
+    """Returns the request as Flower records."""
+    body = {
+        "purpose": request.purpose,
+        "study": json.dumps(request.study.travelling(), sort_keys=True),
+        "study_digest": request.study.digest(),
+        "run": request.run,
+        "round_index": request.round_index,
+        "split": request.split,
+    }
+    return _pack(body, request.arrays)
+
+
+def unpack_request(content: RecordDict) -> Request:
+    """Returns the hub's request.
+
+    Raises:
+        ConfigError: A field is missing, too large or of the wrong kind.
+        TrustError: The study is not the one its digest names.
+    """
+    body, arrays = _unpack(content)
+    study = from_dict(_json(body.pop("study", "")))
+    if study.digest() != body.pop("study_digest", ""):
+        raise TrustError("The study that came does not match its digest; ask the hub to send it again")
+    try:
+        return Request(study=study, arrays=arrays, **body)
+    except TypeError as error:
+        raise ConfigError(f"The hub's request has the wrong fields: {error}") from None
+
+
+def pack_answer(answer: Answer | Refusal) -> RecordDict:
+    """Returns the answer as Flower records."""
+    if isinstance(answer, Refusal):
+        return _pack({"status": "refused", "site": answer.site, "code": answer.code.value}, {})
+    arrays = answer.arrays if isinstance(answer, TrainAnswer) else {}
+    fields = {key: value for key, value in _shallow(answer).items() if key != "arrays"}
+    kind = _NAMES[type(answer)]
+    return _pack({"status": "ok", "kind": kind, "site": answer.site, "answer": json.dumps(fields)}, arrays)
+
+
+def unpack_answer(content: RecordDict) -> Answer | Refusal:
+    """Returns a site's answer.
+
+    Raises:
+        ConfigError: It is malformed, oversized or of an unknown kind.
+    """
+    body, arrays = _unpack(content)
+    site = str(body.get("site", ""))[:64]
+    if body.get("status") != "ok":
+        return Refusal(site=site, code=_code(body.get("code")))
+    kind = _ANSWERS.get(str(body.get("kind")))
+    fields = _json(body.get("answer", ""))
+    if kind is None or fields.get("site") != site:
+        raise ConfigError("A site's answer is of an unknown kind")
+    if kind is TrainAnswer:
+        fields["arrays"] = arrays
+    if kind is SiteCard:
+        fields["input_shape"] = tuple(fields.get("input_shape", ()))
+    try:
+        return kind(**fields)
+    except TypeError as error:
+        raise ConfigError(f"A site's answer has the wrong fields: {error}") from None
+
+
+def _shallow(answer: Answer) -> dict[str, Any]:
+    if isinstance(answer, TrainAnswer):
+        return {name: getattr(answer, name) for name in ("site", "round_index", "weight", "epsilon_spent")}
+    return asdict(answer)
+
+
+def _code(text: object) -> SiteCode:
+    try:
+        return SiteCode(str(text))
+    except ValueError:
+        return SiteCode.UNKNOWN
+
+
+def _pack(body: Mapping[str, Any], arrays: Arrays) -> RecordDict:
+    content = RecordDict({BODY: ConfigRecord(dict(body))})
+    if arrays:
+        content[ARRAYS] = ArrayRecord({name: Array(np.ascontiguousarray(value)) for name, value in arrays.items()})
+    return content
+
+
+def _unpack(content: RecordDict) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
+    record = content.get(BODY)
+    if not isinstance(record, ConfigRecord):
+        raise ConfigError("A message without a body came; both sides must run the same OncoFed version")
+    body = dict(record)
+    if any(isinstance(value, str) and len(value) > MAX_TEXT for value in body.values()):
+        raise ConfigError(f"A message field is longer than {MAX_TEXT} characters")
+    return body, _arrays(content.get(ARRAYS))
+
+
+def _arrays(record: object) -> dict[str, NDArray[np.float32]]:
+    if record is None:
+        return {}
+    if not isinstance(record, ArrayRecord) or len(record) > MAX_TENSORS:
+        raise ConfigError(f"Expected at most {MAX_TENSORS} arrays in a message")
+    _bounded(record)
+    return {name: array.numpy() for name, array in record.items()}
+
+
+def _bounded(record: ArrayRecord) -> None:
+    """Refuses a record by its declared types and sizes, before any of its bytes is read as an array."""
+    if any(array.dtype != "float32" for array in record.values()):
+        raise ConfigError("Expected float32 arrays in a message")
+    if sum(int(np.prod(array.shape, dtype=np.int64)) for array in record.values()) > MAX_VALUES:
+        raise ConfigError(f"Expected at most {MAX_VALUES} values in a message")
+    for array in record.values():
+        if len(array.data) > 4 * int(np.prod(array.shape, dtype=np.int64)) + 4096:
+            raise ConfigError("An array's bytes do not fit its declared shape")
+
+
+def _json(text: object) -> dict[str, Any]:
+    try:
+        value = json.loads(str(text))
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"A message field is not JSON: {error.msg}") from None
+    if not isinstance(value, dict):
+        raise ConfigError("A message field must hold a JSON object")
+    return value

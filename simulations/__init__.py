@@ -1,0 +1,1 @@
+"""Emulated hospitals on one machine: synthetic data, partitions, engines, baselines and benchmarks."""
