@@ -1,0 +1,1 @@
+"""How a model is judged: mergeable score counts, metrics with intervals, figures."""

@@ -1,0 +1,215 @@
+"""Score histograms by class: all that a site sends about its patients' scores, adding with ``+``.
+
+Every metric of :mod:`common.evaluation.metrics` is a function of a :class:`ScoreState`, so the pooled metric of
+a federation is the metric of the sum of its sites' states. A state holds counts, no patient. It is not
+differentially private by itself: a report lists it under "not covered".
+
+The bin edges depend on the number of bins only, never on data. Half of the bins are uniform in probability and
+half are uniform in log-odds, so a bin is at most ``2 / bins`` wide in probability everywhere and at most
+``64 / bins`` wide in log-odds between -16 and 16: scores of a timid model around 0.5 and of an overconfident one
+against 0 or 1 both keep their order. An even number of bins has an edge at exactly 0.5.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from common.errors import DataError
+
+SCHEMA_VERSION = 1
+DEFAULT_BINS = 4096
+MIN_BINS, MAX_BINS = 16, 65_536
+MAX_PATIENTS = 10**9
+"""Largest count of one class: the number of pairs, 10**18, still fits int64."""
+_LOGIT_RANGE = 16.0
+"""A float32 probability reaches no further than 1 - 6e-8, log-odds 16.6."""
+_BISECTIONS = 80
+"""Halvings until a bracket below one float64 step around any edge of the grid."""
+
+Counts = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@functools.cache
+def bin_edges(bins: int) -> Floats:
+    """Returns the ``bins + 1`` strictly rising edges from 0 to 1; read-only float64, symmetric around 0.5.
+
+    Bin ``k`` holds the scores in ``[edges[k], edges[k + 1])``; the last one also holds 1.
+
+    Raises:
+        DataError: ``bins`` is outside [16, 65536].
+    """
+    if not MIN_BINS <= bins <= MAX_BINS:
+        raise DataError(f"Expected {MIN_BINS} to {MAX_BINS} score bins, got {bins}: set evaluation.bins in this range.")
+    lower = _inverse_warp(np.arange(1, (bins + 1) // 2) / bins)
+    middle = [0.5] if bins % 2 == 0 else []
+    edges = np.concatenate([[0.0], lower, middle, 1.0 - lower[::-1], [1.0]])
+    edges.setflags(write=False)
+    return edges
+
+
+def nearest_edge(threshold: float, bins: int) -> float:
+    """Returns the bin edge closest to a threshold: the one that metrics really use; within ``1 / bins`` of it."""
+    edges = bin_edges(bins)
+    return float(edges[np.abs(edges - threshold).argmin()])
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class ScoreState:
+    """Counts of malignant (``positives``) and benign (``negatives``) patients a score bin; int64 (B,), read-only.
+
+    Raises:
+        DataError: The arrays are not integer, one-dimensional, of one length in [16, 65536], or hold a negative
+            count or more than 10**9 patients.
+    """
+
+    positives: Counts
+    negatives: Counts
+
+    def __post_init__(self) -> None:
+        positives, negatives = _counts(self.positives, "positives"), _counts(self.negatives, "negatives")
+        if positives.shape != negatives.shape:
+            raise DataError(f"Expected as many bins in both classes, got {positives.size} and {negatives.size}.")
+        object.__setattr__(self, "positives", positives)
+        object.__setattr__(self, "negatives", negatives)
+
+    @classmethod
+    def of(cls, probabilities: ArrayLike, labels: ArrayLike, bins: int = DEFAULT_BINS) -> Self:
+        """Returns the state of patients' scores.
+
+        Args:
+            probabilities: Probability of malignancy a patient, float (P,) in [0, 1].
+            labels: 1 malignant, 0 benign, (P,).
+            bins: Number of bins, the same at every site of a study.
+
+        Raises:
+            DataError: Shapes differ, a score is outside [0, 1] or not a number, or a label is not 0 or 1.
+        """
+        scores, classes = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
+        if scores.ndim != 1 or scores.shape != classes.shape:
+            raise DataError(f"Expected one score and one label a patient, got shapes {scores.shape}, {classes.shape}.")
+        if not ((scores >= 0) & (scores <= 1)).all():
+            raise DataError("Expected scores between 0 and 1, got others or not-a-number: check the model's output.")
+        if not np.isin(classes, (0, 1)).all():
+            raise DataError("Expected labels 0 (benign) and 1 (malignant), got others: check the manifest.")
+        index = np.searchsorted(bin_edges(bins)[1:-1], scores, side="right")
+        return cls(*(np.bincount(index[classes == label], minlength=bins) for label in (1, 0)))
+
+    @classmethod
+    def empty(cls, bins: int = DEFAULT_BINS) -> Self:
+        """Returns the state of nobody: the neutral element of ``+``."""
+        return cls(np.zeros(bins, np.int64), np.zeros(bins, np.int64))
+
+    @property
+    def bins(self) -> int:
+        return self.positives.size
+
+    @property
+    def malignant(self) -> int:
+        return int(self.positives.sum())
+
+    @property
+    def benign(self) -> int:
+        return int(self.negatives.sum())
+
+    @property
+    def patients(self) -> int:
+        return self.malignant + self.benign
+
+    def __add__(self, other: ScoreState) -> ScoreState:
+        """Returns the state of both groups of patients.
+
+        Raises:
+            DataError: The numbers of bins differ.
+        """
+        if self.bins != other.bins:
+            raise DataError(
+                f"Expected states of {self.bins} bins, got {other.bins}: one study has one evaluation.bins."
+            )
+        return ScoreState(self.positives + other.positives, self.negatives + other.negatives)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ScoreState):
+            return NotImplemented
+        return np.array_equal(self.positives, other.positives) and np.array_equal(self.negatives, other.negatives)
+
+    def __hash__(self) -> int:
+        return hash((self.positives.tobytes(), self.negatives.tobytes()))
+
+    def to_json(self) -> str:
+        """Returns the state as one JSON object, whole numbers only."""
+        return json.dumps(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "positives": self.positives.tolist(),
+                "negatives": self.negatives.tolist(),
+            },
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def from_json(cls, text: str, bins: int | None = None) -> Self:
+        """Returns the state that :meth:`to_json` wrote; with ``bins``, only one of that many bins.
+
+        Raises:
+            DataError: The text is not such an object, is of another version, or its counts are not valid.
+        """
+        document = _object(text)
+        if document["schema_version"] != SCHEMA_VERSION:
+            raise DataError(f"Expected score state version {SCHEMA_VERSION}, got {document['schema_version']!r}.")
+        state = cls(*(_whole_numbers(document[name], name) for name in ("positives", "negatives")))
+        if bins is not None and state.bins != bins:
+            raise DataError(f"Expected a score state of {bins} bins, got {state.bins}.")
+        return state
+
+
+def _counts(values: Any, name: str) -> Counts:
+    array = np.asarray(values)
+    if array.ndim != 1 or not MIN_BINS <= array.size <= MAX_BINS or array.dtype.kind not in "iu":
+        raise DataError(
+            f"Expected {name} to be {MIN_BINS} to {MAX_BINS} whole numbers in a row, got {array.dtype} {array.shape}."
+        )
+    if int(array.min()) < 0 or int(array.max()) > MAX_PATIENTS or int(array.sum()) > MAX_PATIENTS:
+        raise DataError(f"Expected {name} to count between 0 and {MAX_PATIENTS} patients, got others.")
+    counts = array.astype(np.int64)
+    counts.setflags(write=False)
+    return counts
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        raise DataError("Expected a score state in JSON, got text that does not parse.") from None
+    if not isinstance(document, dict) or set(document) != {"schema_version", "positives", "negatives"}:
+        raise DataError("Expected a score state with schema_version, positives and negatives, got other JSON.")
+    return document
+
+
+def _whole_numbers(values: Any, name: str) -> Counts:
+    # bool is an int in Python; type() keeps true/false out.
+    if not isinstance(values, list) or any(type(value) is not int or abs(value) > MAX_PATIENTS for value in values):
+        raise DataError(f"Expected {name} to be a list of whole numbers up to {MAX_PATIENTS}.")
+    return np.asarray(values, dtype=np.int64)
+
+
+def _warp(probability: Floats) -> Floats:
+    """Maps (0, 1) onto (0, 1): the mean of the probability and of its log-odds scaled from [-16, 16] to [0, 1]."""
+    logit = np.log(probability) - np.log1p(-probability)
+    return 0.5 * probability + 0.5 * np.clip((logit + _LOGIT_RANGE) / (2 * _LOGIT_RANGE), 0.0, 1.0)
+
+
+def _inverse_warp(position: Floats) -> Floats:
+    """Inverts :func:`_warp` below 0.5 by bisection on log-odds."""
+    low, high = np.full_like(position, -40.0), np.zeros_like(position)
+    for _ in range(_BISECTIONS):
+        middle = 0.5 * (low + high)
+        below = _warp(1.0 / (1.0 + np.exp(-middle))) < position
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return np.asarray(1.0 / (1.0 + np.exp(-high)), dtype=np.float64)
