@@ -1,0 +1,145 @@
+"""Metrics against scikit-learn on pooled raw scores and against DeLong's definition."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from sklearn import metrics as reference
+
+from common.evaluation import metrics
+from common.evaluation.scores import ScoreState, bin_edges, nearest_edge
+
+
+def draw(seed: int, patients: int = 400, spread: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(patients) < 0.35).astype(np.int64)
+    logits = rng.normal(labels * 1.5 - 0.5, 1.0) * spread
+    return 1 / (1 + np.exp(-logits)), labels
+
+
+rows = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 1)), min_size=2, max_size=60)
+
+
+@given(rows, st.sampled_from([16, 64, 4096]))
+def test_auroc_is_within_its_bound_of_scikit_learn(rows, bins: int) -> None:
+    scores, labels = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
+    assume(0 < labels.sum() < labels.size)
+    state = ScoreState.of(scores, labels, bins)
+    error = abs(metrics.auroc(state) - reference.roc_auc_score(labels, scores))
+    assert error <= metrics.auroc_binning_error(state) + 1e-12
+
+
+@pytest.mark.parametrize("spread", [0.2, 1.0, 4.0])
+def test_pooled_sites_give_scikit_learns_figures(spread: float) -> None:
+    sites = [draw(seed, patients=300, spread=spread) for seed in range(4)]
+    state = sum((ScoreState.of(*site) for site in sites), ScoreState.empty())
+    scores, labels = (np.concatenate(part) for part in zip(*sites, strict=True))
+    assert abs(metrics.auroc(state) - reference.roc_auc_score(labels, scores)) <= metrics.auroc_binning_error(state)
+    assert metrics.auroc_binning_error(state) < 1e-3
+    assert metrics.auprc(state) == pytest.approx(reference.average_precision_score(labels, scores), abs=2e-3)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_auprc_is_average_precision_of_the_binned_scores(seed: int) -> None:
+    scores, labels = draw(seed)
+    state = ScoreState.of(scores, labels, 64)
+    binned = np.searchsorted(bin_edges(64)[1:-1], scores, side="right")
+    assert metrics.auprc(state) == pytest.approx(reference.average_precision_score(labels, binned), abs=1e-12)
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.3, 0.77])
+@pytest.mark.parametrize("seed", range(3))
+def test_rates_at_the_threshold_are_scikit_learns(threshold: float, seed: int) -> None:
+    scores, labels = draw(seed)
+    state = ScoreState.of(scores, labels)
+    called = scores >= nearest_edge(threshold, state.bins)
+    counts = metrics.confusion(state, threshold)
+    tn, fp, fn, tp = reference.confusion_matrix(labels, called).ravel().tolist()
+    assert counts == metrics.Confusion(tp=tp, fp=fp, tn=tn, fn=fn)
+    values = {name: rate.value for name, rate in metrics.rates(counts, 0.95).items()}
+    assert values["accuracy"] == pytest.approx(reference.accuracy_score(labels, called))
+    assert values["precision"] == pytest.approx(reference.precision_score(labels, called))
+    assert values["recall"] == values["sensitivity"] == pytest.approx(reference.recall_score(labels, called))
+    assert values["specificity"] == pytest.approx(reference.recall_score(labels, called, pos_label=0))
+    assert metrics.f1(counts) == pytest.approx(reference.f1_score(labels, called))
+    assert metrics.balanced_accuracy(counts) == pytest.approx(reference.balanced_accuracy_score(labels, called))
+
+
+def naive_delong(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """All m x n comparisons, as the paper writes them."""
+    x, y = scores[labels == 1][:, None], scores[labels == 0][None, :]
+    psi = (x > y) + 0.5 * (x == y)
+    v10, v01 = psi.mean(axis=1), psi.mean(axis=0)
+    return psi.mean(), v10.var(ddof=1) / v10.size + v01.var(ddof=1) / v01.size
+
+
+@pytest.mark.parametrize("bins", [16, 64, 4096])
+@pytest.mark.parametrize("seed", range(3))
+def test_delong_from_histograms_is_delong_of_the_binned_scores(seed: int, bins: int) -> None:
+    scores, labels = draw(seed, patients=150)
+    state = ScoreState.of(scores, labels, bins)
+    binned = np.searchsorted(bin_edges(bins)[1:-1], scores, side="right")
+    area, variance = metrics.delong(state.positives, state.negatives)
+    expected = naive_delong(binned, labels)
+    assert (float(area), float(variance)) == pytest.approx(expected, rel=1e-12)
+
+
+@given(rows)
+def test_roc_runs_from_corner_to_corner_and_its_area_is_the_auroc(rows) -> None:
+    state = ScoreState.of([r[0] for r in rows], [r[1] for r in rows], 64)
+    roc = metrics.roc_points(state)
+    if metrics.auroc(state) is None:
+        assert roc == {"fpr": [], "tpr": [], "threshold": []}
+        return
+    assert (roc["fpr"][0], roc["tpr"][0], roc["fpr"][-1], roc["tpr"][-1]) == (0, 0, 1, 1)
+    assert np.trapezoid(roc["tpr"], roc["fpr"]) == pytest.approx(metrics.auroc(state), abs=1e-12)
+    assert (np.diff(roc["threshold"]) < 0).all()
+
+
+def test_a_thinned_roc_keeps_its_shape() -> None:
+    scores, labels = draw(0, patients=20_000)
+    state = ScoreState.of(scores, labels)
+    roc = metrics.roc_points(state)
+    assert 100 < len(roc["fpr"]) <= 200
+    assert (np.diff(roc["fpr"]) >= 0).all() and (np.diff(roc["tpr"]) >= 0).all()
+    assert np.trapezoid(roc["tpr"], roc["fpr"]) == pytest.approx(metrics.auroc(state), abs=1e-3)
+    middle = len(roc["fpr"]) // 2
+    called = scores >= roc["threshold"][middle]
+    assert roc["tpr"][middle] == pytest.approx(called[labels == 1].mean())
+    assert roc["fpr"][middle] == pytest.approx(called[labels == 0].mean())
+
+
+def test_summary_has_the_keys_of_the_contract() -> None:
+    document = metrics.summarise(ScoreState.of(*draw(0)), threshold=0.5, confidence=0.95)
+    assert set(document) == {
+        *("patients", "malignant", "benign", "auroc", "accuracy", "sensitivity", "specificity", "precision"),
+        *("recall", "f1", "confusion", "roc"),
+    }
+    assert set(document["auroc"]) == {"value", "low", "high", "method", "binning_error"}
+    assert set(document["accuracy"]) == {"value", "low", "high"} and set(document["f1"]) == {"value"}
+    assert document["patients"] == document["malignant"] + document["benign"] == sum(document["confusion"].values())
+    assert document["auroc"]["low"] < document["auroc"]["value"] < document["auroc"]["high"]
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+
+
+@pytest.mark.parametrize(("positives", "negatives"), [(0, 0), (3, 0), (0, 3)])
+def test_one_class_leaves_none_not_a_guess(positives: int, negatives: int) -> None:
+    scores = np.linspace(0.1, 0.4, positives + negatives)
+    state = ScoreState.of(scores, np.r_[np.ones(positives, int), np.zeros(negatives, int)])
+    document = metrics.summarise(state, threshold=0.5, confidence=0.95)
+    assert document["auroc"]["value"] is document["auroc"]["low"] is metrics.auprc(state) is None
+    assert document["precision"]["value"] is None and document["roc"]["fpr"] == []
+    assert (document["sensitivity"]["value"] is None) == (positives == 0)
+    assert (document["specificity"]["value"] is None) == (negatives == 0)
+    assert metrics.balanced_accuracy(metrics.confusion(state, 0.5)) is None
+    json.dumps(document, allow_nan=False)
+
+
+def test_single_patients_of_each_class_have_an_interval() -> None:
+    document = metrics.summarise(ScoreState.of([0.2, 0.8], [0, 1]), threshold=0.5, confidence=0.95)
+    assert document["auroc"]["value"] == 1 and document["auroc"]["method"] == "Newcombe"
+    assert document["auroc"]["low"] < 0.5

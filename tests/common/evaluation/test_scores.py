@@ -1,0 +1,144 @@
+"""A score state adds like the patients it counts, travels as JSON, and refuses what is not one."""
+
+from __future__ import annotations
+
+import json
+from functools import reduce
+from operator import add
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.errors import DataError
+from common.evaluation.scores import DEFAULT_BINS, ScoreState, bin_edges, nearest_edge
+
+BINS = 32
+patients = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 1)), max_size=30)
+
+
+def state_of(rows: list[tuple[float, int]], bins: int = BINS) -> ScoreState:
+    scores = np.array([score for score, _ in rows], dtype=np.float64)
+    return ScoreState.of(scores, np.array([label for _, label in rows], dtype=np.int64), bins)
+
+
+@given(patients, patients, patients)
+def test_adding_is_associative_commutative_and_equals_pooling(a, b, c) -> None:
+    x, y, z = map(state_of, (a, b, c))
+    assert (x + y) + z == x + (y + z) == z + x + y == state_of(a + b + c)
+    assert x + ScoreState.empty(BINS) == x
+
+
+@given(patients)
+def test_json_round_trip(rows) -> None:
+    state = state_of(rows)
+    again = ScoreState.from_json(state.to_json(), bins=BINS)
+    assert again == state and hash(again) == hash(state)
+
+
+@pytest.mark.parametrize("bins", [16, 17, 255, DEFAULT_BINS, 65_536])
+def test_edges_rise_are_symmetric_and_fine_in_probability_and_in_log_odds(bins: int) -> None:
+    edges = bin_edges(bins)
+    assert edges.shape == (bins + 1,) and edges[0] == 0 and edges[-1] == 1
+    width = np.diff(edges)
+    assert (width > 0).all() and width.max() <= 2 / bins + 1e-12
+    np.testing.assert_allclose(edges + edges[::-1], 1, atol=1e-15)
+    inner = edges[(edges > 1e-6) & (edges < 1 - 1e-6)]
+    log_odds = np.log(inner) - np.log1p(-inner)
+    assert np.diff(log_odds).max() <= 64 / bins * (1 + 1e-6)  # 1 - p loses digits next to 1
+
+
+@pytest.mark.parametrize(("spread", "gain"), [(0.05, 0.45), (1.0, 0.45), (10.0, 4.0)])
+def test_timid_and_overconfident_scores_keep_their_order(spread: float, gain: float) -> None:
+    """Against a uniform grid: at worst half as many bins in use, and several times as many near 0 and 1."""
+    scores = 1 / (1 + np.exp(-np.random.default_rng(0).normal(0, spread, 2000)))
+    occupied = np.count_nonzero(ScoreState.of(scores, np.ones(2000, int)).positives)
+    assert occupied >= gain * np.unique((scores * DEFAULT_BINS).astype(int)).size
+
+
+def test_every_score_has_a_bin_and_an_edge_belongs_to_the_bin_above() -> None:
+    edges = bin_edges(BINS)
+    counts = ScoreState.of(edges, np.ones(BINS + 1, dtype=int), BINS).positives
+    assert counts.tolist() == [1] * (BINS - 1) + [2]
+
+
+@pytest.mark.parametrize(("threshold", "bins"), [(0.5, 4096), (0.3, 4096), (0.5, 17), (0.999, 16)])
+def test_nearest_edge(threshold: float, bins: int) -> None:
+    used = nearest_edge(threshold, bins)
+    assert used in bin_edges(bins) and abs(used - threshold) <= 1 / bins
+    assert used == 0.5 or (threshold, bins) != (0.5, 4096)
+
+
+def test_a_state_cannot_be_changed_from_outside() -> None:
+    counts = np.ones(BINS, dtype=np.int64)
+    state = ScoreState(counts, counts)
+    counts[0] = 99
+    assert state.positives[0] == 1
+    with pytest.raises(ValueError, match="read-only"):
+        state.negatives[0] = 2
+
+
+@pytest.mark.parametrize(
+    ("positives", "negatives"),
+    [
+        (np.zeros(BINS, int), np.zeros(BINS + 1, int)),
+        (np.zeros(4, int), np.zeros(4, int)),
+        (np.full(BINS, -1), np.zeros(BINS, int)),
+        (np.zeros(BINS), np.zeros(BINS)),
+        (np.zeros((BINS, 2), int), np.zeros((BINS, 2), int)),
+        (np.full(BINS, 10**9), np.zeros(BINS, int)),
+        (np.zeros(65_537, int), np.zeros(65_537, int)),
+    ],
+)
+def test_refuses_counts_that_are_no_histograms(positives, negatives) -> None:
+    with pytest.raises(DataError, match="Expected"):
+        ScoreState(positives, negatives)
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels"),
+    [([1.1], [1]), ([-0.1], [1]), ([np.nan], [0]), ([0.5], [2]), ([0.5, 0.5], [1]), ([[0.5]], [[1]])],
+)
+def test_refuses_scores_and_labels_out_of_range(scores, labels) -> None:
+    with pytest.raises(DataError, match="Expected"):
+        ScoreState.of(scores, labels, BINS)
+
+
+ZEROS = [0] * BINS
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"schema_version": 2, "positives": ZEROS, "negatives": ZEROS},
+        {"schema_version": 1, "positives": ZEROS},
+        {"schema_version": 1, "positives": ZEROS, "negatives": ZEROS, "patient": "p1"},
+        {"schema_version": 1, "positives": [0.5] * BINS, "negatives": ZEROS},
+        {"schema_version": 1, "positives": [True] * BINS, "negatives": ZEROS},
+        {"schema_version": 1, "positives": [10**30] * BINS, "negatives": ZEROS},
+        {"schema_version": 1, "positives": "0" * BINS, "negatives": ZEROS},
+        {"schema_version": 1, "positives": ZEROS + ZEROS, "negatives": ZEROS + ZEROS},
+        [],
+    ],
+)
+def test_refuses_foreign_json(document) -> None:
+    with pytest.raises(DataError, match="Expected"):
+        ScoreState.from_json(json.dumps(document), bins=BINS)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000])
+def test_refuses_text_that_is_not_json(text: str) -> None:
+    with pytest.raises(DataError, match="parse"):
+        ScoreState.from_json(text)
+
+
+def test_states_of_different_grids_do_not_add() -> None:
+    with pytest.raises(DataError, match="32 bins, got 64"):
+        reduce(add, [ScoreState.empty(32), ScoreState.empty(64)])
+
+
+@pytest.mark.parametrize("bins", [15, 65_537])
+def test_refuses_a_grid_out_of_bounds(bins: int) -> None:
+    with pytest.raises(DataError, match=r"evaluation\.bins"):
+        bin_edges(bins)
