@@ -180,8 +180,10 @@ class EvaluationConfig:
     confidence: Share = 0.95
     bins: Annotated[int, Field(ge=16, le=65_536)] = 4096
     local_baseline: bool = True
-    local_epochs: Positive = 15.0
+    local_epochs: Positive = 16.0
     """Passes of the local-only baseline, which each site trains without noise and never releases."""
+    local_optimizer: Literal["sgd", "adam"] = "adam"
+    local_lr: Positive = 1e-3
     min_cell: Annotated[int, Field(ge=0, le=100)] = 5
     """Counts below this are suppressed where a site describes its cohort."""
 

@@ -1,0 +1,220 @@
+"""One hospital: its cohort, policy, ledger and randomness, and what it can answer.
+
+A :class:`Site` knows nothing of Flower. ``client.app`` hands it typed requests; the simulator and the hospital's
+daemon differ only in how they make one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from client.policy import SitePolicy, check_request
+from common.errors import DataError
+from common.messages import DocumentAnswer, Request, SiteCard, TrainAnswer
+from common.privacy.ledger import Ledger
+from common.provenance import code_digest
+
+if TYPE_CHECKING:
+    from common.config import StudyConfig
+    from common.data.loading import PatientTensors
+    from common.models.zoo import Classifier
+    from common.privacy.plan import PrivacyPlan
+    from common.privacy.randomness import Randomness
+
+Counts = Mapping[str, Mapping[str, int]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cohort:
+    """A site's patients offered to studies.
+
+    Attributes:
+        train_patients: Identifiers of the training patients; they never leave the site.
+        counts: Patients by split and class, exact.
+        load: Returns one split as tensors, sized as the study says; may be slow.
+        dataset: Name, citation, licence and notes, for public data.
+    """
+
+    train_patients: tuple[str, ...]
+    counts: Counts
+    load: Callable[[StudyConfig, str], PatientTensors]
+    synthetic: bool = False
+    dataset: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Site:
+    """A hospital that answers requests.
+
+    Attributes:
+        declared_patients: Public size of the training cohort, agreed beforehand; never computed per request.
+        randomness: Returns fresh generators for one purpose; OS entropy in a hospital.
+        home: Folder of the ledger and the egress journal.
+    """
+
+    name: str
+    declared_patients: int
+    cohort: Cohort
+    policy: SitePolicy
+    randomness: Callable[[str, int], Randomness]
+    home: Path
+    ledger_path: Path
+
+    def enrol(self, request: Request) -> SiteCard:
+        """Returns the site's card, after its policy and one private step on random data were satisfied.
+
+        Raises:
+            BudgetExceeded, TrustError: The policy does not allow the study.
+            ModelError: The model cannot take a private step.
+        """
+        from common.models.weights import frozen_digest
+
+        study = request.study
+        check_request(self.policy, study, self.declared_patients)
+        shape = self._input_shape(study)
+        model = self._model(study, shape)
+        self._preflight(model, study, shape)
+        return SiteCard(
+            site=self.name,
+            declared_patients=self.declared_patients,
+            input_shape=shape,
+            counts=suppress(self.cohort.counts, study.evaluation.min_cell),
+            frozen_digest=frozen_digest(model),
+            code_digest=code_digest(),
+            seeded=self.randomness("enrol", 0).seeded,
+            synthetic=self.cohort.synthetic,
+            dataset=self.cohort.dataset,
+        )
+
+    def train(self, request: Request) -> TrainAnswer:
+        """Returns the site's update; the ledger is charged, durably, before the first gradient.
+
+        Raises:
+            BudgetExceeded: The round would pass the site's ceiling.
+            ModelError: The weights that came do not fit the study's model.
+        """
+        from common.aggregation import difference
+        from common.models.weights import load_trainable, trainable_state
+        from common.training import train
+
+        study = request.study
+        check_request(self.policy, study, self.declared_patients)
+        data = self.cohort.load(study, "train")
+        model = self._model(study, tuple(data.inputs.shape[1:]))
+        load_trainable(model, request.arrays)
+        plan = self._plan(study)
+        spent = None if plan is None else self._charge(plan, request)
+        train(
+            model,
+            data,
+            study.training,
+            randomness=self.randomness("train", request.round_index),
+            plan=plan,
+            proximal_mu=study.strategy.proximal_mu,
+        )
+        return TrainAnswer(
+            site=self.name,
+            round_index=request.round_index,
+            weight=self.declared_patients if study.strategy.weighting == "declared" else 1,
+            epsilon_spent=spent,
+            arrays=difference(trainable_state(model), request.arrays),
+        )
+
+    def evaluate(self, request: Request) -> DocumentAnswer:
+        """Returns the score state of the global weights on the site's ``request.split`` patients."""
+        from common.models.weights import load_trainable
+
+        data = self.cohort.load(request.study, request.split)
+        model = self._model(request.study, tuple(data.inputs.shape[1:]))
+        load_trainable(model, request.arrays)
+        return self._scores(model, data, request.study)
+
+    def baseline(self, request: Request) -> DocumentAnswer:
+        """Returns the test score state of a model that the site trains alone, without noise, and never releases."""
+        from client.baseline import train_alone
+
+        study = request.study
+        train_data, val_data = self.cohort.load(study, "train"), self.cohort.load(study, "val")
+        model = self._model(study, tuple(train_data.inputs.shape[1:]))
+        train_alone(model, train_data, val_data, study, self.randomness("baseline", 0))
+        return self._scores(model, self.cohort.load(study, "test"), study)
+
+    def statement(self, request: Request) -> DocumentAnswer:
+        """Returns the privacy statement of this study at this site, recomputed from its ledger."""
+        from client.accounts import site_statement
+
+        return DocumentAnswer(site=self.name, document=site_statement(self, request, self._plan(request.study)))
+
+    def _input_shape(self, study: StudyConfig) -> tuple[int, ...]:
+        data = self.cohort.load(study, "train")
+        return tuple(int(side) for side in data.inputs.shape[1:])
+
+    def _model(self, study: StudyConfig, shape: tuple[int, ...]) -> Classifier:
+        from common.models.parts import select_part
+        from common.models.zoo import build_model
+
+        model = build_model(study.model, shape, study.seed)
+        select_part(model, study.model.part)
+        return model
+
+    def _plan(self, study: StudyConfig) -> PrivacyPlan | None:
+        from common.privacy.plan import PrivacyPlan
+
+        if not study.privacy.private:
+            return None
+        return PrivacyPlan.for_site(study.privacy, study.training, self.declared_patients)
+
+    def _preflight(self, model: Classifier, study: StudyConfig, shape: tuple[int, ...]) -> None:
+        from common.privacy.preflight import check_private_step
+
+        plan = self._plan(study)
+        if plan is not None:
+            check_private_step(model, shape, plan)
+
+    def _charge(self, plan: PrivacyPlan, request: Request) -> float:
+        with Ledger(self.ledger_path) as ledger:
+            cohort = ledger.register_cohort(self.cohort.train_patients)
+            charge = ledger.charge(
+                cohort=cohort,
+                event=plan.event(),
+                delta=plan.delta,
+                ceiling=self.policy.ceiling,
+                accountant=plan.accountant,
+                study=request.study.digest(),
+                run=request.run,
+                round_index=request.round_index,
+            )
+        return charge.after
+
+    def _scores(self, model: Classifier, data: PatientTensors, study: StudyConfig) -> DocumentAnswer:
+        from common.evaluation.scores import ScoreState
+        from common.training import predict
+
+        probabilities = predict(model, data).numpy()
+        state = ScoreState.of(probabilities, data.patient_labels().numpy(), study.evaluation.bins)
+        return DocumentAnswer(site=self.name, document=state.to_json())
+
+
+def suppress(counts: Counts, min_cell: int) -> dict[str, dict[str, int | None]]:
+    """Returns the counts with each below ``min_cell`` replaced by None."""
+    return {
+        split: {name: count if count >= min_cell else None for name, count in row.items()}
+        for split, row in counts.items()
+    }
+
+
+def require_classes(counts: Counts, name: str) -> None:
+    """Refuses a cohort whose training patients are all of one class.
+
+    Raises:
+        DataError: Says which class is missing and what to do.
+    """
+    missing = [label for label in ("malignant", "benign") if not counts.get("train", {}).get(label)]
+    if missing:
+        raise DataError(
+            f"Site {name} has no {' and no '.join(missing)} training patient; expected at least one of each class. "
+            "Offer more patients, or use a partition that is less skewed (partition.alpha)."
+        )

@@ -1,0 +1,70 @@
+"""The hub's Flower ServerApp: composes the study, conducts the run, renders the reports."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from common.config import compose, split_overrides
+from common.errors import OncoFedError
+from server.federation import Run
+from server.run_folder import RunFolder, run_path
+
+log = logging.getLogger("oncofed")
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Conducts one run; keys of the run-config: ``overrides``, ``out-dir``, ``resume``.
+
+    Raises:
+        OncoFedError: The run FAILED; Flower then marks it failed.
+    """
+    _log_to_stderr()
+    try:
+        folder, status = conduct(grid, context)
+    except OncoFedError as error:
+        log.error("FAILED: %s", error)
+        raise
+    log.info("%s. Report: %s", status, folder.path / "report.html")
+
+
+def conduct(grid: Grid, context: Context) -> tuple[RunFolder, str]:
+    """Returns the run's folder and its status, with every file written."""
+    overrides = str(context.run_config.get("overrides", ""))
+    resume = str(context.run_config.get("resume", ""))
+    study = compose(split_overrides(overrides))
+    out_dir = resume or str(context.run_config.get("out-dir", ""))
+    path = run_path(out_dir=out_dir, name=study.name, run_id=context.run_id)
+    folder = RunFolder.create(path, resume=bool(resume))
+    run = Run(grid, study, folder, overrides=overrides, resume=bool(resume))
+    try:
+        status = run.conduct()
+    finally:
+        render(folder.path)
+    return folder, status
+
+
+def render(path: Path) -> None:
+    """Writes ``report.html`` and the sites' privacy reports from the files of the run."""
+    from common.reporting.privacy_report import render as render_privacy
+    from common.reporting.run_report import write_run_report
+
+    for statement in sorted((path / "privacy").glob("*.json")):
+        page = render_privacy(json.loads(statement.read_text(encoding="utf-8")))
+        statement.with_suffix(".html").write_text(page, encoding="utf-8")
+    write_run_report(path)
+
+
+def _log_to_stderr() -> None:
+    if not log.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)

@@ -1,0 +1,346 @@
+"""A whole run at the hub: enrol, rounds with checkpoints, the best model, its test, the folder it leaves.
+
+The run's status is COMPLETED only when every site that connected took part in everything; PARTIAL names who did not
+and why; FAILED says what ended it. The status is written before any error is raised.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from flwr.serverapp import Grid
+from numpy.typing import NDArray
+
+from common.config import StudyConfig, to_dict
+from common.errors import ConfigError, FederationError, OncoFedError, SiteCode
+from common.evaluation.metrics import summarise
+from common.evaluation.scores import ScoreState
+from common.messages import DocumentAnswer, Refusal
+from common.models.parts import select_part, trainable_names
+from common.models.weights import frozen_digest, load_trainable, save_model, trainable_state
+from common.models.zoo import Classifier, build_model
+from common.provenance import code_digest, versions
+from server import checkpoint
+from server.enrolment import Roster, enrol
+from server.rounds import FINAL, Federation, RoundResult, score_states, train_round
+from server.run_folder import RunFolder
+from server.strategy import Combiner, check_strategy
+
+log = logging.getLogger("oncofed")
+NOT_COVERED = (
+    "the declared number of patients of each site, which is public by agreement",
+    "score histograms of validation and test patients (metrics), exact and without noise",
+    "the choice of the best round on validation patients",
+    "the choice of hyper-parameters before the study",
+    "the site's own baseline model, which never leaves the site; its test score histogram does",
+)
+
+
+class Run:
+    """One run of a study, from enrolment to the last file."""
+
+    def __init__(self, grid: Grid, study: StudyConfig, folder: RunFolder, *, overrides: str, resume: bool) -> None:
+        self.grid, self.study, self.folder = grid, study, folder
+        before = folder.read_json("run.json") if resume else {}
+        self.resumed = checkpoint.latest(folder.path / "checkpoints", study.digest()) if resume else None
+        self.run_id = str(before.get("run_id") or secrets.token_hex(8))
+        self.started = str(before.get("started") or _now())
+        self.lost: dict[str, SiteCode] = {}
+        self.rounds_of: dict[str, int] = {}
+        self.best_round, self.best_auroc = 0, -1.0
+        self.rounds_done = 0
+        self.roster = Roster(nodes={}, cards={}, refused={})
+        self.model: Classifier | None = None
+        folder.write_json("study.json", to_dict(study))
+        folder.write_text("study.yaml", _yaml(to_dict(study)))
+        folder.write_text("overrides.yaml", _yaml(overrides.split()))
+
+    def conduct(self) -> str:
+        """Returns the final status, COMPLETED or PARTIAL, with everything written.
+
+        Raises:
+            OncoFedError: The run FAILED; ``run.json`` says why.
+        """
+        try:
+            self._write_status("RUNNING", "")
+            federation = self._enrol()
+            best = self._rounds(federation)
+            self._finish(federation, best)
+        except OncoFedError as error:
+            self._write_status("FAILED", str(error))
+            raise
+        except Exception as error:
+            self._write_status("FAILED", f"an unexpected {type(error).__name__} at the hub; see its log")
+            raise
+        status = "PARTIAL" if self.lost else "COMPLETED"
+        self._write_status(status, self._reason())
+        return status
+
+    def _enrol(self) -> Federation:
+        self.roster = enrol(self.grid, self.study, self.run_id)
+        self.lost |= self.roster.refused
+        for site, code in self.roster.refused.items():
+            log.warning("%s does not take part: %s", site, code)
+        try:
+            check_strategy(self.study.strategy, len(self.roster.nodes) + len(self.roster.refused))
+            check_strategy(self.study.strategy, len(self.roster.nodes))
+        except ConfigError as error:
+            raise FederationError(f"{error}. {self._reason()}") if self.roster.refused else error from None
+        shape = next(iter(self.roster.cards.values())).input_shape
+        self.model = build_model(self.study.model, shape, self.study.seed)
+        select_part(self.model, self.study.model.part)
+        self._check_frozen(self.model)
+        log.info("%d sites take part: %s", len(self.roster.nodes), ", ".join(self.roster.nodes))
+        return Federation(self.grid, self.study, self.run_id, self.roster)
+
+    def _check_frozen(self, model: Classifier) -> None:
+        card = next(iter(self.roster.cards.values()))
+        if card.frozen_digest != frozen_digest(model):
+            raise FederationError(
+                "The sites' frozen weights differ from the hub's: install the same weight package everywhere"
+            )
+
+    def _rounds(self, federation: Federation) -> Mapping[str, NDArray[np.float32]]:
+        assert self.model is not None
+        arrays: Mapping[str, NDArray[np.float32]] = trainable_state(self.model)
+        best = arrays
+        combiner = Combiner(self.study.strategy)
+        if self.resumed is not None:
+            arrays, best = self.resumed.arrays, self.resumed.best
+            combiner.restore(self.resumed.strategy, trainable_names(self.model))
+            self._recall(self.resumed)
+        for round_index in range(self.rounds_done + 1, self.study.training.rounds + 1):
+            result = train_round(federation, combiner, round_index, arrays, self._still_training())
+            arrays = result.arrays
+            states, failures = self._validate(federation, result, round_index)
+            best = self._keep_best(round_index, arrays, states, best)
+            self._record(round_index, result, states, failures)
+            self._save(round_index, arrays, best, combiner)
+        return best
+
+    def _still_training(self) -> dict[str, int]:
+        return {site: node for site, node in self.roster.nodes.items() if self.lost.get(site) not in FINAL}
+
+    def _validate(self, federation: Federation, result: RoundResult, round_index: int) -> Any:
+        answers = federation.ask_sites(
+            "evaluate", self.roster.nodes, round_index=round_index, split="val", arrays=result.arrays
+        )
+        return score_states(answers, self.study.evaluation.bins)
+
+    def _keep_best(self, round_index: int, arrays: Any, states: Mapping[str, ScoreState], best: Any) -> Any:
+        auroc = _pooled(states, self.study)["auroc"]["value"] if states else None
+        if auroc is not None and auroc > self.best_auroc:
+            self.best_round, self.best_auroc = round_index, auroc
+            return arrays
+        return best if self.best_round else arrays
+
+    def _record(
+        self, round_index: int, result: RoundResult, states: Mapping[str, ScoreState], failures: Mapping[str, SiteCode]
+    ) -> None:
+        self.rounds_done = round_index
+        for site in result.joined:
+            self.rounds_of[site] = self.rounds_of.get(site, 0) + 1
+        everyone = dict(failures) | result.failures
+        self.lost |= everyone
+        row = {
+            "round": round_index,
+            "val": {
+                "pooled": _brief(_pooled(states, self.study)) if states else {"auroc": None},
+                "sites": {site: _brief(_metrics(state, self.study)) for site, state in states.items()},
+            },
+            "failures": [{"site": site, "code": code.value} for site, code in sorted(everyone.items())],
+            "joined": result.joined,
+            "update_norm": result.update_norm,
+            "epsilon": result.epsilon,
+            "seconds": round(result.seconds, 3),
+        }
+        self.folder.append_metrics(row)
+        log.info(
+            "round %d/%d: %d sites, validation AUROC %s%s",
+            round_index,
+            self.study.training.rounds,
+            len(result.joined),
+            _text(row["val"]["pooled"]["auroc"]),
+            "".join(f"; {site}: {code}" for site, code in sorted(everyone.items())),
+        )
+
+    def _save(self, round_index: int, arrays: Any, best: Any, combiner: Combiner) -> None:
+        notes = {
+            "best_round": self.best_round,
+            "best_auroc": self.best_auroc,
+            "rounds_of": self.rounds_of,
+            "lost": {site: code.value for site, code in self.lost.items()},
+        }
+        checkpoint.save(
+            self.folder.path / "checkpoints",
+            checkpoint.Checkpoint(
+                round_index=round_index,
+                study_digest=self.study.digest(),
+                run=self.run_id,
+                arrays=arrays,
+                best=best,
+                strategy=combiner.state(),
+                notes=notes,
+            ),
+        )
+        self._write_status("RUNNING", "")
+
+    def _recall(self, saved: checkpoint.Checkpoint) -> None:
+        self.rounds_done = saved.round_index
+        self.best_round, self.best_auroc = saved.notes["best_round"], saved.notes["best_auroc"]
+        self.rounds_of = dict(saved.notes["rounds_of"])
+        self.lost |= {site: SiteCode(code) for site, code in saved.notes["lost"].items()}
+        self.folder.rewrite_metrics([row for row in self.folder.read_metrics() if row["round"] <= self.rounds_done])
+        log.info("resumed after round %d", self.rounds_done)
+
+    def _finish(self, federation: Federation, best: Mapping[str, NDArray[np.float32]]) -> None:
+        assert self.model is not None
+        load_trainable(self.model, best)
+        self._write_model(self.model)
+        nodes = self.roster.nodes
+        federated = federation.ask_sites("evaluate", nodes, round_index=0, split="test", arrays=best)
+        models = {"federated": self._block(federated)}
+        if self.study.evaluation.local_baseline:
+            models["local"] = self._block(federation.ask_sites("baseline", nodes))
+        self.folder.write_json(
+            "evaluation.json",
+            {
+                "schema_version": 1,
+                "level": "patient",
+                "threshold": self.study.evaluation.threshold,
+                "confidence": self.study.evaluation.confidence,
+                "round": self.best_round,
+                "models": models,
+            },
+        )
+        for site, answer in federation.ask_sites("statement", nodes).items():
+            if isinstance(answer, DocumentAnswer):
+                self.folder.write_json(f"privacy/{site}.json", answer.document)
+            else:
+                self._lose(site, answer)
+
+    def _block(self, answers: Mapping[str, Any]) -> dict[str, Any]:
+        states, failures = score_states(answers, self.study.evaluation.bins)
+        self.lost |= failures
+        if not states:
+            raise FederationError(f"No site could score the model: {self._reason()}")
+        return {
+            "pooled": _pooled(states, self.study),
+            "sites": {site: _metrics(state, self.study) for site, state in states.items()},
+        }
+
+    def _lose(self, site: str, answer: object) -> None:
+        self.lost[site] = answer.code if isinstance(answer, Refusal) else SiteCode.UNKNOWN
+
+    def _write_model(self, model: Classifier) -> None:
+        path = self.folder.path / "model" / "model.safetensors"
+        path.parent.mkdir(exist_ok=True)
+        save_model(model, path, {"study": self.study.digest(), "run": self.run_id, "round": str(self.best_round)})
+
+    def _reason(self) -> str:
+        if not self.lost:
+            return ""
+        return "lost: " + ", ".join(f"{site} ({code})" for site, code in sorted(self.lost.items()))
+
+    def _write_status(self, status: str, reason: str) -> None:
+        self.folder.write_json(
+            "run.json",
+            {
+                "schema_version": 1,
+                "status": status,
+                "reason": reason,
+                "name": self.study.name,
+                "run_id": self.run_id,
+                "started": self.started,
+                "finished": None if status == "RUNNING" else _now(),
+                "study_digest": self.study.digest(),
+                "engine": getattr(self.grid, "engine", "flower"),
+                "private": self.study.privacy.private,
+                "synthetic": any(card.synthetic for card in self.roster.cards.values()),
+                "dataset": self._dataset(),
+                "rounds_planned": self.study.training.rounds,
+                "rounds_done": self.rounds_done,
+                "best_round": self.best_round,
+                "sites": self._sites(),
+                "model": self._model_facts(),
+                "versions": versions(),
+                "seeds": {"seed": self.study.seed, "noise": self._noise()},
+                "code_digest": code_digest(),
+                "not_covered": list(NOT_COVERED)
+                if self.study.privacy.private
+                else ["everything: the run is not private"],
+            },
+        )
+
+    def _dataset(self) -> dict[str, Any]:
+        cards = self.roster.cards.values()
+        return dict(next(iter(cards)).dataset) if cards else {"name": self.study.data.name}
+
+    def _noise(self) -> str:
+        seeded = any(card.seeded for card in self.roster.cards.values())
+        return "seeded" if seeded else "os-entropy"
+
+    def _sites(self) -> list[dict[str, Any]]:
+        rows = []
+        for site in sorted({*self.roster.cards, *self.lost}):
+            card = self.roster.cards.get(site)
+            rows.append(
+                {
+                    "name": site,
+                    "declared_patients": card.declared_patients if card else None,
+                    "status": "lost" if site in self.lost else "ok",
+                    "code": self.lost[site].value if site in self.lost else "",
+                    "rounds": self.rounds_of.get(site, 0),
+                    "counts": card.counts if card else {},
+                }
+            )
+        return rows
+
+    def _model_facts(self) -> dict[str, Any]:
+        config = self.study.model
+        facts: dict[str, Any] = {"name": config.name, "part": config.part}
+        if self.model is not None:
+            parameters = list(self.model.parameters())
+            facts["parameters"] = sum(p.numel() for p in parameters)
+            facts["trainable"] = sum(p.numel() for p in parameters if p.requires_grad)
+        return facts
+
+
+def _pooled(states: Mapping[str, ScoreState], study: StudyConfig) -> dict[str, Any]:
+    ordered = [states[site] for site in sorted(states)]
+    total = ordered[0]
+    for state in ordered[1:]:
+        total = total + state
+    return _metrics(total, study)
+
+
+def _metrics(state: ScoreState, study: StudyConfig) -> dict[str, Any]:
+    return summarise(state, threshold=study.evaluation.threshold, confidence=study.evaluation.confidence)
+
+
+def _brief(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    brief = {"auroc": metrics["auroc"]["value"]}
+    for name in ("accuracy", "sensitivity", "specificity"):
+        value = metrics[name]
+        brief[name] = value["value"] if value else None
+    return brief
+
+
+def _text(auroc: float | None) -> str:
+    return "not defined" if auroc is None else f"{auroc:.3f}"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _yaml(document: Any) -> str:
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(OmegaConf.create(json.loads(json.dumps(document))))
