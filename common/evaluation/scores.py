@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -142,25 +142,23 @@ class ScoreState:
     def __hash__(self) -> int:
         return hash((self.positives.tobytes(), self.negatives.tobytes()))
 
-    def to_json(self) -> str:
-        """Returns the state as one JSON object, whole numbers only."""
-        return json.dumps(
-            {
-                "schema_version": SCHEMA_VERSION,
-                "positives": self.positives.tolist(),
-                "negatives": self.negatives.tolist(),
-            },
-            separators=(",", ":"),
-        )
+    def to_json(self) -> dict[str, Any]:
+        """Returns the state as a JSON object of whole numbers."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "positives": self.positives.tolist(),
+            "negatives": self.negatives.tolist(),
+        }
 
     @classmethod
-    def from_json(cls, text: str, bins: int | None = None) -> Self:
+    def from_json(cls, document: object, bins: int | None = None) -> Self:
         """Returns the state that :meth:`to_json` wrote; with ``bins``, only one of that many bins.
 
         Raises:
-            DataError: The text is not such an object, is of another version, or its counts are not valid.
+            DataError: The document is not such an object, is of another version, or its counts are not valid.
         """
-        document = _object(text)
+        if not isinstance(document, Mapping) or set(document) != {"schema_version", "positives", "negatives"}:
+            raise DataError("Expected a score state with schema_version, positives and negatives, got other JSON.")
         if document["schema_version"] != SCHEMA_VERSION:
             raise DataError(f"Expected score state version {SCHEMA_VERSION}, got {document['schema_version']!r}.")
         state = cls(*(_whole_numbers(document[name], name) for name in ("positives", "negatives")))
@@ -182,19 +180,13 @@ def _counts(values: Any, name: str) -> Counts:
     return counts
 
 
-def _object(text: str) -> dict[str, Any]:
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        raise DataError("Expected a score state in JSON, got text that does not parse.") from None
-    if not isinstance(document, dict) or set(document) != {"schema_version", "positives", "negatives"}:
-        raise DataError("Expected a score state with schema_version, positives and negatives, got other JSON.")
-    return document
-
-
 def _whole_numbers(values: Any, name: str) -> Counts:
     # bool is an int in Python; type() keeps true/false out.
-    if not isinstance(values, list) or any(type(value) is not int or abs(value) > MAX_PATIENTS for value in values):
+    if (
+        not isinstance(values, list)
+        or len(values) > MAX_BINS
+        or any(type(value) is not int or abs(value) > MAX_PATIENTS for value in values)
+    ):
         raise DataError(f"Expected {name} to be a list of whole numbers up to {MAX_PATIENTS}.")
     return np.asarray(values, dtype=np.int64)
 

@@ -33,7 +33,7 @@ def test_adding_is_associative_commutative_and_equals_pooling(a, b, c) -> None:
 @given(patients)
 def test_json_round_trip(rows) -> None:
     state = state_of(rows)
-    again = ScoreState.from_json(state.to_json(), bins=BINS)
+    again = ScoreState.from_json(json.loads(json.dumps(state.to_json())), bins=BINS)
     assert again == state and hash(again) == hash(state)
 
 
@@ -120,17 +120,13 @@ ZEROS = [0] * BINS
         {"schema_version": 1, "positives": "0" * BINS, "negatives": ZEROS},
         {"schema_version": 1, "positives": ZEROS + ZEROS, "negatives": ZEROS + ZEROS},
         [],
+        "{}",
+        None,
     ],
 )
 def test_refuses_foreign_json(document) -> None:
     with pytest.raises(DataError, match="Expected"):
-        ScoreState.from_json(json.dumps(document), bins=BINS)
-
-
-@pytest.mark.parametrize("text", ["", "{", "[" * 100_000])
-def test_refuses_text_that_is_not_json(text: str) -> None:
-    with pytest.raises(DataError, match="parse"):
-        ScoreState.from_json(text)
+        ScoreState.from_json(document, bins=BINS)
 
 
 def test_states_of_different_grids_do_not_add() -> None:
