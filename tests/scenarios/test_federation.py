@@ -1,0 +1,155 @@
+"""Whole federations: the run tells the truth about who took part, what was spent and what it found."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from common.messages import TrainAnswer
+from common.privacy.accounting import Event, epsilon_of
+from tests.scenarios.conftest import Federation
+
+
+def test_a_private_study_completes_and_leaves_everything(federation: Federation) -> None:
+    run = federation.run()
+    assert run["status"] == "COMPLETED" and run["rounds_done"] == 2
+    assert [site["rounds"] for site in run["sites"]] == [2, 2, 2]
+    for name in ("study.yaml", "overrides.yaml", "evaluation.json", "report.html", "model/model.safetensors"):
+        assert (federation.folder / name).stat().st_size > 0
+    report = (federation.folder / "report.html").read_text()
+    assert "Research use only" in report and "ynthetic" in report
+    for site in ("site_1", "site_2", "site_3"):
+        assert (federation.folder / "privacy" / f"{site}.html").exists()
+        assert (federation.folder / "sites" / site / "egress.jsonl").exists()
+
+
+def test_every_round_counts_towards_the_epsilon_that_is_reported(federation: Federation) -> None:
+    federation.run("training.rounds=4 privacy.epsilon=6")
+    statement = federation.read("privacy/site_1.json")
+    events = [Event(e["noise_multiplier"], e["sampling_rate"], e["steps"]) for e in statement["events"]]
+    assert len(events) == 4
+    whole = epsilon_of(events, statement["delta"], "rdp")
+    assert statement["epsilon"] == pytest.approx(whole, rel=1e-6)
+    assert 0.95 * 6 < whole <= 6
+    assert epsilon_of(events[:1], statement["delta"], "rdp") < 0.7 * whole
+
+
+def test_pooled_metrics_are_those_of_all_patients(federation: Federation) -> None:
+    federation.run("privacy=none")
+    block = federation.read("evaluation.json")["models"]["federated"]
+    assert block["pooled"]["patients"] == sum(site["patients"] for site in block["sites"].values())
+    for cell in ("tp", "fp", "tn", "fn"):
+        assert block["pooled"]["confusion"][cell] == sum(s["confusion"][cell] for s in block["sites"].values())
+
+
+def _poison(value: float) -> object:
+    def mutate(answer: TrainAnswer) -> TrainAnswer:
+        return dataclasses.replace(answer, arrays={k: np.full_like(v, value) for k, v in answer.arrays.items()})
+
+    return mutate
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30, 400.0])
+def test_a_bad_update_is_left_out_and_named(federation: Federation, value: float) -> None:
+    federation.mutations["site_2", 1] = _poison(value)  # type: ignore[assignment]
+    run = federation.run("strategy.max_update_norm=100")
+    assert run["status"] == "PARTIAL"
+    assert "site_2 (bad-update)" in run["reason"]
+    assert federation.rounds()[0]["joined"] == ["site_1", "site_3"]
+    assert federation.rounds()[1]["joined"] == ["site_1", "site_2", "site_3"]
+
+
+def test_the_prefix_of_a_wrapped_model_is_a_bad_update_not_a_quiet_nothing(federation: Federation) -> None:
+    def prefix(answer: TrainAnswer) -> TrainAnswer:
+        return dataclasses.replace(answer, arrays={f"_module.{k}": v for k, v in answer.arrays.items()})
+
+    for site in ("site_1", "site_2", "site_3"):
+        federation.mutations[site, 1] = prefix
+    run = federation.run()
+    assert run["status"] == "FAILED" and "quorum" in run["reason"]
+    assert federation.error is not None and federation.error.exit_code == 8
+
+
+def test_a_global_model_that_does_not_move_is_an_error(federation: Federation) -> None:
+    for site in ("site_1", "site_2", "site_3"):
+        federation.mutations[site, 1] = _poison(0.0)  # type: ignore[assignment]
+    run = federation.run()
+    assert run["status"] == "FAILED" and "did not move" in run["reason"]
+
+
+def test_a_site_that_crashes_makes_the_run_partial(federation: Federation) -> None:
+    federation.mutations["site_1", 2] = lambda _: RuntimeError("Mrs Smith is in /data/smith.png")
+    run = federation.run()
+    assert run["status"] == "PARTIAL" and "site_1 (training-failed)" in run["reason"]
+    assert all(b"Smith" not in p.read_bytes() for p in federation.folder.rglob("*") if p.is_file())
+
+
+def test_a_lost_quorum_fails_the_run(federation: Federation) -> None:
+    federation.mutations["site_1", 1] = lambda _: RuntimeError("x")
+    federation.mutations["site_2", 1] = lambda _: RuntimeError("x")
+    run = federation.run()
+    assert run["status"] == "FAILED" and "1 of at least 2" in run["reason"]
+    assert "not measured" in (federation.folder / "report.html").read_text().lower()
+
+
+def test_a_site_over_its_ceiling_refuses_and_the_run_goes_on_without_it(federation: Federation) -> None:
+    run = federation.run("simulation.ceilings='{site_2: 1.0}'")
+    assert run["status"] == "PARTIAL" and "site_2 (budget-refused)" in run["reason"]
+    assert "site_2" not in federation.rounds()[0]["joined"]
+
+
+def test_a_second_run_on_the_same_patients_adds_to_the_first(federation: Federation, tmp_path: object) -> None:
+    ledgers = federation.folder.parent / "ledgers"
+    common = f"simulation.ledger_dir={ledgers} privacy.epsilon=4 simulation.ceiling=7 strategy.quorum=1"
+    assert federation.run(common)["status"] == "COMPLETED"
+    second = Federation(federation.folder.parent / "second")
+    run = second.run(common)
+    assert run["status"] in ("PARTIAL", "FAILED") and "budget-refused" in run["reason"]
+    first_spent = federation.read("privacy/site_1.json")["epsilon"]
+    assert first_spent <= 4
+
+
+def test_resume_goes_on_after_the_last_round_and_never_under_counts(federation: Federation) -> None:
+    federation.run("training.rounds=3")
+    whole = (federation.folder / "model" / "model.safetensors").read_bytes()
+    broken = Federation(federation.folder.parent / "broken")
+    for site in ("site_1", "site_2"):
+        broken.mutations[site, 3] = lambda _: RuntimeError("killed")
+    assert broken.run("training.rounds=3")["status"] == "FAILED"
+    broken.mutations.clear()
+    broken.error = None
+    run = broken.run("training.rounds=3", resume=True)
+    assert broken.error is None and run["rounds_done"] == 3
+    assert [row["round"] for row in broken.rounds()] == [1, 2, 3]
+    statement = broken.read("privacy/site_1.json")
+    assert len(statement["events"]) == 4, "the round that died was charged and is charged again"
+    assert _tensors(whole) == _tensors((broken.folder / "model" / "model.safetensors").read_bytes())
+
+
+def test_the_same_seed_gives_the_same_weights(federation: Federation) -> None:
+    federation.run()
+    again = Federation(federation.folder.parent / "again")
+    again.run()
+    first, second = (_tensors((f.folder / "model" / "model.safetensors").read_bytes()) for f in (federation, again))
+    assert first == second
+    other = Federation(federation.folder.parent / "other")
+    other.run("seed=1")
+    assert _tensors((other.folder / "model" / "model.safetensors").read_bytes()) != first
+
+
+@pytest.mark.parametrize("strategy", ["fedprox", "fedavgm", "fedadam", "fedyogi", "fedmedian", "fedtrimmedmean"])
+def test_every_strategy_completes(federation: Federation, strategy: str) -> None:
+    assert federation.run(f"strategy={strategy} training.rounds=1")["status"] == "COMPLETED"
+
+
+def test_a_quorum_larger_than_the_sites_is_a_config_error(federation: Federation) -> None:
+    run = federation.run("strategy.quorum=9 strategy.join_timeout=0.1")
+    assert run["status"] == "FAILED" and "9" in run["reason"]
+
+
+def _tensors(blob: bytes) -> dict[str, bytes]:
+    from safetensors.numpy import load
+
+    return {name: value.tobytes() for name, value in load(blob).items()}
