@@ -63,7 +63,8 @@ def delong(positives: Counts, negatives: Counts) -> tuple[Floats, Floats]:
     m, n = positives.sum(-1, keepdims=True), negatives.sum(-1, keepdims=True)
     below = (np.cumsum(negatives, -1) - 0.5 * negatives) / n
     above = (m - np.cumsum(positives, -1) + 0.5 * positives) / m
-    area = (positives * below).sum(-1, keepdims=True) / m
+    # In whole numbers up to one division: at most 2 * 10**18, which int64 holds.
+    area = (positives * (2 * np.cumsum(negatives, -1) - negatives)).sum(-1, keepdims=True) / (2 * m * n)
     with np.errstate(divide="ignore", invalid="ignore"):
         spread_positives = (positives * (below - area) ** 2).sum(-1, keepdims=True) / (m - 1)
         spread_negatives = (negatives * (above - area) ** 2).sum(-1, keepdims=True) / (n - 1)

@@ -48,7 +48,7 @@ a:focus-visible, [tabindex]:focus-visible, summary:focus-visible { outline: 3px 
 .banner { margin: .5rem 0; padding: .55rem .9rem; border-left: .3rem solid; border-radius: .2rem; max-width: none; }
 .banner strong:first-child { margin-right: .25rem; }
 .banner p { margin: .25rem 0; }
-.banner ul { margin: .25rem 0; padding-left: 1.2rem; }
+.banner ul { margin: .25rem 0; padding-left: 1.2rem; max-width: none; }
 .good { color: var(--good); background: var(--good-bg); border-color: currentColor; }
 .warn { color: var(--warn); background: var(--warn-bg); border-color: currentColor; }
 .bad { color: var(--bad); background: var(--bad-bg); border-color: currentColor; }
@@ -58,10 +58,12 @@ a:focus-visible, [tabindex]:focus-visible, summary:focus-visible { outline: 3px 
 .verdict .first { font-size: 1.1875rem; line-height: 1.4; font-weight: 600; margin: 0; }
 .scroll { overflow-x: auto; margin: .75rem 0 1.25rem; border-radius: .2rem; }
 table { border-collapse: collapse; width: 100%; font-size: .9375rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; padding: 0 0 .4rem; font-size: .875rem; }
+caption { text-align: left; padding: 0 0 .4rem; font-size: .875rem; max-width: calc(100vw - 2.5rem); }
 th, td { padding: .4rem .75rem .4rem 0; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
 th:first-child, td:first-child, td.text, th.text { text-align: left; }
+td.text, th.text, td.wrap { padding-left: .5rem; }
+th:first-child, td:first-child { padding-left: .25rem; }
 td.wrap { white-space: normal; min-width: 12rem; text-align: left; }
 thead th { border-bottom: 2px solid var(--line); font-weight: 600; vertical-align: bottom; }
 tbody th { font-weight: 600; }
@@ -73,9 +75,8 @@ dl.facts dd { margin: 0; overflow-wrap: anywhere; }
 code, pre { font: .875em/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 pre { background: var(--band); padding: .75rem .9rem; overflow-x: auto; border-radius: .2rem; }
 figure { margin: 1rem 0 1.5rem; }
-figure .picture { background: #ffffff; border: 1px solid var(--line); border-radius: .3rem; padding: .5rem;
-  overflow-x: auto; }
-figure svg { display: block; width: 100%; height: auto; min-width: 17rem; max-width: 46rem; margin: 0 auto; }
+figure .picture { border: 1px solid var(--line); border-radius: .3rem; padding: .75rem .5rem; overflow-x: auto; }
+figure svg { display: block; width: 100%; height: auto; min-width: 25rem; max-width: 42rem; margin: 0 auto; }
 figcaption { font-size: .875rem; margin-top: .4rem; max-width: 44rem; }
 nav ul { list-style: none; padding: 0; margin: .75rem 0 0; display: flex; flex-wrap: wrap; gap: .15rem 1.1rem;
   max-width: none; font-size: .9375rem; }

@@ -1,0 +1,275 @@
+"""The report of a run: one self-contained page, and its figures as SVG with CSV beside.
+
+A pure function of the files in the run folder, so it can be made again at any time and shows nothing that the
+folder does not hold. :func:`headline_table` is what pages, commands and JSON all show.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from common.evaluation import plots
+from common.reporting.run_files import RunFiles, read_run
+from common.reporting.templates.base import render
+from common.reporting.templates.run import RUN
+from common.reporting.verdict import compare, judge, plain_code
+
+POOLED = "pooled"
+_MODELS = ("federated", "local")
+_NOTHING: Mapping[str, Any] = {"value": None, "low": None, "high": None}
+METRICS = (
+    ("auroc", "AUROC"),
+    ("accuracy", "Accuracy"),
+    ("sensitivity", "Sensitivity (recall)"),
+    ("specificity", "Specificity"),
+    ("precision", "Precision (PPV)"),
+    ("f1", "F1"),
+)
+SPLITS = ("train", "val", "test")
+
+
+def write_run_report(run_dir: Path) -> Path:
+    """Writes ``report.html`` and ``plots/*.svg|csv`` into the run folder; returns the report's path.
+
+    Raises:
+        ConfigError: The folder holds no ``run.json``, or a file in it is damaged.
+    """
+    files = read_run(run_dir)
+    figures = _figures(files)
+    (run_dir / "plots").mkdir(exist_ok=True)
+    for name, figure in figures.items():
+        (run_dir / "plots" / f"{name}.svg").write_text(figure["svg"], encoding="utf-8")
+        (run_dir / "plots" / f"{name}.csv").write_text(figure["csv"], encoding="utf-8")
+    report = run_dir / "report.html"
+    report.write_text(render("run", {"run": RUN}, _view(files, figures)), encoding="utf-8")
+    return report
+
+
+def headline_table(run_dir: Path) -> list[dict[str, Any]]:
+    """Returns one row a site and, when there was a test, a last row ``pooled``.
+
+    Keys: ``site``; ``patients`` (declared for training; None when unknown); ``test_patients``; ``epsilon`` spent by
+    the ledger (None when not private; for ``pooled`` the largest of the sites); ``auroc`` and ``local_auroc``, each
+    ``{"value", "low", "high"}`` with None where not measured.
+
+    Raises:
+        ConfigError: The folder holds no ``run.json``, or a file in it is damaged.
+    """
+    return _headline(read_run(run_dir))
+
+
+def _headline(files: RunFiles) -> list[dict[str, Any]]:
+    rows = _headline_sites(files)
+    if files.model("federated").get("pooled"):
+        rows.append(_headline_pooled(files, rows))
+    return rows
+
+
+def _headline_sites(files: RunFiles) -> list[dict[str, Any]]:
+    declared = {site["name"]: site.get("declared_patients") for site in files.run.get("sites", ())}
+    return [
+        _headline_row(site, declared[site], files.epsilon(site), *(_site(files, model, site) for model in _MODELS))
+        for site in files.sites
+    ]
+
+
+def _headline_pooled(files: RunFiles, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    declared = [row["patients"] for row in rows if row["patients"] is not None]
+    epsilon = max((row["epsilon"] for row in rows if row["epsilon"] is not None), default=None)
+    blocks = (files.model(model).get("pooled") for model in _MODELS)
+    return _headline_row(POOLED, sum(declared) if declared else None, epsilon, *blocks)
+
+
+def _headline_row(
+    site: str,
+    patients: int | None,
+    epsilon: float | None,
+    federated: Mapping[str, Any] | None,
+    local: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    return {
+        "site": site,
+        "patients": patients,
+        "test_patients": federated["patients"] if federated else None,
+        "epsilon": epsilon,
+        "auroc": _area(federated),
+        "local_auroc": _area(local),
+    }
+
+
+def _area(metrics: Mapping[str, Any] | None) -> dict[str, float | None]:
+    area = (metrics or {}).get("auroc") or _NOTHING
+    return {key: area[key] for key in _NOTHING}
+
+
+def _site(files: RunFiles, model: str, site: str) -> Mapping[str, Any] | None:
+    metrics: Mapping[str, Any] | None = files.model(model).get("sites", {}).get(site)
+    return metrics
+
+
+def _figures(files: RunFiles) -> dict[str, dict[str, str]]:
+    """Returns the figures that the run has values for, by file name."""
+    federated = files.model("federated")
+    rows, ceilings = _headline(files), files.ceilings()
+    counts = {
+        site["name"]: site["counts"]["train"]
+        for site in files.run.get("sites", ())
+        if site.get("counts", {}).get("train")
+    }
+    measured = any(row[key]["value"] is not None for row in rows for key in ("auroc", "local_auroc"))
+    spent = any(row.get("epsilon") for row in files.rounds)
+    wanted: tuple[tuple[str, bool, Callable[..., str], Callable[..., str], tuple[Any, ...]], ...] = (
+        ("forest", measured, plots.forest_svg, plots.forest_csv, (rows,)),
+        ("auroc-by-round", bool(files.rounds), plots.auroc_by_round_svg, plots.auroc_by_round_csv, (files.rounds,)),
+        ("roc", bool(federated), plots.roc_svg, plots.roc_csv, (federated.get("pooled"), federated.get("sites", {}))),
+        ("epsilon-by-round", spent, plots.epsilon_by_round_svg, plots.epsilon_by_round_csv, (files.rounds, ceilings)),
+        (
+            "labels-by-site",
+            bool(counts),
+            plots.labels_by_site_svg,
+            plots.labels_by_site_csv,
+            (counts, files.suppressed),
+        ),
+    )
+    return {name: {"svg": svg(*values), "csv": twin(*values)} for name, has, svg, twin, values in wanted if has}
+
+
+def _view(files: RunFiles, figures: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    rows = _headline(files)
+    return {
+        "run": files.run,
+        "study": files.study,
+        "evaluation": files.evaluation,
+        "verdict": judge(files, _headline_sites(files)),
+        "headline": [row | {"outcome": compare(row["auroc"], row["local_auroc"])} for row in rows],
+        "figures": {name: _inline(figure["svg"]) for name, figure in figures.items()},
+        "site_rows": [_site_row(site, files.suppressed) for site in files.run.get("sites", ())],
+        "splits": SPLITS,
+        "metrics": METRICS,
+        "tables": [_metric_table(files, model) for model in _MODELS if files.model(model)],
+        "binning_error": _binning_error(files),
+        "failures": _failures(files),
+        "privacy": [_privacy_row(files, site) for site in files.sites],
+        "command": _command(files),
+        "when": _when(files.run),
+        "confidence": _percent((files.evaluation or {}).get("confidence", 0.95)),
+    }
+
+
+def _inline(svg: str) -> Any:
+    from markupsafe import Markup
+
+    # Ink and grid follow the page, so the figure reads on a dark background too.
+    return Markup(svg.replace(plots.INK, "currentColor").replace(plots.GRID, "var(--line)"))
+
+
+def _site_row(site: Mapping[str, Any], suppressed: str) -> dict[str, Any]:
+    counts = site.get("counts", {})
+    cells = {
+        split: {key: suppressed if value is None else str(value) for key, value in counts.get(split, {}).items()}
+        for split in SPLITS
+    }
+    state = "took part" if site["status"] == "ok" else f"lost: {plain_code(site['code'])}"
+    return {**site, "cells": cells, "state": state}
+
+
+def _metric_table(files: RunFiles, model: str) -> dict[str, Any]:
+    block = files.model(model)
+    rows = [(site, block["sites"][site]) for site in sorted(block.get("sites", {}))]
+    if block.get("pooled"):
+        rows.append((POOLED, block["pooled"]))
+    title = "Federated model" if model == "federated" else "Local-only models"
+    return {"model": model, "title": title, "rows": rows}
+
+
+def _binning_error(files: RunFiles) -> float | None:
+    bounds = [metrics["auroc"]["binning_error"] for model in _MODELS for metrics in _blocks(files.model(model))]
+    return max((bound for bound in bounds if bound is not None), default=None)
+
+
+def _blocks(model: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    pooled = [model["pooled"]] if model.get("pooled") else []
+    return [*model.get("sites", {}).values(), *pooled]
+
+
+def _failures(files: RunFiles) -> list[dict[str, Any]]:
+    return [
+        {"round": row["round"], "site": failure["site"], "code": failure["code"], "words": plain_code(failure["code"])}
+        for row in files.rounds
+        for failure in row.get("failures", ())
+    ]
+
+
+def _privacy_row(files: RunFiles, site: str) -> dict[str, Any]:
+    statement = files.statements.get(site, {})
+    return {
+        "site": site,
+        "epsilon": files.epsilon(site),
+        "delta": statement.get("delta"),
+        "ceiling": files.ceilings().get(site),
+        "odds": _odds(files.epsilon(site)),
+        "accountant": _text(statement.get("accountant")),
+        "unit": _text(statement.get("unit")),
+        "relation": _text(statement.get("neighbouring_relation")),
+        "link": _privacy_link(files.path, site),
+    }
+
+
+def _odds(epsilon: float | None) -> str | None:
+    """Returns e^epsilon rounded up: a bound must not be rounded down."""
+    if epsilon is None:
+        return None
+    if epsilon > 20:
+        return "over 400 million"
+    odds = math.exp(epsilon)
+    return f"{math.ceil(odds):,}" if odds > 10 else f"{math.ceil(10 * odds) / 10:.1f}"
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, Mapping):
+        value = value.get("name") or value.get("text")
+    return str(value) if value else None
+
+
+def _privacy_link(run_dir: Path, site: str) -> str | None:
+    for suffix in ("html", "json"):
+        if (run_dir / "privacy" / f"{site}.{suffix}").exists():
+            return f"privacy/{quote(site)}.{suffix}"
+    return None
+
+
+def _command(files: RunFiles) -> str:
+    if not files.overrides:
+        return "flwr run . --stream"
+    overrides = " ".join(shlex.quote(_without_path(item)) for item in files.overrides)
+    setting = f'overrides="{overrides}"'
+    return f"flwr run . --run-config {shlex.quote(setting)} --stream"
+
+
+def _without_path(override: str) -> str:
+    """Returns the override with a path of this machine left out: a report may be passed on."""
+    key, separator, value = override.partition("=")
+    return f"{key}=PATH" if separator and ("/" in value or "\\" in value) else override
+
+
+def _when(run: Mapping[str, Any]) -> str:
+    if not run.get("started"):
+        return "not recorded"
+    started = datetime.fromisoformat(run["started"]).astimezone(UTC)
+    if not run.get("finished"):
+        return f"{started:%Y-%m-%d %H:%M} UTC, not finished"
+    finished = datetime.fromisoformat(run["finished"]).astimezone(UTC)
+    minutes, seconds = divmod(round((finished - started).total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    duration = f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+    return f"{started:%Y-%m-%d %H:%M} UTC, for {duration}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g}%"

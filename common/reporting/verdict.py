@@ -1,0 +1,123 @@
+"""A run's outcome in words that need no glossary: who took part, what failed and why, whether federating helped.
+
+Federated and local models are compared by their separate intervals, which is stricter than a paired test: "clearly"
+means that the intervals do not touch. Where they touch, the difference is given and no claim is made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from common.errors import SiteCode
+from common.reporting.run_files import RunFiles
+
+PLAIN_CODES: Mapping[str, str] = {
+    SiteCode.BUDGET_REFUSED: "refused: the request would have passed its privacy ceiling",
+    SiteCode.POLICY_REFUSED: "refused: its own policy does not allow the study",
+    SiteCode.BAD_REQUEST: "could not read the hub's request",
+    SiteCode.DATA_UNFIT: "its data do not fit the study",
+    SiteCode.MODEL_MISMATCH: "its model differs from the hub's",
+    SiteCode.TRAINING_FAILED: "its training failed",
+    SiteCode.BAD_UPDATE: "sent an answer that the hub rejected",
+    SiteCode.NO_ANSWER: "did not answer in time",
+    SiteCode.UNAVAILABLE: "could not be reached",
+    SiteCode.UNKNOWN: "failed for a reason it did not give",
+}
+
+Outcome = Literal["higher", "lower", "overlap", "unknown"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The first lines of a report; ``tone`` is the banner's class."""
+
+    tone: Literal["good", "note", "warn", "bad"]
+    status: str
+    benefit: str
+    lost: tuple[str, ...]
+
+
+def judge(files: RunFiles, rows: Sequence[Mapping[str, Any]]) -> Verdict:
+    """Returns the verdict on a run from its files and its headline rows (sites only)."""
+    outcomes = {row["site"]: compare(row["auroc"], row["local_auroc"]) for row in rows}
+    lost = tuple(_lost_line(site) for site in files.run.get("sites", ()) if site["status"] != "ok")
+    return Verdict(
+        tone=_tone(str(files.run["status"]), list(outcomes.values())),
+        status=_status(files),
+        benefit=_benefit(rows, outcomes),
+        lost=lost,
+    )
+
+
+def compare(federated: Mapping[str, Any], local: Mapping[str, Any]) -> Outcome:
+    """Returns where the federated interval lies against the local one."""
+    if federated["value"] is None or local["value"] is None:
+        return "unknown"
+    if federated["low"] > local["high"]:
+        return "higher"
+    return "lower" if federated["high"] < local["low"] else "overlap"
+
+
+def plain_code(code: str) -> str:
+    """Returns a site's code in words."""
+    return PLAIN_CODES.get(code, PLAIN_CODES[SiteCode.UNKNOWN])
+
+
+def _tone(status: str, outcomes: Sequence[Outcome]) -> Literal["good", "note", "warn", "bad"]:
+    if status == "FAILED":
+        return "bad"
+    if status != "COMPLETED" or "lower" in outcomes:
+        return "warn"
+    return "good" if "higher" in outcomes else "note"
+
+
+def _status(files: RunFiles) -> str:
+    run = files.run
+    done, planned, sites = run["rounds_done"], run["rounds_planned"], len(files.sites)
+    lost = sum(site["status"] != "ok" for site in run.get("sites", ()))
+    match run["status"]:
+        case "COMPLETED":
+            return f"COMPLETED: all {_count(sites, 'site')} took part to the end of {_count(done, 'round')}."
+        case "PARTIAL":
+            return f"PARTIAL: {lost} of {_count(sites, 'site')} lost; {done} of {_count(planned, 'round')} done."
+        case "FAILED":
+            return f"FAILED after {done} of {_count(planned, 'round')}: {_sentence(run['reason'] or 'no reason given')}"
+        case other:
+            return f"{other}: {done} of {_count(planned, 'round')} done so far."
+
+
+def _lost_line(site: Mapping[str, Any]) -> str:
+    return f"{site['name']} {plain_code(site['code'])} ({site['code']}); it joined {_count(site['rounds'], 'round')}."
+
+
+def _benefit(rows: Sequence[Mapping[str, Any]], outcomes: Mapping[str, Outcome]) -> str:
+    if all(outcome == "unknown" for outcome in outcomes.values()):
+        return "Does federating help? Not measured."
+    parts = []
+    for outcome, words in (
+        ("higher", "clearly higher than training alone at"),
+        ("lower", "clearly lower than training alone at"),
+        ("overlap", "not distinguishable from training alone (intervals overlap) at"),
+        ("unknown", "not measured at"),
+    ):
+        named = [_named(row) for row in rows if outcomes[row["site"]] == outcome]
+        if named:
+            parts.append(f"{words} {', '.join(named)}")
+    return f"Does federating help? On each site's own test patients the AUROC is {'; '.join(parts)}."
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    federated, local = row["auroc"]["value"], row["local_auroc"]["value"]
+    if federated is None or local is None:
+        return str(row["site"])
+    return f"{row['site']} ({federated:.3f} against {local:.3f})"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(".") else text + "."

@@ -1,0 +1,230 @@
+"""The run report tells the truth about what the folder holds, and only that."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from common.errors import ConfigError, SiteCode
+from common.reporting.run_report import headline_table, write_run_report
+from common.reporting.verdict import PLAIN_CODES, compare
+
+MakeRun = Callable[..., Path]
+
+
+def text_of(report: Path) -> str:
+    """Returns the report's visible text with spaces squeezed."""
+    html = re.sub(r"<style>.*?</style>", "", report.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+
+
+def rewrite(folder: Path, name: str, change: Callable[[dict], object]) -> None:
+    document = json.loads((folder / name).read_text())
+    change(document)
+    (folder / name).write_text(json.dumps(document))
+
+
+class Outline(HTMLParser):
+    """Collects headings, ids, landmarks, addresses and unlabelled figures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.headings: list[int] = []
+        self.ids: list[str] = []
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.unlabelled: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.tags.append(tag)
+        if re.fullmatch(r"h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        self.ids += [values["id"] or ""] if "id" in values else []
+        self.addresses += [values[key] or "" for key in ("href", "src", "xlink:href") if key in values]
+        if tag == "svg" and not (values.get("aria-label") and values.get("role") == "img"):
+            self.unlabelled.append(tag)
+
+
+def outline_of(report: Path) -> Outline:
+    parser = Outline()
+    parser.feed(report.read_text(encoding="utf-8"))
+    return parser
+
+
+def test_page_and_table_show_the_values_of_the_evaluation(make_run: MakeRun) -> None:
+    folder = make_run()
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    rows, text = headline_table(folder), text_of(write_run_report(folder))
+    assert [row["site"] for row in rows] == ["site_1", "site_2", "site_3", "site_4", "pooled"]
+    for row in rows:
+        for key, model in (("auroc", "federated"), ("local_auroc", "local")):
+            block = evaluation["models"][model]
+            metrics = block["pooled"] if row["site"] == "pooled" else block["sites"][row["site"]]
+            assert row[key] == {part: metrics["auroc"][part] for part in ("value", "low", "high")}
+            assert "{value:.3f} {low:.3f} to {high:.3f}".format(**row[key]) in text
+            assert "{value:.3f} {low:.3f} to {high:.3f}".format(**metrics["sensitivity"]) in text
+    assert rows[0]["patients"] == 600 and rows[0]["test_patients"] == 150 and rows[0]["epsilon"] == 8.0
+    assert rows[-1]["patients"] == 1296 and rows[-1]["epsilon"] == 8.0
+
+
+def test_the_same_folder_gives_the_same_bytes(make_run: MakeRun) -> None:
+    folder = make_run()
+    files = [write_run_report(folder), *sorted((folder / "plots").iterdir())]
+    first = [file.read_bytes() for file in files]
+    write_run_report(folder)
+    assert [file.read_bytes() for file in files] == first
+
+
+def test_page_is_self_contained_and_has_an_outline(make_run: MakeRun) -> None:
+    outline = outline_of(write_run_report(make_run()))
+    assert outline.headings[0] == 1 and outline.headings.count(1) == 1
+    assert all(after - before <= 1 for before, after in zip(outline.headings, outline.headings[1:], strict=False))
+    assert len(outline.ids) == len(set(outline.ids))
+    assert not outline.unlabelled and "svg" in outline.tags
+    assert {"header", "main", "footer", "nav"} <= set(outline.tags)
+    assert not {"script", "link", "img", "iframe", "form"} & set(outline.tags)
+    assert all(re.match(r"#|plots/|privacy/", address) for address in outline.addresses)
+
+
+def test_every_link_to_a_file_leads_to_one(make_run: MakeRun) -> None:
+    folder = make_run()
+    (folder / "privacy" / "site_1.html").write_text("<!doctype html>")
+    links = {address for address in outline_of(write_run_report(folder)).addresses if not address.startswith("#")}
+    assert {"privacy/site_1.html", "privacy/site_2.json", "plots/roc.csv"} <= links
+    assert all((folder / link).is_file() for link in links)
+
+
+def test_figures_are_svg_with_their_values_beside(make_run: MakeRun) -> None:
+    folder = make_run()
+    write_run_report(folder)
+    names = {"forest", "auroc-by-round", "roc", "epsilon-by-round", "labels-by-site"}
+    assert {file.stem for file in (folder / "plots").iterdir()} == names
+    for name in names:
+        root = ElementTree.parse(folder / "plots" / f"{name}.svg").getroot()
+        assert root.tag.endswith("svg") and root.get("aria-label")
+        assert "site_1" in "".join(root.itertext()), "text must stay text"
+        assert len(list(csv.reader((folder / "plots" / f"{name}.csv").read_text().splitlines()))) > 4
+
+
+def test_small_counts_stay_suppressed(make_run: MakeRun) -> None:
+    assert "<5 / 8" in text_of(write_run_report(make_run())).replace("&lt;", "<")
+
+
+def test_banners_follow_the_run(make_run: MakeRun) -> None:
+    real = text_of(write_run_report(make_run()))
+    assert "Research use only - not a medical device" in real
+    assert "Seeded noise:" in real and "NOT PRIVATE" not in real and "Synthetic data." not in real
+    emulated = text_of(write_run_report(make_run(private=False, synthetic=True)))
+    assert "NOT PRIVATE." in emulated and "Synthetic data." in emulated and "Seeded noise:" not in emulated
+    hospital = text_of(write_run_report(make_run({"seeds": {"seed": 0, "noise": "os-entropy"}})))
+    assert "Seeded noise:" not in hospital
+
+
+def test_partial_says_who_and_why(make_run: MakeRun) -> None:
+    folder = make_run({"status": "PARTIAL"})
+    rewrite(folder, "run.json", lambda d: d["sites"][2].update(status="lost", code="budget-refused", rounds=3))
+    rewrite(folder, "evaluation.json", lambda d: [m["sites"].pop("site_3") for m in d["models"].values()])
+    text = text_of(write_run_report(folder))
+    assert "PARTIAL: 1 of 4 sites lost" in text
+    assert "site_3 refused: the request would have passed its privacy ceiling (budget-refused)" in text
+    assert "not measured at site_3" in text
+
+
+def test_failed_before_the_first_round_claims_nothing(make_run: MakeRun) -> None:
+    folder = make_run(
+        {"status": "FAILED", "reason": "1 site connected, the quorum is 2", "rounds_done": 0, "sites": []}
+    )
+    for name in ("evaluation.json", "metrics.jsonl", "study.yaml", "overrides.yaml"):
+        (folder / name).unlink()
+    rewrite(folder, "run.json", lambda d: d.update(dataset={"name": "bus_bra"}, model={"name": "m", "part": "all"}))
+    text = text_of(write_run_report(folder))
+    assert "FAILED after 0 of 8 rounds: 1 site connected, the quorum is 2." in text
+    assert "Does federating help? Not measured." in text and "No site took part." in text
+    assert headline_table(folder) == [] and list((folder / "plots").iterdir()) == []
+
+
+def test_failed_after_enrolment_keeps_what_was_charged(make_run: MakeRun) -> None:
+    folder = make_run({"status": "FAILED", "reason": "lost: site_2 (no-answer)", "rounds_done": 3})
+    (folder / "evaluation.json").unlink()
+    for statement in (folder / "privacy").iterdir():
+        statement.unlink()
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    (folder / "metrics.jsonl").write_text("\n".join(lines[:3]) + '\n{"round": 4, "va')
+    rows = headline_table(folder)
+    assert [row["site"] for row in rows] == ["site_1", "site_2", "site_3", "site_4"]
+    assert rows[0]["epsilon"] == json.loads(lines[2])["epsilon"]["site_1"]
+    assert rows[0]["auroc"] == {"value": None, "low": None, "high": None}
+    assert "the run ended before the test patients were scored" in text_of(write_run_report(folder))
+
+
+def test_one_class_at_a_site_is_not_defined_rather_than_wrong(make_run: MakeRun) -> None:
+    from common.evaluation.metrics import summarise
+    from common.evaluation.scores import ScoreState
+
+    folder = make_run()
+    one_class = summarise(ScoreState.of([0.2, 0.3], [0, 0]), threshold=0.5, confidence=0.95)
+    rewrite(folder, "evaluation.json", lambda d: d["models"]["federated"]["sites"].update(site_4=one_class))
+    text = text_of(write_run_report(folder))
+    assert "not defined" in text and "not measured at site_4" in text
+
+
+def test_a_model_that_harms_a_site_is_in_the_verdict(make_run: MakeRun) -> None:
+    folder = make_run()
+    worse = {"value": 0.55, "low": 0.45, "high": 0.65, "method": "DeLong", "binning_error": 0.0}
+    rewrite(folder, "evaluation.json", lambda d: d["models"]["federated"]["sites"]["site_1"].update(auroc=worse))
+    report = write_run_report(folder)
+    assert "clearly lower than training alone at site_1 (0.550 against 0.785)" in text_of(report)
+    assert 'class="banner verdict warn"' in report.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("federated", "local", "outcome"),
+    [
+        ((0.9, 0.8, 0.95), (0.7, 0.6, 0.79), "higher"),
+        ((0.7, 0.6, 0.79), (0.9, 0.8, 0.95), "lower"),
+        ((0.9, 0.8, 0.95), (0.7, 0.6, 0.8), "overlap"),
+        ((None, None, None), (0.7, 0.6, 0.8), "unknown"),
+    ],
+)
+def test_compare(federated, local, outcome: str) -> None:
+    first, second = (dict(zip(("value", "low", "high"), area, strict=True)) for area in (federated, local))
+    assert compare(first, second) == outcome
+
+
+def test_every_code_has_plain_words() -> None:
+    assert set(PLAIN_CODES) == set(SiteCode)
+
+
+def test_what_a_site_calls_itself_cannot_become_markup(make_run: MakeRun) -> None:
+    evil = "<script>alert(1)</script>$x^$"
+    folder = make_run(name=evil)
+    for name in ("run.json", "evaluation.json", "metrics.jsonl"):
+        text = (folder / name).read_text().replace("site_1", evil)
+        (folder / name).write_text(text)
+    assert "script" not in outline_of(write_run_report(folder)).tags
+
+
+def test_the_command_names_no_folder_of_this_machine(make_run: MakeRun) -> None:
+    text = text_of(write_run_report(make_run()))
+    assert "data=bus_bra data.root=PATH privacy.epsilon=8" in text and "secret place" not in text
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged", "version"])
+def test_refuses_a_folder_that_is_no_run(make_run: MakeRun, damage: str) -> None:
+    folder = make_run()
+    if damage == "missing":
+        (folder / "run.json").unlink()
+    elif damage == "damaged":
+        (folder / "run.json").write_text("{")
+    else:
+        rewrite(folder, "run.json", lambda d: d.update(schema_version=99))
+    with pytest.raises(ConfigError, match=r"run\.json"):
+        write_run_report(folder)
