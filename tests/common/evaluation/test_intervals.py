@@ -92,6 +92,14 @@ def test_the_fallback_covers_the_truth_with_few_patients(m: int, n: int, truth: 
     assert covered >= 0.93
 
 
+@pytest.mark.parametrize(("m", "n", "truth"), [(10, 10, 0.8), (10, 30, 0.9)])
+def test_the_chosen_method_covers_the_truth_at_the_fewest_patients_for_delong(m: int, n: int, truth: float) -> None:
+    draws = zip(*binormal_histograms(1000, m, n, np.sqrt(2) * norm.ppf(truth)), strict=True)
+    intervals = [auroc_interval(ScoreState(positives, negatives)) for positives, negatives in draws]
+    covered = np.mean([interval is not None and interval.low <= truth <= interval.high for interval in intervals])
+    assert 0.93 <= covered <= 0.975
+
+
 @pytest.mark.parametrize(
     ("scores", "labels", "method"),
     [
