@@ -175,7 +175,7 @@ def _site_row(site: Mapping[str, Any], suppressed: str) -> dict[str, Any]:
         split: {key: suppressed if value is None else str(value) for key, value in counts.get(split, {}).items()}
         for split in SPLITS
     }
-    state = "took part" if site["status"] == "ok" else f"lost: {plain_code(site['code'])}"
+    state = "took part" if site["status"] == "ok" else f"lost; {plain_code(site['code'])}"
     return {**site, "cells": cells, "state": state}
 
 
