@@ -1,0 +1,50 @@
+# OncoFed. `make` alone lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+EXTRAS := simulation,lite0,medmnist,dp-check,dev
+STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
+OVERRIDES ?=
+# One thread a process: torch otherwise starts one a core in each of them.
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint types contracts unit benchmark clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(STAMP) ## create .venv and install OncoFed with everything its checks need
+
+# Keyed on what the two files say, not on their times: a fresh checkout of the same text needs no network.
+$(STAMP):
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@rm -f $(VENV)/.installed-*
+	@touch $@
+
+run: install ## run the study on four emulated hospitals; OVERRIDES='data=bus_bra data.root=...' changes it
+	$(BIN)/oncofed-sim run --engine flower $(OVERRIDES)
+
+test: lint types contracts unit ## everything CI checks
+
+lint: install ## style and formatting (ruff)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install ## static types (mypy --strict)
+	$(BIN)/mypy
+
+contracts: install ## who may import whom (import-linter)
+	$(BIN)/lint-imports
+
+unit: install ## pytest; ARGS='-k grid' narrows it
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+benchmark: install ## start-up, overhead and scale; rewrites docs/benchmarks.md
+	$(BIN)/python -m simulations.benchmark
+
+clean: ## remove .venv, caches and build output (runs/ stays)
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
