@@ -1,0 +1,1 @@
+"""From files to tensors: records, readers of public layouts, splits by patient, preprocessing."""
