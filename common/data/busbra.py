@@ -1,0 +1,81 @@
+"""BUS-BRA: breast ultrasound of 1,064 women with biopsy-proven lesions, from four scanners (Gomez-Flores 2024)."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common.data.formats import find_folder
+from common.data.images import ImageFiles
+from common.data.manifest import LABEL_WORDS, Dataset, Record, first, slug
+from common.errors import DataError
+
+if TYPE_CHECKING:
+    from common.config import DataConfig
+
+CITATION = (
+    "Gomez-Flores W, Gregorio-Calas MJ, Coelho de Albuquerque Pereira W. BUS-BRA: A breast ultrasound dataset for "
+    "assessing computer-aided diagnosis systems. Medical Physics 51(4):3110-3123, 2024. doi:10.1002/mp.16812"
+)
+LICENCE = "BUS-BRA licence (LICENSE.txt of the data set): free use with notice and citation"
+NEEDED = ("ID", "Case", "Histology", "Pathology", "BIRADS", "Device", "Side")
+
+
+def open_bus_bra(data: DataConfig) -> Dataset:
+    """Returns BUS-BRA: patient is ``Case``, site the scanner; attributes scanner, birads, side, histology.
+
+    Raises:
+        ConfigError, DataError: The folder, its ``bus_data.csv`` or images are missing or of another layout.
+    """
+    folder = find_folder(data, "BUSBRA", "bus_data.csv")
+    rows = _rows(folder / "bus_data.csv")
+    records = tuple(_record(folder, row) for row in rows)
+    missing = [record.image for record in records if not (folder / record.image).is_file()]
+    if missing:
+        raise DataError(
+            f"{len(missing)} images of bus_data.csv are not in {folder} ({first(missing)}); copy Images/ anew"
+        )
+    unmasked = sum(not record.mask for record in records)
+    notes = ("Some images carry burned-in text and calipers.",)
+    return Dataset(
+        name="BUS-BRA",
+        records=records,
+        read=ImageFiles(folder),
+        citation=CITATION,
+        licence=LICENCE,
+        notes=notes + ((f"{unmasked} images have no mask file.",) if unmasked else ()),
+    )
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    lacking = [name for name in NEEDED if not rows or name not in rows[0]]
+    if lacking:
+        raise DataError(f"{path} has no rows or lacks {', '.join(lacking)}; expected the published bus_data.csv")
+    odd = [row["ID"] for row in rows if row["Pathology"].lower() not in LABEL_WORDS]
+    if odd:
+        raise DataError(
+            f"{path}: {len(odd)} rows have an unknown Pathology ({first(odd)}); expected benign or malignant"
+        )
+    return rows
+
+
+def _record(folder: Path, row: dict[str, str]) -> Record:
+    scanner = row["Device"].split("@")[0].strip()
+    mask = f"Masks/{row['ID'].replace('bus_', 'mask_', 1)}.png"
+    return Record(
+        image=f"Images/{row['ID']}.png",
+        # Numbers of four digits sort as text.
+        patient=row["Case"].zfill(4),
+        label=LABEL_WORDS[row["Pathology"].lower()],
+        site=slug(scanner),
+        mask=mask if (folder / mask).is_file() else "",
+        attributes={
+            "scanner": scanner,
+            "birads": row["BIRADS"],
+            "side": row["Side"],
+            "histology": row["Histology"],
+        },
+    )

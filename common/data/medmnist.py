@@ -1,0 +1,103 @@
+"""BreastMNIST: BUSI at 28 x 28 pixels with an official split (Yang 2023). Its published label 0 is malignant."""
+
+from __future__ import annotations
+
+import dataclasses
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.data.formats import required_root
+from common.data.manifest import SPLITS, Dataset, Record
+from common.errors import DataError
+
+if TYPE_CHECKING:
+    from common.config import DataConfig
+
+CITATION = (
+    "Yang J, Shi R, Wei D, Liu Z, Zhao L, Ke B, Pfister H, Ni B. MedMNIST v2. Scientific Data 10:41, 2023; "
+    "Al-Dhabyani W, et al. Dataset of breast ultrasound images. Data in Brief 28:104863, 2020"
+)
+LICENCE = "CC BY 4.0"
+FILE = "breastmnist.npz"
+NOTES = (
+    "No patient ids are published: each image counts as a patient.",
+    "The official split does not keep BUSI's look-alike images together, so test figures are optimistic.",
+    "Made from BUSI: never train on one and test on the other. Benign includes normal.",
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StackedImages:
+    """Reads image ``split/number`` from arrays uint8 (N, H, W)."""
+
+    stacks: dict[str, NDArray[np.uint8]]
+
+    def __call__(self, key: str) -> NDArray[np.float32]:
+        split, _, number = key.partition("/")
+        return self.stacks[split][int(number)].astype(np.float32) / np.float32(255)
+
+
+def open_breastmnist(data: DataConfig) -> Dataset:
+    """Returns BreastMNIST in its official split, malignant as label 1.
+
+    ``data.root`` is the npz file or its folder; without it, medmnist's own cache or download is used.
+
+    Raises:
+        DataError: There is no such file, it cannot be fetched, or it holds other arrays.
+    """
+    path = _path(data)
+    stacks, labels = _load(path)
+    records = tuple(
+        # Published: 0 malignant, 1 normal or benign.
+        Record(image=f"{split}/{number:04d}", patient=f"{split}-{number:04d}", label=1 - int(value), split=split)
+        for split in SPLITS
+        for number, value in enumerate(labels[split])
+    )
+    read = StackedImages(stacks)
+    return Dataset(name="BreastMNIST", records=records, read=read, citation=CITATION, licence=LICENCE, notes=NOTES)
+
+
+def _path(data: DataConfig) -> Path:
+    if not data.root:
+        return _fetched()
+    root = required_root(data, f"{FILE} or the folder that holds it")
+    path = root / FILE if root.is_dir() else root
+    if not path.is_file():
+        raise DataError(f"There is no {FILE} in {root}; expected the official file of MedMNIST")
+    return path
+
+
+def _fetched() -> Path:
+    try:
+        from medmnist import BreastMNIST
+        from medmnist.info import DEFAULT_ROOT
+    except ImportError:
+        raise DataError(f"data.root is not set and medmnist is not installed; give data.root=/path/{FILE}") from None
+    path = Path(DEFAULT_ROOT) / FILE
+    if not path.is_file():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            BreastMNIST(split="train", download=True, root=str(path.parent))
+        # medmnist turns every failure to fetch into RuntimeError; a blocked network may surface as OSError.
+        except (RuntimeError, OSError):
+            raise DataError(
+                f"{FILE} could not be fetched; download it elsewhere and give data.root=/path/{FILE}"
+            ) from None
+    return path
+
+
+def _load(path: Path) -> tuple[dict[str, NDArray[np.uint8]], dict[str, NDArray[np.uint8]]]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            stacks = {split: archive[f"{split}_images"] for split in SPLITS}
+            labels = {split: archive[f"{split}_labels"].reshape(-1) for split in SPLITS}
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is not a BreastMNIST file ({error}); download it again") from None
+    for split in SPLITS:
+        if stacks[split].ndim != 3 or len(stacks[split]) != len(labels[split]) or set(labels[split]) - {0, 1}:
+            raise DataError(f"{path}: split {split} is not grey images with labels 0 and 1; download it again")
+    return stacks, labels
