@@ -33,9 +33,7 @@ def open_bus_bra(data: DataConfig) -> Dataset:
     records = tuple(_record(folder, row) for row in rows)
     missing = [record.image for record in records if not (folder / record.image).is_file()]
     if missing:
-        raise DataError(
-            f"{len(missing)} images of bus_data.csv are not in {folder} ({first(missing)}); copy Images/ anew"
-        )
+        raise DataError(f"{len(missing)} images of bus_data.csv are not in {folder} ({first(missing)}); copy them")
     unmasked = sum(not record.mask for record in records)
     notes = ("Some images carry burned-in text and calipers.",)
     return Dataset(
@@ -56,9 +54,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
         raise DataError(f"{path} has no rows or lacks {', '.join(lacking)}; expected the published bus_data.csv")
     odd = [row["ID"] for row in rows if row["Pathology"].lower() not in LABEL_WORDS]
     if odd:
-        raise DataError(
-            f"{path}: {len(odd)} rows have an unknown Pathology ({first(odd)}); expected benign or malignant"
-        )
+        raise DataError(f"{path}: {len(odd)} Pathologies are unknown ({first(odd)}); expected benign or malignant")
     return rows
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from common.data.formats import find_folder
 from common.data.images import ImageFiles
 from common.data.lookalikes import groups, thumbnail
-from common.data.manifest import MASK_SEPARATOR, Dataset, Record
+from common.data.manifest import MASK_SEPARATOR, Dataset, Record, of_both_classes
 from common.errors import DataError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def open_busi(data: DataConfig) -> Dataset:
     plain = [record for word, label in words.items() for record in _records(folder, word, label)]
     leaders = groups([thumbnail(read(record.image)) for record in plain])
     grouped = [dataclasses.replace(record, patient=_stem(plain[at])) for record, at in zip(plain, leaders, strict=True)]
-    torn = _torn(grouped)
+    torn = of_both_classes(grouped)
     kept = _without(grouped, torn) if data.exclude_conflicts else _told_apart(grouped, torn)
     return Dataset(
         name="BUSI",
@@ -76,13 +76,6 @@ def _records(folder: Path, word: str, label: int) -> list[Record]:
 
 def _stem(record: Record) -> str:
     return Path(record.image).stem
-
-
-def _torn(records: Iterable[Record]) -> set[str]:
-    labels: dict[str, set[int]] = defaultdict(set)
-    for record in records:
-        labels[record.patient].add(record.label)
-    return {patient for patient, values in labels.items() if len(values) > 1}
 
 
 def _without(records: Iterable[Record], torn: set[str]) -> list[Record]:

@@ -182,6 +182,14 @@ def site_from_column(dataset: Dataset, column: str) -> Dataset:
     return dataset.with_records(dataclasses.replace(record, site=value) for record, value in pairs)
 
 
+def of_both_classes(records: Iterable[Record]) -> set[str]:
+    """Returns the patients who have records of both classes."""
+    labels: dict[str, set[int]] = {}
+    for record in records:
+        labels.setdefault(record.patient, set()).add(record.label)
+    return {patient for patient, values in labels.items() if len(values) > 1}
+
+
 def first(names: Collection[str]) -> str:
     """Returns the first few names for a message, and how many more there are."""
     shown = ", ".join(list(names)[:NAMED])
@@ -271,12 +279,10 @@ def _check_values(name: str, records: tuple[Record, ...]) -> None:
 
 
 def _check_patients(name: str, records: tuple[Record, ...]) -> None:
-    labels: dict[str, set[int]] = {}
     splits: dict[str, set[str]] = {}
     for record in records:
-        labels.setdefault(record.patient, set()).add(record.label)
         splits.setdefault(record.patient, set()).add(record.split)
-    torn = [patient for patient, values in labels.items() if len(values) > 1]
+    torn = sorted(of_both_classes(records))
     if torn:
         raise DataError(
             f"{name}: {len(torn)} patients have both labels ({first(torn)}); a patient is one case: "

@@ -38,7 +38,8 @@ class StackedImages:
 
     def __call__(self, key: str) -> NDArray[np.float32]:
         split, _, number = key.partition("/")
-        return self.stacks[split][int(number)].astype(np.float32) / np.float32(255)
+        pixels: NDArray[np.float32] = self.stacks[split][int(number)].astype(np.float32) / np.float32(255)
+        return pixels
 
 
 def open_breastmnist(data: DataConfig) -> Dataset:
@@ -84,9 +85,7 @@ def _fetched() -> Path:
             BreastMNIST(split="train", download=True, root=str(path.parent))
         # medmnist turns every failure to fetch into RuntimeError; a blocked network may surface as OSError.
         except (RuntimeError, OSError):
-            raise DataError(
-                f"{FILE} could not be fetched; download it elsewhere and give data.root=/path/{FILE}"
-            ) from None
+            raise DataError(f"{FILE} could not be fetched; copy it here and give data.root=/path/{FILE}") from None
     return path
 
 

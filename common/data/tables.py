@@ -6,7 +6,6 @@ Every column is scaled by fixed public bounds, never by the rows of a site: fitt
 from __future__ import annotations
 
 import dataclasses
-from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.data.formats import required_root
-from common.data.manifest import Dataset, Record, first
+from common.data.manifest import Dataset, Record, first, of_both_classes
 from common.errors import DataError
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ def open_wbc(data: DataConfig) -> Dataset:
     unknown = sum("?" in line for line in cells)
     scores = [[WBC_UNKNOWN if cell == "?" else float(cell) for cell in line[1:-1]] for line in cells]
     records = [Record(image=f"{n:04d}", patient=line[0], label=_WBC_LABELS[line[-1]]) for n, line in enumerate(cells)]
-    torn = _torn(records)
+    torn = of_both_classes(records)
     left_out = sum(record.patient in torn for record in records)
     return Dataset(
         name="WBC",
@@ -115,7 +114,7 @@ def _cells(path: Path) -> list[list[str]]:
     odd = [str(n) for n, line in enumerate(lines, 1) if not _well_formed(line)]
     if odd or not lines:
         raise DataError(
-            f"{path} has {len(odd)} odd lines (line {first(odd)}); expected id, nine scores of 1 to 10 or ?, class 2 or 4"
+            f"{path} has {len(odd)} odd lines ({first(odd)}); expected id, nine scores of 1 to 10 or ?, class 2 or 4"
         )
     return lines
 
@@ -124,10 +123,3 @@ def _well_formed(line: list[str]) -> bool:
     scores = line[1:-1]
     known = all(cell == "?" or (cell.isdigit() and 1 <= int(cell) <= 10) for cell in scores)
     return len(line) == _WBC_COLUMNS and line[-1] in _WBC_LABELS and known
-
-
-def _torn(records: list[Record]) -> set[str]:
-    labels: dict[str, set[int]] = defaultdict(set)
-    for record in records:
-        labels[record.patient].add(record.label)
-    return {patient for patient, values in labels.items() if len(values) > 1}
