@@ -1,0 +1,1 @@
+"""The network zoo: DP-safe classifiers, which part of them is trained, and their weights."""

@@ -1,0 +1,114 @@
+"""What events cost: epsilon of a history, and the noise that a target allows.
+
+The accountants are Opacus' own: RDP (Mironov et al. 2019) and PRV (Gopi et al. 2021, an upper bound). Its GDP
+accountant is an approximation from below and is never used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from common.errors import ConfigError
+
+Accountant = Literal["prv", "rdp"]
+MAX_NOISE = 1e4
+PRECISION = 1e-3
+"""Relative width at which the search for the noise multiplier stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """``steps`` Poisson-sampled Gaussian mechanisms with one noise multiplier and one sampling rate.
+
+    The unit is the patient and neighbours differ by adding or removing one; noise has standard deviation
+    ``noise_multiplier`` times the clipping norm.
+    """
+
+    noise_multiplier: float
+    sampling_rate: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.noise_multiplier < float("inf"):
+            raise ValueError(f"Expected a finite noise_multiplier > 0, got {self.noise_multiplier}")
+        if not 0 < self.sampling_rate <= 1:
+            raise ValueError(f"Expected 0 < sampling_rate <= 1, got {self.sampling_rate}")
+        if self.steps < 1:
+            raise ValueError(f"Expected steps >= 1, got {self.steps}")
+
+
+def merge(events: Sequence[Event]) -> tuple[Event, ...]:
+    """Returns an equivalent, sorted history in which equal mechanisms are one event."""
+    steps: dict[tuple[float, float], int] = {}
+    for event in events:
+        key = (event.noise_multiplier, event.sampling_rate)
+        steps[key] = steps.get(key, 0) + event.steps
+    return tuple(Event(sigma, rate, count) for (sigma, rate), count in sorted(steps.items()))
+
+
+def epsilon_of(events: Sequence[Event], delta: float, accountant: str = "prv") -> float:
+    """Returns the epsilon of all ``events`` together at ``delta``; 0.0 for no event.
+
+    Raises:
+        ConfigError: The accountant is unknown, or delta is not in (0, 1).
+    """
+    if not 0 < delta < 1:
+        raise ConfigError(f"delta={delta} is not a probability; expected 0 < delta < 1")
+    return _epsilon(merge(events), delta, accountant)
+
+
+@lru_cache(maxsize=4096)
+def _epsilon(events: tuple[Event, ...], delta: float, accountant: str) -> float:
+    from opacus.accountants import PRVAccountant, RDPAccountant
+
+    makers = {"prv": PRVAccountant, "rdp": RDPAccountant}
+    if accountant not in makers:
+        raise ConfigError(f"accountant={accountant!r} is unknown; choose prv or rdp")
+    if not events:
+        return 0.0
+    account = makers[accountant]()
+    account.history = [(e.noise_multiplier, e.sampling_rate, e.steps) for e in events]
+    return float(account.get_epsilon(delta))
+
+
+@lru_cache(maxsize=1024)
+def solve_noise_multiplier(
+    *, epsilon: float, delta: float, sampling_rate: float, steps: int, accountant: str = "prv"
+) -> float:
+    """Returns the least noise multiplier, to 0.1 %, whose ``steps`` steps stay at or below ``epsilon``.
+
+    Raises:
+        ConfigError: No noise up to 10,000 is enough.
+    """
+
+    def cost(sigma: float) -> float:
+        return epsilon_of([Event(sigma, sampling_rate, steps)], delta, accountant)
+
+    # RDP is fast and never below PRV by more than PRV's own error, so it gives the bracket.
+    start = 0.3 if accountant == "rdp" else 0.6 * solve_noise_multiplier(
+        epsilon=epsilon, delta=delta, sampling_rate=sampling_rate, steps=steps, accountant="rdp"
+    )
+    low, high = start, start * 1.5
+    while cost(high) > epsilon:
+        low, high = high, high * 1.5
+        if high > MAX_NOISE:
+            raise ConfigError(
+                f"No noise reaches epsilon={epsilon} in {steps} steps at rate {sampling_rate:.3g} and "
+                f"delta={delta:.1e}; raise privacy.epsilon, or lower training.rounds"
+            )
+    while cost(low) <= epsilon:
+        low, high = low / 1.5, low
+        if low < 1e-2:
+            return high
+    while high - low > PRECISION * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if cost(middle) > epsilon else (low, middle)
+    return high
+
+
+def default_delta(declared_patients: int) -> float:
+    """Returns min(1e-5, 0.1 / declared patients)."""
+    return min(1e-5, 0.1 / declared_patients)

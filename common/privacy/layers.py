@@ -1,0 +1,196 @@
+"""Per-patient gradients of single layers, for the book-keeping engine (Bu et al. 2023, section 3).
+
+Each rule turns a layer's input and the gradient of its output into a :class:`Piece`: the squared norm of each
+patient's gradient, and a way to sum those gradients with weights. Which of several exact ways is taken depends on
+shapes alone, so that two processes take the same one and get the same bits.
+
+Rows are images, sorted by patient; the loss of an image is already divided by the images of its patient, so a
+patient's gradient is the sum over its rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_conv_backward = torch.ops.aten.convolution_backward
+Sums = dict[nn.Parameter, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Patients:
+    """Which rows belong to which patient: ``of_row`` int64 (N,), ascending, and how many patients there are."""
+
+    of_row: Tensor
+    count: int
+
+    @property
+    def single(self) -> bool:
+        """Whether every patient has exactly one row."""
+        return self.count == len(self.of_row)
+
+    def total(self, rows: Tensor) -> Tensor:
+        """Returns the sum of ``rows`` (N, ...) within each patient, (P, ...)."""
+        if self.single:
+            return rows
+        out = rows.new_zeros((self.count, *rows.shape[1:]))
+        return out.index_add_(0, self.of_row, rows)
+
+    def padded(self, rows: Tensor) -> Tensor:
+        """Returns ``rows`` (N, ...) as (P, m, ...), zeros where a patient has fewer than m rows."""
+        if self.single:
+            return rows.unsqueeze(1)
+        sizes = torch.bincount(self.of_row, minlength=self.count)
+        first = torch.cumsum(sizes, 0) - sizes
+        place = torch.arange(len(self.of_row), device=rows.device) - first[self.of_row]
+        out = rows.new_zeros((self.count, int(sizes.max()), *rows.shape[1:]))
+        out[self.of_row, place] = rows
+        return out
+
+    def slices(self) -> list[slice]:
+        """Returns the rows of each patient."""
+        ends = torch.cumsum(torch.bincount(self.of_row, minlength=self.count), 0).tolist()
+        return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A layer's share: ``squares`` (P,) and ``weighted``, which sums the patients' gradients with weights (P,)."""
+
+    squares: Tensor
+    weighted: Callable[[Tensor], Sums]
+
+
+def instantiated(parameter: nn.Parameter, gradients: Tensor) -> Piece:
+    """Returns the piece of gradients that are at hand, (P, *parameter.shape)."""
+    flat = gradients.flatten(1)
+    return Piece(
+        torch.linalg.vecdot(flat, flat), lambda weights: {parameter: (weights @ flat).view_as(parameter)}
+    )
+
+
+def conv2d(layer: nn.Conv2d, inputs: Tensor, grads: Tensor, patients: Patients) -> list[Piece]:
+    """Returns the pieces of a convolution; ``inputs`` (N, C, H, W), ``grads`` (N, O, h, w)."""
+    pieces = []
+    if layer.weight.requires_grad:
+        pieces.append(_conv_weight(layer, inputs, grads, patients))
+    if layer.bias is not None and layer.bias.requires_grad:
+        pieces.append(instantiated(layer.bias, patients.total(grads.sum((2, 3)))))
+    return pieces
+
+
+def _conv_weight(layer: nn.Conv2d, inputs: Tensor, grads: Tensor, patients: Patients) -> Piece:
+    if layer.groups > 1:
+        return instantiated(layer.weight, patients.total(_grads_folded(layer, inputs, grads)))
+    positions, outputs, taps = grads.shape[2] * grads.shape[3], layer.out_channels, layer.weight[0].numel()
+    if positions * (outputs + taps) < outputs * taps:
+        return _conv_gram(layer, inputs, grads, patients)
+    if positions >= _LOOP_POSITIONS:
+        return instantiated(layer.weight, _grads_by_patient(layer, inputs, grads, patients))
+    return instantiated(layer.weight, patients.total(_grads_unfolded(layer, inputs, grads)))
+
+
+_LOOP_POSITIONS = 512
+"""From so many output positions on, one library call a patient beats unfolding the input (measured, two CPU cores)."""
+
+
+def weight_grad(layer: nn.Conv2d, inputs: Tensor, grads: Tensor) -> Tensor:
+    """Returns the weight gradient summed over rows, as the library computes it."""
+    result: Tensor = _conv_backward(
+        grads, inputs, layer.weight, None, layer.stride, layer.padding, layer.dilation, False, [0, 0], layer.groups,
+        [False, True, False],
+    )[1]  # fmt: skip
+    return result
+
+
+def _grads_by_patient(layer: nn.Conv2d, inputs: Tensor, grads: Tensor, patients: Patients) -> Tensor:
+    out = grads.new_empty((patients.count, *layer.weight.shape))
+    for index, rows in enumerate(patients.slices()):
+        out[index] = weight_grad(layer, inputs[rows], grads[rows])
+    return out
+
+
+def _grads_folded(layer: nn.Conv2d, inputs: Tensor, grads: Tensor) -> Tensor:
+    """Every row becomes groups of one wide grouped convolution, so one call gives all rows' gradients."""
+    rows = len(inputs)
+    wide = _conv_backward(
+        grads.reshape(1, -1, *grads.shape[2:]), inputs.reshape(1, -1, *inputs.shape[2:]),
+        layer.weight.repeat(rows, 1, 1, 1), None, layer.stride, layer.padding, layer.dilation, False, [0, 0],
+        layer.groups * rows, [False, True, False],
+    )[1]  # fmt: skip
+    result: Tensor = wide.view(rows, *layer.weight.shape)
+    return result
+
+
+def _unfolded(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
+    """Returns the taps of each output position, (N, C*k*k, T)."""
+    if layer.kernel_size == (1, 1) and layer.padding == (0, 0):
+        strided = inputs[:, :, :: layer.stride[0], :: layer.stride[1]]
+        return strided.reshape(*strided.shape[:2], -1)
+    padding = layer.padding
+    if isinstance(padding, str):
+        raise TypeError("Convolutions with padding given as a word are not supported")
+    return F.unfold(inputs, layer.kernel_size, layer.dilation, padding, layer.stride)
+
+
+def _grads_unfolded(layer: nn.Conv2d, inputs: Tensor, grads: Tensor) -> Tensor:
+    taps = _unfolded(layer, inputs)
+    return torch.bmm(grads.flatten(2), taps.transpose(1, 2)).view(len(inputs), *layer.weight.shape)
+
+
+def _conv_gram(layer: nn.Conv2d, inputs: Tensor, grads: Tensor, patients: Patients) -> Piece:
+    """Norms from Gram matrices, without any gradient of the weight's size; the sum is one plain weight gradient."""
+    taps = patients.padded(_unfolded(layer, inputs).transpose(1, 2)).flatten(1, 2)
+    outs = patients.padded(grads.flatten(2).transpose(1, 2)).flatten(1, 2)
+    squares = (torch.bmm(taps, taps.transpose(1, 2)) * torch.bmm(outs, outs.transpose(1, 2))).sum((1, 2)).clamp_(min=0)
+
+    def weighted(weights: Tensor) -> Sums:
+        scaled = grads * weights[patients.of_row].view(-1, 1, 1, 1)
+        return {layer.weight: weight_grad(layer, inputs, scaled)}
+
+    return Piece(squares, weighted)
+
+
+def linear(layer: nn.Linear, inputs: Tensor, grads: Tensor, patients: Patients) -> list[Piece]:
+    """Returns the pieces of a linear layer; ``inputs`` (N, ..., F), ``grads`` (N, ..., O)."""
+    pieces = []
+    if layer.weight.requires_grad:
+        by_row = inputs.dim() == 2
+        pieces.append(_linear_gram(layer, inputs, grads, patients) if by_row else _linear_full(layer, inputs, grads, patients))
+    if layer.bias is not None and layer.bias.requires_grad:
+        per_row = grads.flatten(1, -2).sum(1) if grads.dim() > 2 else grads
+        pieces.append(instantiated(layer.bias, patients.total(per_row)))
+    return pieces
+
+
+def _linear_gram(layer: nn.Linear, inputs: Tensor, grads: Tensor, patients: Patients) -> Piece:
+    if patients.single:
+        squares = grads.square().sum(1) * inputs.square().sum(1)
+    else:
+        same = patients.of_row[:, None] == patients.of_row[None, :]
+        gram = (inputs @ inputs.T) * (grads @ grads.T) * same
+        squares = patients.total(gram.sum(1)).clamp_(min=0)
+    return Piece(
+        squares, lambda weights: {layer.weight: (grads * weights[patients.of_row, None]).T @ inputs}
+    )
+
+
+def _linear_full(layer: nn.Linear, inputs: Tensor, grads: Tensor, patients: Patients) -> Piece:
+    rows = torch.bmm(grads.flatten(1, -2).transpose(1, 2), inputs.flatten(1, -2))
+    return instantiated(layer.weight, patients.total(rows))
+
+
+def affine(layer: nn.GroupNorm | nn.LayerNorm, normalised: Tensor, grads: Tensor, patients: Patients) -> list[Piece]:
+    """Returns the pieces of a normalisation layer from its normalised input, of ``grads``' shape."""
+    keep = grads.dim() - len(layer.normalized_shape) if isinstance(layer, nn.LayerNorm) else 2
+    per_row = tuple(range(1, keep)) if isinstance(layer, nn.LayerNorm) else tuple(range(2, grads.dim()))
+    pieces = []
+    for parameter, values in ((layer.weight, grads * normalised), (layer.bias, grads)):
+        if parameter is not None and parameter.requires_grad:
+            rows = values.sum(per_row) if per_row else values
+            pieces.append(instantiated(parameter, patients.total(rows)))
+    return pieces

@@ -1,0 +1,121 @@
+"""The privacy plan of one site's part in a study: the only source of sampler, clipper, noise and accountant event.
+
+Whatever trains privately takes its batches, its clipping norm, its noise and its normaliser from one frozen
+:class:`PrivacyPlan`, and what the ledger charges is the plan's own event, so what is accounted is what runs.
+Fields are public; what is private (which patients there are) comes as an argument.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from common.config import PrivacyConfig, TrainingConfig
+from common.errors import ConfigError
+from common.privacy.accounting import Event, default_delta, solve_noise_multiplier
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from common.privacy.optimizer import PatientOptimizer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrivacyPlan:
+    """DP-SGD over patients (Abadi et al. 2016, algorithm 1, with the patient as the example).
+
+    Guarantee: releasing the trained parameters after all rounds is (``target_epsilon``, ``delta``)-DP with respect to
+    adding or removing one patient with all their images.
+
+    Attributes:
+        sampling_rate: Probability with which each patient enters a step, independently.
+        expected_batch_patients: ``sampling_rate`` times the *declared* patients: the public divisor of every sum.
+        steps_per_round: Optimizer steps of a round; empty batches are steps too.
+        clip_norm: L2 bound of one patient's mean gradient.
+        noise_multiplier: Noise standard deviation over ``clip_norm``.
+        max_images: Images of a patient that enter a step at most.
+    """
+
+    sampling_rate: float
+    expected_batch_patients: float
+    steps_per_round: int
+    rounds: int
+    clip_norm: float
+    noise_multiplier: float
+    max_images: int
+    delta: float
+    target_epsilon: float
+    accountant: str
+    engine: str
+
+    def __post_init__(self) -> None:
+        if not (self.clip_norm > 0 and self.expected_batch_patients > 0 and self.target_epsilon > 0):
+            raise ValueError("Expected clip_norm, expected_batch_patients and target_epsilon > 0")
+        if self.rounds < 1 or self.max_images < 1 or not 0 < self.delta < 1:
+            raise ValueError("Expected rounds >= 1, max_images >= 1 and 0 < delta < 1")
+        self.event()
+
+    @classmethod
+    def for_site(cls, privacy: PrivacyConfig, training: TrainingConfig, declared_patients: int) -> PrivacyPlan:
+        """Returns the plan that spends ``privacy.epsilon`` over all rounds of the study, noise solved once.
+
+        Raises:
+            ConfigError: The study is not private, or delta is too large for so few patients.
+        """
+        if not privacy.private:
+            raise ConfigError("A study with privacy.mode=none has no privacy plan")
+        delta = privacy.delta if privacy.delta is not None else default_delta(declared_patients)
+        if delta * declared_patients >= 1:
+            raise ConfigError(
+                f"privacy.delta={delta:g} is too large for a site of {declared_patients} patients: at that size it "
+                f"would allow giving one of them away; expected less than {1 / declared_patients:.1e}"
+            )
+        rate = min(1.0, training.batch_patients / declared_patients)
+        steps = training.local_steps or max(1, math.ceil(training.local_epochs / rate))
+        sigma = solve_noise_multiplier(
+            epsilon=privacy.epsilon,
+            delta=delta,
+            sampling_rate=rate,
+            steps=steps * training.rounds,
+            accountant=privacy.accountant,
+        )
+        return cls(
+            sampling_rate=rate,
+            expected_batch_patients=rate * declared_patients,
+            steps_per_round=steps,
+            rounds=training.rounds,
+            clip_norm=privacy.clip_norm,
+            noise_multiplier=sigma,
+            max_images=privacy.max_images,
+            delta=delta,
+            target_epsilon=privacy.epsilon,
+            accountant=privacy.accountant,
+            engine=privacy.engine,
+        )
+
+    def event(self, steps: int | None = None) -> Event:
+        """Returns what ``steps`` steps cost, by default those of one round."""
+        return Event(self.noise_multiplier, self.sampling_rate, self.steps_per_round if steps is None else steps)
+
+    def sample(self, num_patients: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """Yields ``steps_per_round`` Poisson samples of patient indices, int64, each possibly empty."""
+        import torch
+
+        for _ in range(self.steps_per_round):
+            chosen = torch.rand(num_patients, generator=generator, dtype=torch.float64) < self.sampling_rate
+            yield chosen.nonzero().flatten()
+
+    def optimizer(self, inner: torch.optim.Optimizer, generator: torch.Generator) -> PatientOptimizer:
+        """Returns ``inner`` behind this plan's noise and divisor."""
+        from common.privacy.optimizer import PatientOptimizer
+
+        return PatientOptimizer(
+            inner,
+            noise_multiplier=self.noise_multiplier,
+            clip_norm=self.clip_norm,
+            expected_batch_patients=self.expected_batch_patients,
+            generator=generator,
+        )
