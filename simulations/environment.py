@@ -32,7 +32,14 @@ def flower_environment(*, flower_home: Path, mark: str, scripts: Path) -> dict[s
         mark: What :data:`MARK` is set to.
         scripts: Folder of Flower's commands; Flower starts its own children by name, so it leads ``PATH``.
     """
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("FLWR_", "RAY_"))}
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("FLWR_")}
     path = os.pathsep.join([str(scripts), inherited.get("PATH", os.defpath)])
-    own = {"FLWR_HOME": str(flower_home), MARK: mark, "PATH": path, "PYTHONUNBUFFERED": "1"}
+    own = {
+        "FLWR_HOME": str(flower_home),
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",  # seconds; Flower's own second would only be waited for
+        MARK: mark,
+        "PATH": path,
+        "PYTHONUNBUFFERED": "1",
+        "SPT_NOENV": "1",  # Ray's workers rename themselves; without this the new name overwrites the mark
+    }
     return inherited | quiet_environment() | own
