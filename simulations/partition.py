@@ -57,8 +57,11 @@ def partition(dataset: Dataset, cfg: PartitionConfig, seed: int) -> dict[str, Da
 
 
 def describe(sites: dict[str, Dataset]) -> list[dict[str, int | str]]:
-    """Returns a row a site: ``site``, ``images``, ``patients``, then ``<split>_malignant`` and ``<split>_benign``
-    patients for train, val and test. A zero there means figures that the site cannot have."""
+    """Returns a row a site: its counts of images and patients, and of patients by split and class.
+
+    Keys: ``site``, ``images``, ``patients``, ``train_malignant``, ``train_benign`` and so on for val and test. A zero
+    there means figures that the site cannot have.
+    """
     return [{"site": name, **_counts(part)} for name, part in sites.items()]
 
 

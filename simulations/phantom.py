@@ -66,7 +66,7 @@ def make_phantom(patients: int, seed: int, image_size: int = 128) -> Dataset:
         read=PhantomPixels(seed, image_size, tuple(map(int, labels)), tuple(map(int, scanners))),
         synthetic=True,
         licence="none: made by a program",
-        notes=(f"Synthetic images; by construction no model can pass an AUROC of {BEST_AUROC:.2f}.",),
+        notes=(f"Synthetic images; the best possible AUROC is {BEST_AUROC:.2f} by construction.",),
     )
 
 

@@ -1,4 +1,4 @@
-"""Opens what a simulation can be run on: a public data set, or the phantom."""
+"""Opens what a simulation can be run on, a public data set or the phantom, and deals it to the emulated hospitals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from common.data.formats import open_dataset
 from common.data.manifest import Dataset, site_from_column
 
 if TYPE_CHECKING:
-    from common.config import DataConfig
+    from common.config import DataConfig, PartitionConfig
 
 NATIVE_SIDE = 128
 """Phantom images are drawn at least this large and then resized, as real ones are."""
@@ -26,3 +26,18 @@ def open_any(data: DataConfig, seed: int) -> Dataset:
 
     dataset = make_phantom(data.patients, seed, max(NATIVE_SIDE, data.image_size))
     return site_from_column(dataset, data.column) if data.column else dataset
+
+
+def open_sites(data: DataConfig, cfg: PartitionConfig, seed: int) -> dict[str, Dataset]:
+    """Returns each emulated hospital's part: split by patient, then dealt out, then seen through its own scanner.
+
+    Raises:
+        ConfigError, DataError: The data cannot be read, split or dealt out.
+    """
+    from common.data.splits import split_by_patient
+    from simulations.partition import partition
+    from simulations.shift import shift_site
+
+    whole = split_by_patient(open_any(data, seed), seed=seed, train_share=data.train_share, val_share=data.val_share)
+    parts = partition(whole, cfg, seed).items()
+    return {name: shift_site(part, index, cfg.shift, seed) for index, (name, part) in enumerate(parts)}

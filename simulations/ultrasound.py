@@ -105,9 +105,10 @@ def _excess(lesion: Lesion, side: int) -> Plane:
     for waves in (2, 3, 5):
         margin += lesion.lobes * phases.normal() * np.cos(waves * angle + phases.uniform(0, 2 * np.pi))
     if lesion.spicules > 0:
-        spikes, phase = phases.integers(4, 8), phases.uniform(0, 2 * np.pi)
-        bent = angle + 0.5 * np.sin(2 * angle + phase)
-        margin += 3 * lesion.spicules * (0.5 + 0.5 * np.cos(spikes * bent + phase)) ** 4
+        spikes, phase = phases.integers(4, 9), phases.uniform(0, 2 * np.pi)
+        bent = angle + 0.8 * np.sin(angle + phase)
+        reach = 0.6 + 0.4 * np.cos(2 * angle - phase) * np.sin(3 * angle + phase)
+        margin += 3 * lesion.spicules * reach * (0.5 + 0.5 * np.cos(spikes * bent + phase)) ** 4
     excess: Plane = (np.hypot(across, along) / np.maximum(margin, 0.35) - 1).astype(np.float32)
     return excess
 
