@@ -80,7 +80,7 @@ class SimulationConfig:
     ceiling: Positive = 10.0
     """Lifetime epsilon that each emulated hospital allows on its cohort."""
     ceilings: Mapping[str, Positive] = dataclasses.field(default_factory=dict)
-    """Other ceilings for single sites by name, for instance ``{site_2: 1.0}``."""
+    """Other ceilings for single sites by name, for instance ``+simulation.ceilings.site_2=1.0``."""
     ledger_dir: str | None = None
     """Folder of the sites' ledgers when they outlive one run; default: inside the run."""
 

@@ -85,3 +85,7 @@ class ModelError(ConfigError):
     """The model cannot be built, loaded or trained as the study asks."""
 
     code = SiteCode.MODEL_MISMATCH
+
+
+class LedgerError(TrustError):
+    """The privacy ledger cannot be written or cannot be believed: nothing may train until it is mended."""

@@ -25,6 +25,7 @@ from common.messages import DocumentAnswer, Refusal
 from common.models.parts import select_part, trainable_names
 from common.models.weights import frozen_digest, load_trainable, save_model, trainable_state
 from common.models.zoo import Classifier, build_model
+from common.privacy.statement import NOT_COVERED
 from common.provenance import code_digest, versions
 from server import checkpoint
 from server.enrolment import Roster, enrol
@@ -33,13 +34,6 @@ from server.run_folder import RunFolder
 from server.strategy import Combiner, check_strategy
 
 log = logging.getLogger("oncofed")
-NOT_COVERED = (
-    "the declared number of patients of each site, which is public by agreement",
-    "score histograms of validation and test patients (metrics), exact and without noise",
-    "the choice of the best round on validation patients",
-    "the choice of hyper-parameters before the study",
-    "the site's own baseline model, which never leaves the site; its test score histogram does",
-)
 
 
 class Run:

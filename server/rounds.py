@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from common.aggregation import Arrays, Update, difference, norm
 from common.config import StudyConfig
-from common.errors import FederationError, SiteCode
+from common.errors import DataError, FederationError, SiteCode
 from common.evaluation.scores import ScoreState
 from common.messages import DocumentAnswer, Purpose, Refusal, Request, TrainAnswer, pack_request
 from server.enrolment import Roster
@@ -136,12 +136,9 @@ def score_states(answers: Mapping[str, Any], bins: int) -> tuple[dict[str, Score
     for site, answer in answers.items():
         if isinstance(answer, DocumentAnswer) and answer.site == site:
             try:
-                state = ScoreState.from_json(answer.document)
-            except (ValueError, KeyError, TypeError):
+                states[site] = ScoreState.from_json(answer.document, bins)
+            except DataError:
                 failures[site] = SiteCode.BAD_UPDATE
-                continue
-            if state.bins == bins:
-                states[site] = state
-                continue
+            continue
         failures[site] = answer.code if isinstance(answer, Refusal) else SiteCode.BAD_UPDATE
     return states, failures

@@ -95,7 +95,7 @@ def test_a_lost_quorum_fails_the_run(federation: Federation) -> None:
 
 
 def test_a_site_over_its_ceiling_refuses_and_the_run_goes_on_without_it(federation: Federation) -> None:
-    run = federation.run("simulation.ceilings='{site_2: 1.0}'")
+    run = federation.run("+simulation.ceilings.site_2=1.0")
     assert run["status"] == "PARTIAL" and "site_2 (budget-refused)" in run["reason"]
     assert "site_2" not in federation.rounds()[0]["joined"]
 

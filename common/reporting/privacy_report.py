@@ -1,0 +1,55 @@
+"""The privacy-budget report: one site's statement as a page for its privacy officer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from common.evaluation.plots import epsilon_by_round_svg
+from common.reporting.templates.base import render as render_page
+from common.reporting.templates.privacy import PRIVACY
+
+
+def render(statement: Mapping[str, Any]) -> str:
+    """Returns the page, self-contained HTML; every figure on it stands in ``statement``."""
+    values = {"s": statement, "facts": _facts(statement), "picture": _picture(statement)}
+    return render_page("privacy", {"privacy": PRIVACY}, values)
+
+
+def _picture(statement: Mapping[str, Any]) -> str:
+    if not statement["private"]:
+        return ""
+    site = str(statement["site"])
+    rounds = [
+        {"round": index, "epsilon": {site: row["epsilon"]}} for index, row in enumerate(statement["by_round"], start=1)
+    ]
+    return epsilon_by_round_svg(rounds, {site: float(statement["ceiling"])})
+
+
+def _facts(s: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if not s["private"]:
+        return []
+    sampling, accountant, check = s["sampling"], s["accountant"], s["cross_check"]
+    return [
+        ("Setting", s["setting"]),
+        ("Unit of privacy", s["unit"]),
+        ("Neighbours", s["neighbouring_relation"]),
+        ("Mechanism", s["mechanism"]),
+        ("Sampling", f"{sampling['kind']}, rate {sampling['rate']:.4f}, "
+                     f"expected {sampling['expected_batch_patients']:.1f} patients a step (public divisor)"),
+        ("Clipping norm", f"{s['clip_norm']:g}"),
+        ("Noise multiplier", f"{s['noise_multiplier']:.4f}"),
+        ("Steps", f"{s['steps']} in {s['rounds']} charged rounds ({s['rounds_planned']} planned)"),
+        ("Accountant", f"{accountant['name'].upper()} of {accountant['library']} {accountant['version']}"),
+        ("Epsilon of this study", f"{s['epsilon']:.4f} (target {s['target_epsilon']:g})"),
+        ("Cross-check", f"{check['name'].upper()}: {check['epsilon']:.4f}"),
+        ("Delta", f"{s['delta']:.2e}"),
+        ("Epsilon over all studies", f"{s['lifetime_epsilon']:.4f}"),
+        ("Ceiling of the site", f"{s['ceiling']:g}"),
+        ("Remaining", f"{s['remaining']:.4f}"),
+        ("Declared patients", str(s["declared_patients"])),
+        ("Randomness", s["randomness"]),
+        ("Overlap between hospitals", s["overlap"]),
+        ("Ledger key (Ed25519)", s["ledger_key"]),
+        ("Study digest (SHA-256)", s["study_digest"]),
+    ]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Keys, signatures and chains: why a file can be believed."""
