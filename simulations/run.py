@@ -77,7 +77,7 @@ class Plan:
     """
 
     study: StudyConfig
-    run_config: Mapping[str, str]
+    run_config: Mapping[str, str | int | float | bool]
     folder: Path
     sites: int
 
@@ -125,10 +125,10 @@ def _folder(study: StudyConfig, out: Path | None, resume: Path | None) -> Path:
 
 
 def _overrides_of(folder: Path) -> list[str]:
-    import yaml
+    from omegaconf import OmegaConf
 
     try:
-        kept = yaml.safe_load((folder / "overrides.yaml").read_text(encoding="utf-8"))
+        kept = OmegaConf.load(folder / "overrides.yaml")
     except FileNotFoundError:
         raise ConfigError(f"{folder} holds no run to resume; expected an overrides.yaml in it") from None
     return [str(item) for item in kept or []]
