@@ -221,12 +221,12 @@ def _check_header(path: Path, header: list[str], rows: list[dict[str, str]]) -> 
     empty = [str(n) for n, row in enumerate(rows, 2) if not row["image"] or not row["patient"]]
     if empty:
         raise DataError(f"{path.name}: {len(empty)} lines lack an image or a patient (line {first(empty)}); fill them")
-    unknown = [f"{n} ({row['label']!r})" for n, row in enumerate(rows, 2) if row["label"].lower() not in LABEL_WORDS]
+    unknown = [f"{n}: {row['label']!r}" for n, row in enumerate(rows, 2) if row["label"].lower() not in LABEL_WORDS]
     if unknown:
         raise DataError(
             f"{path.name}: {len(unknown)} unknown labels (line {first(unknown)}); write malignant or benign"
         )
-    odd = [f"{n} ({row['split']!r})" for n, row in enumerate(rows, 2) if row.get("split", "") not in ("", *SPLITS)]
+    odd = [f"{n}: {row['split']!r}" for n, row in enumerate(rows, 2) if row.get("split", "") not in ("", *SPLITS)]
     if odd:
         raise DataError(
             f"{path.name}: {len(odd)} unknown splits (line {first(odd)}); write train, val, test or nothing"
