@@ -82,20 +82,18 @@ def run(
     no_progress: Annotated[bool, typer.Option("--no-progress", help="Show nothing while it runs.")] = False,
 ) -> None:
     """Runs one study."""
-    from rich.console import Console
-
-    from simulations.display import progress_on
+    from simulations.display import console, progress_on
     from simulations.run import run_study
 
-    console = Console(stderr=True)
+    screen = console()
     try:
-        with progress_on(console, wanted=not no_progress) as progress:
+        with progress_on(screen, wanted=not no_progress) as progress:
             folder = run_study(_expanded(overrides or []), engine.value, out, resume, progress)
     except OncoFedError as error:
         if as_json:
             _print_json("error", {"exit_code": error.exit_code, "message": str(error)})
         raise
-    _show(folder, console, as_json=as_json)
+    _show(folder, screen, as_json=as_json)
 
 
 @app.command()
@@ -107,17 +105,16 @@ def report(
 
     Example: oncofed-sim report runs/20261123T180000Z-study
     """
-    from rich.console import Console
-
     from common.reporting.run_report import write_run_report
+    from simulations.display import console
     from simulations.run import status_of
 
     status_of(folder)
     write_run_report(folder)
-    _show(folder, Console(stderr=True), as_json=as_json, judge=False)
+    _show(folder, console(), as_json=as_json, judge=False)
 
 
-def _show(folder: Path, console: Any, *, as_json: bool, judge: bool = True) -> None:
+def _show(folder: Path, screen: Any, *, as_json: bool, judge: bool = True) -> None:
     """Prints the table, the verdict and the report's path; exits with 8 unless the run is COMPLETED.
 
     Raises:
@@ -128,10 +125,10 @@ def _show(folder: Path, console: Any, *, as_json: bool, judge: bool = True) -> N
     from simulations.run import status_of
 
     record, rows, page = status_of(folder), headline_table(folder), folder / "report.html"
-    console.print(headline(rows))
-    console.print(verdict(record), highlight=False, soft_wrap=True)
-    console.print(f"{RESEARCH_ONLY}.", highlight=False)
-    console.print(f"Report: {page}", highlight=False, soft_wrap=True, markup=False)
+    screen.print(headline(rows))
+    screen.print(verdict(record), highlight=False, soft_wrap=True)
+    screen.print(f"{RESEARCH_ONLY}.", highlight=False)
+    screen.print(f"Report: {page}", highlight=False, soft_wrap=True, markup=False)
     if as_json:
         facts = {key: record[key] for key in ("status", "reason", "name", "run_id", "rounds_planned", "rounds_done")}
         _print_json("ok", facts | {"folder": str(folder), "report": str(page), "table": rows})

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.status import Status
 from rich.table import Table
@@ -13,6 +14,7 @@ from rich.table import Table
 RESEARCH_ONLY = "Research use only - not a medical device"
 STYLES = {"COMPLETED": "green", "PARTIAL": "yellow", "FAILED": "red"}
 DASH = "-"
+PIPE_WIDTH = 120
 
 
 class Progress(Protocol):
@@ -25,11 +27,17 @@ class Progress(Protocol):
     def __call__(self, event: Mapping[str, Any]) -> None: ...
 
 
-def progress_on(console: Console, *, wanted: bool) -> Progress:
+def console() -> Console:
+    """Returns stderr: as wide as the terminal, or wide enough for the table where there is none."""
+    found = Console(stderr=True)
+    return found if found.is_terminal else Console(stderr=True, width=PIPE_WIDTH)
+
+
+def progress_on(screen: Console, *, wanted: bool) -> Progress:
     """Returns a live line on a terminal, plain lines otherwise, nothing when not wanted."""
     if not wanted:
         return _Nothing()
-    return _LiveLine(console) if console.is_terminal else _PlainLines(console)
+    return _LiveLine(screen) if screen.is_terminal else _PlainLines(screen)
 
 
 class _Nothing:
@@ -44,20 +52,20 @@ class _Nothing:
 
 
 class _PlainLines(_Nothing):
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, screen: Console) -> None:
+        self._screen = screen
         self._rounds = 0
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         self._rounds = event.get("rounds", self._rounds)
-        self._console.print(describe(event, self._rounds), highlight=False, soft_wrap=True)
+        self._screen.print(describe(event, self._rounds), highlight=False, soft_wrap=True)
 
 
 class _LiveLine(_Nothing):
-    def __init__(self, console: Console) -> None:
+    def __init__(self, screen: Console) -> None:
         self._started = time.monotonic()
         self._rounds = 0
-        self._status = Status("preparing", console=console)
+        self._status = Status("preparing", console=screen)
 
     def __enter__(self) -> Progress:
         self._status.start()
@@ -82,12 +90,12 @@ def describe(event: Mapping[str, Any], rounds: int) -> str:
     return f"{text}; without {failures}" if failures else text
 
 
-def headline(rows: Sequence[Mapping[str, Any]], *, confidence: str = "") -> Table:
+def headline(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Returns the table of the sites: patients, epsilon spent, AUROC with interval, local-only AUROC."""
-    table = Table(title_justify="left", header_style="bold")
-    table.add_column("site")
-    for name in ("patients", "epsilon spent", f"AUROC{confidence}", "local-only AUROC"):
-        table.add_column(name, justify="right")
+    table = Table(box=SIMPLE_HEAD, header_style="bold")
+    table.add_column("site", overflow="fold")
+    for name in ("patients", "epsilon\nspent", "AUROC", "local-only AUROC"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         if row["site"] == "pooled":
             table.add_section()
