@@ -1,60 +1,55 @@
 """A site's durable account of privacy spent: append-only, hash-chained, signed, charged before the first gradient.
 
 A charge is on disk before :meth:`Ledger.charge` returns, and nothing is ever given back, so a crash can only
-over-count. Order is the sequence number; clocks decide nothing. A cohort is known by keyed fingerprints of its
+over-count. Order is the row's number; clocks decide nothing. A cohort is known by keyed fingerprints of its
 patients: renaming a folder or a study does not reset it, and a patient of two cohorts is charged for both.
 
-Not defended against: whoever holds the site's private key can write a new ledger.
+Beside the file stand the site's key (``.key``), a lock (``.lock``) and the number and digest of the last row
+(``.head``), which may be kept on another disk. The head is written after each commit and mended before the next, so
+it is behind by one row at most; any other difference is a rollback.
+
+Not defended against: whoever holds the private key can write a new ledger, and whoever restores file and head
+together to one older moment is seen only by those who noted a later head, which every privacy statement carries.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import sqlite3
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-from common.errors import BudgetExceeded, LedgerError
-from common.privacy.accounting import Event, epsilon_of
-from common.trust.signing import SiteKey, signature_holds
+from common.errors import LedgerError, TrustError
+from common.privacy.accounting import Event
+from common.privacy.exposure import (
+    Charge,
+    LedgerRow,
+    Row,
+    cohorts_in,
+    epsilon_after,
+    histories_of,
+    price_of,
+    worst_epsilon,
+)
+from common.privacy.fingerprints import cohort_id, fingerprints
+from common.trust.durable import exclusive, sync_folder
+from common.trust.journal import Entry, Head, first_bad, next_entry, read_head, write_head
+from common.trust.signing import SiteKey
 
-GENESIS = "0" * 64
-LOCK_SECONDS = 60.0
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS rows (
-    seq INTEGER PRIMARY KEY, body TEXT NOT NULL, previous TEXT NOT NULL, digest TEXT NOT NULL, signature TEXT NOT NULL);
-CREATE TRIGGER IF NOT EXISTS no_update BEFORE UPDATE ON rows BEGIN SELECT RAISE(ABORT, 'append-only'); END;
-CREATE TRIGGER IF NOT EXISTS no_delete BEFORE DELETE ON rows BEGIN SELECT RAISE(ABORT, 'append-only'); END;
-"""
+__all__ = ["Charge", "Forecast", "Ledger", "LedgerRow"]
 
-
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """What a charge changed: the cohort's epsilon before and after it."""
-
-    before: float
-    after: float
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerRow:
-    """One charged event."""
-
-    seq: int
-    time: str
-    cohort: str
-    study: str
-    run: str
-    round_index: int
-    delta: float
-    event: Event
+BUSY_SECONDS = 60.0
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS rows (seq INTEGER PRIMARY KEY, body TEXT NOT NULL, previous TEXT NOT NULL, "
+    "digest TEXT NOT NULL, signature TEXT NOT NULL)",
+    "CREATE TRIGGER IF NOT EXISTS no_update BEFORE UPDATE ON rows BEGIN SELECT RAISE(ABORT, 'append-only'); END",
+    "CREATE TRIGGER IF NOT EXISTS no_delete BEFORE DELETE ON rows BEGIN SELECT RAISE(ABORT, 'append-only'); END",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +61,29 @@ class Forecast:
 
 
 class Ledger:
-    """The ledger in one SQLite file, beside it the site's key (``.key``) and the last row's number (``.head``)."""
+    """The ledger in one SQLite file; a context manager; any number of processes may hold one open."""
 
-    def __init__(self, path: Path, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        """Opens or makes the ledger.
+    def __init__(
+        self, path: Path, *, head_path: Path | None = None, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        """Opens the ledger, or makes it on first use.
+
+        Args:
+            path: The SQLite file.
+            head_path: The side file with the last row's number; default: beside ``path``, suffix ``.head``.
+            clock: Tells the time that is noted in a row; nothing depends on it.
 
         Raises:
-            LedgerError: It cannot be opened or written.
+            LedgerError: It cannot be opened or written, or a part of it is gone.
         """
         self.path = path
         self._clock = clock
-        self._head_path = path.with_suffix(path.suffix + ".head")
+        self._head_path = head_path or _beside(path, ".head")
+        self._believed: Head | None = None
         with _readable_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._key = SiteKey.open(path.with_suffix(path.suffix + ".key"))
-            self._db = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None)
-            self._prepare()
+            with exclusive(_beside(path, ".lock")):
+                self._open()
 
     def __enter__(self) -> Ledger:
         return self
@@ -104,14 +106,15 @@ class Ledger:
         """Returns the cohort's name, a function of its patients and the site's key, noted on first use.
 
         Raises:
+            DataError: There is no patient.
             LedgerError: The ledger cannot be written or believed.
         """
-        prints = sorted(self._key.fingerprint(patient) for patient in set(patients))
-        cohort = hashlib.sha256("".join(prints).encode()).hexdigest()[:32]
-        with _readable_errors(self.path), self._transaction() as rows:
-            if cohort not in _cohorts(rows):
-                self._append(rows, {"kind": "cohort", "cohort": cohort, "patients": prints})
-        self._write_head()
+        prints = fingerprints(self._key, patients)
+        cohort = cohort_id(self._key, prints)
+        if cohort not in cohorts_in(self._rows()):
+            with self._writing() as (rows, append):
+                if cohort not in cohorts_in(rows):
+                    append({"kind": "cohort", "cohort": cohort, "patients": list(prints)})
         return cohort
 
     def charge(
@@ -125,178 +128,170 @@ class Ledger:
         study: str,
         run: str,
         round_index: int,
+        study_ceiling: float | None = None,
     ) -> Charge:
         """Charges ``event`` to every patient of the cohort, durably, and returns the epsilon before and after.
 
         Raises:
-            BudgetExceeded: The cohort would pass ``ceiling``; nothing was written.
+            BudgetExceeded: A patient would pass ``ceiling`` over all studies, or ``study_ceiling`` in this one;
+                nothing was written.
             LedgerError: The ledger cannot be written or believed; nothing may train.
         """
-        with _readable_errors(self.path), self._transaction() as rows:
-            before = _spent(rows, cohort, delta, accountant, [])
-            after = _spent(rows, cohort, delta, accountant, [event])
-            if after > ceiling:
-                raise BudgetExceeded(
-                    f"The cohort has spent epsilon {before:.3f}; this request would make it {after:.3f}, above the "
-                    f"site's ceiling of {ceiling:g} (delta {delta:.1e}). The privacy officer can raise the ceiling."
-                )
-            body = {"kind": "charge", "cohort": cohort, "study": study, "run": run, "round": round_index,
-                    "delta": delta, "event": asdict(event)}  # fmt: skip
-            self._append(rows, body)
-        self._write_head()
-        return Charge(before, after)
+        body = {"kind": "charge", "cohort": cohort, "study": study, "run": run, "round": round_index,
+                "delta": delta, "event": asdict(event)}  # fmt: skip
+
+        def price(rows: Sequence[Row]) -> Charge:
+            if study_ceiling is not None:
+                price_of(rows, cohort, event, delta, accountant, study_ceiling, study)
+            return price_of(rows, cohort, event, delta, accountant, ceiling, None)
+
+        price(self._rows())  # the accountant remembers, so the lock below is held for a moment only
+        with self._writing() as (rows, append):
+            charge = price(rows)
+            append(body)
+        return charge
 
     def spent(self, cohort: str, delta: float, accountant: str = "prv") -> float:
         """Returns the largest epsilon over the cohort's patients, each with all events of all their cohorts."""
-        return _spent(self._verified(), cohort, delta, accountant, [])
+        return epsilon_after(self.history(cohort, delta, accountant), delta, accountant)
+
+    def history(
+        self, cohort: str, delta: float, accountant: str = "prv", study: str | None = None
+    ) -> tuple[LedgerRow, ...]:
+        """Returns the charges of the cohort's most exposed patient in order, over all studies or in one."""
+        return max(histories_of(self._rows(), cohort, study), key=lambda rows: epsilon_after(rows, delta, accountant))
 
     def events(self, cohort: str, study: str | None = None) -> tuple[LedgerRow, ...]:
-        """Returns the cohort's own charges in order, all or those of one study."""
-        return tuple(
-            row for row in _charges(self._verified()) if row.cohort == cohort and study in (None, row.study)
-        )
+        """Returns the charges that reached any patient of the cohort in order, over all studies or in one."""
+        reached = {row for history in histories_of(self._rows(), cohort, study) for row in history}
+        return tuple(sorted(reached, key=lambda row: row.seq))
 
     def forecast(
-        self, *, cohort: str, event: Event, rounds: int, delta: float, ceiling: float, accountant: str
-    ) -> Forecast:
-        """Returns where ``rounds`` more rounds of ``event`` would lead."""
-        rows = self._verified()
+        self, *, cohort: str, event_per_round: Event, rounds_left: int, ceiling: float, delta: float,
+        accountant: str = "prv",
+    ) -> Forecast:  # fmt: skip
+        """Returns where ``rounds_left`` more rounds would lead; nothing is charged."""
+        rows = self._rows()
 
-        def after(count: int) -> float:
-            return _spent(rows, cohort, delta, accountant, [event] * count)
+        def after(rounds: int) -> float:
+            return worst_epsilon(histories_of(rows, cohort), [event_per_round] * rounds, delta, accountant)
 
-        refused = next((count for count in range(1, rounds + 1) if after(count) > ceiling), None)
-        return Forecast(after(rounds), refused)
+        met = bisect_left(range(1, rounds_left + 1), True, key=lambda rounds: not after(rounds) <= ceiling)
+        return Forecast(after(rounds_left), met + 1 if met < rounds_left else None)
+
+    def head(self) -> Head:
+        """Returns number and digest of the last row: whoever notes it can see a later rollback."""
+        rows = self._rows()
+        return Head(rows[-1]["seq"], rows[-1]["digest"]) if rows else Head()
 
     def verify(self) -> int:
-        """Returns how many rows there are, after checking chain, signatures and the head.
+        """Returns how many rows there are, after checking chain, every signature and the head.
 
         Raises:
             LedgerError: Names the first row that cannot be believed, or says that an older copy was restored.
         """
-        return len(self._verified())
+        self._believed = None
+        return len(self._rows())
 
-    def _prepare(self) -> None:
+    def _open(self) -> None:
+        """Makes file, head and key in this order, so a key that stands alone tells that the others were removed."""
+        key_path = _beside(self.path, ".key")
+        if key_path.exists() and not (self.path.exists() and self._head_path.exists()):
+            raise LedgerError(
+                f"The ledger {self.path} or its head {self._head_path} is gone, but its key is there: somebody removed "
+                "it. Nothing may train; restore the newest backup of both."
+            )
+        self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+        try:
+            self._prepare(key_path)
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _prepare(self, key_path: Path) -> None:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(_SCHEMA)
+        for statement in _SCHEMA:
+            self._db.execute(statement)
+        sync_folder(self.path.parent)
+        if not key_path.exists():
+            if self._db.execute("SELECT count(*) FROM rows").fetchone()[0]:
+                raise LedgerError(f"The ledger {self.path} has rows, but its key {key_path} is gone; restore it")
+            write_head(self._head_path, Head())
+        self._key = SiteKey.open(key_path)
 
     @contextmanager
-    def _transaction(self) -> Iterator[list[dict[str, Any]]]:
-        """Yields the verified rows under the write lock; commits on leaving, durably."""
+    def _writing(self) -> Iterator[tuple[list[Row], Callable[[Row], None]]]:
+        """Yields the verified rows and a function that adds one; it is durable, with its head, on leaving."""
+        with _readable_errors(self.path), exclusive(_beside(self.path, ".lock")):
+            added: list[Entry] = []
+            with self._transaction():
+                rows = self._verified()
+                last = Head(rows[-1]["seq"], rows[-1]["digest"]) if rows else Head()
+                if last != read_head(self._head_path):  # a crash came between the last commit and its head
+                    write_head(self._head_path, last)
+                yield rows, lambda body: added.append(self._insert(last, body))
+            for entry in added:
+                write_head(self._head_path, entry.head)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            yield self._verified()
+            yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            with suppress(sqlite3.Error):  # SQLite has already rolled back after some failures
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
-    def _append(self, rows: Sequence[dict[str, Any]], body: dict[str, Any]) -> None:
-        seq, previous = len(rows) + 1, rows[-1]["digest"] if rows else GENESIS
-        text = json.dumps({**body, "time": self._clock().isoformat(timespec="seconds")}, sort_keys=True)
-        digest = _digest(seq, text, previous)
-        self._db.execute(
-            "INSERT INTO rows VALUES (?, ?, ?, ?, ?)",
-            (seq, text, previous, digest, self._key.sign(bytes.fromhex(digest))),
-        )
+    def _insert(self, last: Head, body: Row) -> Entry:
+        entry = next_entry(last, {**body, "time": self._clock().isoformat(timespec="seconds")}, self._key)
+        values = (entry.seq, entry.text, entry.previous, entry.digest, entry.signature)
+        self._db.execute("INSERT INTO rows VALUES (?, ?, ?, ?, ?)", values)
+        return entry
 
-    def _verified(self) -> list[dict[str, Any]]:
-        head = self._read_head()
-        with _readable_errors(self.path):
-            found = self._db.execute("SELECT seq, body, previous, digest, signature FROM rows ORDER BY seq").fetchall()
-        rows, previous = [], GENESIS
-        for place, (seq, text, claimed, digest, signature) in enumerate(found, start=1):
-            honest = seq == place and claimed == previous and digest == _digest(seq, text, previous)
-            if not honest or not signature_holds(self.public_key, bytes.fromhex(digest), signature):
-                raise LedgerError(
-                    f"Row {place} of the ledger {self.path} was changed, removed or moved; nothing may train. "
-                    "Keep the file as evidence and restore the newest backup."
-                )
-            rows.append({**json.loads(text), "seq": seq, "digest": digest})
-            previous = digest
-        self._check_head(head, rows)
-        return rows
+    def _rows(self) -> list[Row]:
+        with _readable_errors(self.path), exclusive(_beside(self.path, ".lock")):
+            return self._verified()
 
-    def _check_head(self, head: tuple[int, str], rows: list[dict[str, Any]]) -> None:
-        """The head is written after each commit, so a crash leaves it behind, never ahead."""
-        seq, digest = head
-        if seq > len(rows) or (seq and rows[seq - 1]["digest"] != digest) or (seq == 0 and len(rows) > 2):
+    def _verified(self) -> list[Row]:
+        """Under the lock: the head is then behind by one row if a writer died, and else not at all."""
+        found = self._db.execute("SELECT seq, body, previous, digest, signature FROM rows ORDER BY seq").fetchall()
+        entries = [Entry(*columns) for columns in found]
+        bad = first_bad(entries, self.public_key, self._believed)
+        if bad is not None:
             raise LedgerError(
-                f"The ledger {self.path} ends at row {len(rows)}, but row {seq} was already written: an older copy "
-                "was restored or its end was cut off. Nothing may train; restore the newest backup."
+                f"Row {bad} of the ledger {self.path} was changed, removed or moved; nothing may train. "
+                "Keep the file as evidence and restore the newest backup."
+            )
+        self._check_head(entries)
+        self._believed = entries[-1].head if entries else None
+        return [{**json.loads(entry.text), "seq": entry.seq, "digest": entry.digest} for entry in entries]
+
+    def _check_head(self, entries: Sequence[Entry]) -> None:
+        head = read_head(self._head_path)
+        heads = [Head(), *(entry.head for entry in entries)]
+        if head not in heads[-2:]:
+            noted = "a head that is gone" if head is None else f"row {head.seq}"
+            raise LedgerError(
+                f"The ledger {self.path} ends at row {len(entries)}, its head tells of {noted}: an older copy was "
+                "restored or its end was cut off. Nothing may train; restore the newest backup of both."
             )
 
-    def _read_head(self) -> tuple[int, str]:
-        try:
-            head = json.loads(self._head_path.read_text(encoding="utf-8"))
-            return int(head["seq"]), str(head["digest"])
-        except FileNotFoundError:
-            return 0, GENESIS
-        except (ValueError, KeyError, TypeError):
-            raise LedgerError(f"{self._head_path} is damaged; restore it with the ledger from one backup") from None
 
-    def _write_head(self) -> None:
-        """Monotone: a slower process never puts an older head over a newer one, for the rows are read under lock."""
-        with _readable_errors(self._head_path):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                last = self._db.execute("SELECT seq, digest FROM rows ORDER BY seq DESC LIMIT 1").fetchone()
-                if last and last[0] != self._read_head()[0]:
-                    _write_durably(self._head_path, json.dumps({"seq": last[0], "digest": last[1]}))
-            finally:
-                self._db.execute("ROLLBACK")
-
-
-def _spent(rows: Sequence[dict[str, Any]], cohort: str, delta: float, accountant: str, more: list[Event]) -> float:
-    """The largest epsilon over the patients of ``cohort``, who differ in which other cohorts they are in."""
-    cohorts = _cohorts(rows)
-    if cohort not in cohorts:
-        raise LedgerError("The cohort is not in the ledger; register it first")
-    charged: dict[str, list[Event]] = {}
-    for row in _charges(rows):
-        charged.setdefault(row.cohort, []).append(row.event)
-    kinds = {frozenset(name for name, members in cohorts.items() if patient in members) for patient in cohorts[cohort]}
-    histories = {tuple(event for name in sorted(kind) for event in charged.get(name, [])) for kind in kinds}
-    return max(epsilon_of([*history, *more], delta, accountant) for history in histories)
-
-
-def _cohorts(rows: Sequence[dict[str, Any]]) -> dict[str, frozenset[str]]:
-    return {row["cohort"]: frozenset(row["patients"]) for row in rows if row["kind"] == "cohort"}
-
-
-def _charges(rows: Sequence[dict[str, Any]]) -> list[LedgerRow]:
-    return [
-        LedgerRow(row["seq"], row["time"], row["cohort"], row["study"], row["run"], row["round"], row["delta"],
-                  Event(**row["event"]))
-        for row in rows
-        if row["kind"] == "charge"
-    ]  # fmt: skip
-
-
-def _digest(seq: int, text: str, previous: str) -> str:
-    return hashlib.sha256(f"{seq}\n{previous}\n{text}".encode()).hexdigest()
-
-
-def _write_durably(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
 
 
 @contextmanager
 def _readable_errors(path: Path) -> Iterator[None]:
+    """Turns failures of disk and file into one error that stops training; keeps our own."""
     try:
         yield
     except (sqlite3.Error, OSError) as error:
         raise LedgerError(
             f"The ledger {path} cannot be used ({error}); nothing was trained. Free the disk or mend its permissions."
         ) from None
+    except TrustError as error:
+        raise error if isinstance(error, LedgerError) else LedgerError(str(error)) from None

@@ -1,0 +1,63 @@
+"""Files that are whole or absent after a crash, and a lock between processes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from common.errors import LedgerError
+
+LOCK_SECONDS = 600.0
+"""Longest wait for another process: the accountant may take a minute over a long mixed history."""
+_POLL_SECONDS = 0.01
+
+
+def write_durably(path: Path, text: str) -> None:
+    """Replaces the file by ``text``: after a crash at any point it holds the old or the new text, whole."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in ``folder`` survive a power loss."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def exclusive(path: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+    """Holds the lock file ``path`` against all other processes and threads; a holder that dies lets it go.
+
+    Raises:
+        LedgerError: Another process kept the lock for longer than ``seconds``.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _wait_for(descriptor, path, time.monotonic() + seconds)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _wait_for(descriptor: int, path: Path, deadline: float) -> None:
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise LedgerError(
+                    f"Another process holds {path} and does not let it go; end it, then try again"
+                ) from None
+        time.sleep(_POLL_SECONDS)
