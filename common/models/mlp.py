@@ -1,4 +1,4 @@
-"""The network for tables: one hidden layer, or none when the width is at its smallest."""
+"""The networks for tables: one hidden layer, or none."""
 
 from __future__ import annotations
 
@@ -19,4 +19,4 @@ def build(config: ModelConfig, input_shape: tuple[int, ...]) -> Classifier:
 @register("linear", images=False)
 def build_linear(config: ModelConfig, input_shape: tuple[int, ...]) -> Classifier:
     """Returns logistic regression on the columns: the fewest parameters, so the least noise."""
-    return Classifier(nn.Identity(), input_shape[0], channels=0)
+    return Classifier(nn.Identity(), input_shape[0], channels=0, dropout=config.dropout)

@@ -49,10 +49,13 @@ def _owner(model: Classifier, name: str) -> bool:
 
 def _last_block(model: Classifier) -> set[str]:
     blocks = [name for name, child in model.trunk.named_children() if any(True for _ in child.parameters())]
-    return {f"trunk.{name}" for name, _ in model.trunk.named_parameters() if blocks and name.startswith(f"{blocks[-1]}.")}
+    return {
+        f"trunk.{name}" for name, _ in model.trunk.named_parameters() if blocks and name.startswith(f"{blocks[-1]}.")
+    }
 
 
 def _required(names: set[str], what: str) -> set[str]:
     if not names:
-        raise ModelError(f"This network has no {what} to train; choose model.part=head, bias_head or all")
+        hint = ", or model.weights=null for a network with GroupNorm" if "norm" in what else ""
+        raise ModelError(f"This network has no {what} to train; choose model.part=head, bias_head or all{hint}")
     return names

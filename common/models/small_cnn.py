@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import gcd
+
 from torch import Tensor, nn
 
 from common.config import ModelConfig
@@ -30,7 +32,7 @@ class Stage(nn.Module):
     def __init__(self, inputs: int, outputs: int, *, pool: bool) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-        self.norm = nn.GroupNorm(GROUPS, outputs)
+        self.norm = nn.GroupNorm(gcd(GROUPS, outputs), outputs)
         self.activation = nn.ReLU(inplace=False)
         self.pool = nn.MaxPool2d(2) if pool else nn.Identity()
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from common.errors import ModelError
 from common.models.parts import trainable_names
+from common.models.pretrained import check_finite
 
 
 def trainable_state(model: nn.Module) -> dict[str, NDArray[np.float32]]:
@@ -25,15 +26,20 @@ def load_trainable(model: nn.Module, arrays: Mapping[str, NDArray[np.float32]]) 
     """Puts the trained parameters into ``model``.
 
     Raises:
-        ModelError: A key is missing or unknown, a shape differs, or a value is not finite; the model is unchanged.
+        ModelError: A key is missing or unknown, a shape differs, or a value is no finite float; the model is unchanged.
     """
     parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     if arrays.keys() != parameters.keys():
         odd = sorted(arrays.keys() ^ parameters.keys())[:3]
         raise ModelError(f"The weights do not fit the model: keys such as {odd} are missing or unknown")
     for name, values in arrays.items():
-        if values.shape != tuple(parameters[name].shape) or not np.isfinite(values).all():
-            raise ModelError(f"The weights of {name} must be finite and of shape {tuple(parameters[name].shape)}")
+        shape = tuple(parameters[name].shape)
+        fits = values.shape == shape and np.issubdtype(values.dtype, np.floating)
+        if not fits or not np.isfinite(values).all():
+            raise ModelError(
+                f"The weights of {name} must be finite floats of shape {shape}, got {values.dtype} of shape "
+                f"{values.shape}; every party must use the same study and the same version of OncoFed"
+            )
     with torch.no_grad():
         for name, values in arrays.items():
             parameters[name].copy_(torch.from_numpy(np.ascontiguousarray(values)))
@@ -59,17 +65,28 @@ def save_model(model: nn.Module, path: Path, metadata: Mapping[str, str]) -> Non
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Loads a full state from safetensors.
+    """Loads a full state from safetensors; no tensor is read before names and shapes are known to fit.
 
     Raises:
-        ModelError: The file is missing, damaged, or belongs to another model.
+        ModelError: The file is missing, damaged, belongs to another model, or holds NaN; the model is unchanged.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors import SafetensorError, safe_open
 
     try:
-        state = load_file(path)
-        model.load_state_dict(state, strict=True)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"The weights {path} cannot be loaded into this model: {reason}") from None
+        with safe_open(path, framework="pt") as file:
+            _check_shapes(model, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}, path)  # noqa: SIM118
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path} is no readable safetensors file ({str(error).splitlines()[0]})") from None
+    check_finite(state, path)
+    model.load_state_dict(state, strict=True)
+
+
+def _check_shapes(model: nn.Module, got: Mapping[str, tuple[int, ...]], path: Path) -> None:
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    odd = sorted(name for name in expected.keys() | got.keys() if expected.get(name) != got.get(name))
+    if odd:
+        raise ModelError(
+            f"{path} belongs to another model: {len(odd)} of {len(expected)} tensors are missing, unknown or of "
+            f"another shape, such as {odd[0]}; build the model from the study that the file came with"
+        )

@@ -69,20 +69,28 @@ def _rows_to_unit(pooled: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """How a network is made: ``build`` gets the configuration and the input shape."""
+    """How a network is made: ``build`` gets the configuration and the input shape.
+
+    Attributes:
+        images: Whether it reads images; tables otherwise.
+        pretrained: Whether ``build`` itself fetches published weights; a network without takes files of OncoFed.
+    """
 
     build: Callable[[ModelConfig, tuple[int, ...]], Classifier]
     images: bool
+    pretrained: bool
 
 
 _REGISTRY: dict[str, Architecture] = {}
 
 
-def register(name: str, *, images: bool = True) -> Callable[[Callable[..., Classifier]], Callable[..., Classifier]]:
-    """Puts a builder into the registry under ``name``; ``images`` tells whether it reads images or tables."""
+def register(
+    name: str, *, images: bool = True, pretrained: bool = False
+) -> Callable[[Callable[..., Classifier]], Callable[..., Classifier]]:
+    """Puts a builder into the registry under ``name``; see :class:`Architecture` for what the rest tells."""
 
     def decorate(build: Callable[..., Classifier]) -> Callable[..., Classifier]:
-        _REGISTRY[name] = Architecture(build, images)
+        _REGISTRY[name] = Architecture(build, images, pretrained)
         return build
 
     return decorate
@@ -114,8 +122,19 @@ def build_model(config: ModelConfig, input_shape: tuple[int, ...], seed: int) ->
         names = ", ".join(model_names(images=not architecture.images))
         raise ModelError(f"{config.name} reads {kind}, and these data are {other}; choose one of {names}")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return architecture.build(config, input_shape)
+        torch.default_generator.manual_seed(seed)
+        model = architecture.build(config, input_shape)
+    if config.weights is not None and not architecture.pretrained:
+        _continue_from(model, config)
+    return model
+
+
+def _continue_from(model: Classifier, config: ModelConfig) -> None:
+    from common.models.pretrained import given_file
+    from common.models.weights import load_weights
+
+    otherwise = f"{config.name} has no published weights: write null or the model.safetensors of an earlier run"
+    load_weights(model, given_file(str(config.weights), otherwise=otherwise))
 
 
 def _load() -> None:
