@@ -51,7 +51,11 @@ def _respond(message: Message, context: Context, handlers: dict[str, Handler]) -
 
 
 def _answer(content: RecordDict, context: Context, handlers: dict[str, Handler]) -> RecordDict:
-    site = open_site(context)
+    try:
+        site = open_site(context)
+    except OncoFedError as error:
+        log.warning("This node has no site (%s): %s", error.code, error)
+        return pack_answer(Refusal(site="", code=error.code))
     purpose, run, round_index = "unread", "", 0
     try:
         request = unpack_request(content)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -27,21 +28,34 @@ class SitePolicy:
         max_images: Most images of a patient that may enter a step.
         models: Networks that may be trained; ``("*",)`` for any.
         studies: Digests of studies that may run; ``("*",)`` for any.
+        strategies: Ways of aggregation that the site takes part in; any by default, since what the hub does with an
+            update that already carries its noise costs no privacy.
         modes: Privacy modes allowed; ``none`` must be written to be allowed.
         release_metrics: Whether score histograms of the site's patients may leave.
     """
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    ceiling: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    ceiling: Annotated[float, Field(ge=0)] = 0.0
     study_ceiling: Annotated[float, Field(ge=0)] | None = None
     delta_max: Annotated[float, Field(gt=0, lt=1)] = 1e-5
     min_patients: Annotated[int, Field(ge=1)] = 20
     max_images: Annotated[int, Field(ge=1)] = 8
     models: tuple[str, ...] = ()
     studies: tuple[str, ...] = ()
+    strategies: tuple[str, ...] = (ANY,)
     modes: tuple[Literal["local", "none"], ...] = ()
     release_metrics: bool = False
+
+    def __post_init__(self) -> None:
+        limits = [self.ceiling, 0.0 if self.study_ceiling is None else self.study_ceiling]
+        if not all(0 <= limit < float("inf") for limit in limits):
+            raise ValueError(f"Expected finite ceilings >= 0, got {limits}")
+
+    @property
+    def ceiling_of_a_study(self) -> float:
+        """The largest epsilon that one study can have here."""
+        return self.ceiling if self.study_ceiling is None else min(self.ceiling, self.study_ceiling)
 
     @classmethod
     def emulated(cls, ceiling: float) -> SitePolicy:
@@ -56,21 +70,34 @@ def load_policy(path: Path) -> SitePolicy:
     """Returns the policy in a YAML file.
 
     Raises:
-        ConfigError: The file is missing, or has an unknown key or a bad value; the site stays closed.
+        ConfigError: The file is missing, or has an unknown or repeated key or a bad value; the site stays closed.
     """
-    import yaml
-
+    document = _read_yaml(path)
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"The policy {path} cannot be read ({error.strerror}); the site stays closed") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"The policy {path} is not YAML: {str(error).splitlines()[0]}; the site stays closed") from None
-    try:
-        return TypeAdapter(SitePolicy).validate_python(document or {})
+        # JSON, since only there does a strict check take a list for a tuple: `ceiling: yes` must not become 1.0.
+        return TypeAdapter(SitePolicy).validate_json(json.dumps(document, default=str), strict=True)
     except ValidationError as error:
         named = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
         raise ConfigError(f"The policy {path} is not valid ({named}); the site stays closed") from None
+
+
+def _read_yaml(path: Path) -> Any:
+    """Returns what the file says; an empty one says nothing and leaves everything closed."""
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        document = yaml.safe_load(text)
+    except OSError as error:
+        raise ConfigError(f"The policy {path} cannot be read ({error.strerror}); the site stays closed") from None
+    except (yaml.YAMLError, ValueError) as error:
+        what = (str(error).splitlines() or ["unreadable"])[0]
+        raise ConfigError(f"The policy {path} is not YAML: {what}; the site stays closed") from None
+    keys = [key.value for key, _ in root.value] if isinstance(root, yaml.MappingNode) else []
+    if repeated := sorted({key for key in keys if keys.count(key) > 1}):
+        raise ConfigError(f"The policy {path} says {', '.join(repeated)} twice; the site stays closed")
+    return {} if document is None else document
 
 
 def check_request(policy: SitePolicy, study: StudyConfig, declared_patients: int) -> None:
@@ -84,6 +111,10 @@ def check_request(policy: SitePolicy, study: StudyConfig, declared_patients: int
     _require(privacy.mode in policy.modes, f"privacy.mode={privacy.mode} is not allowed here")
     _require(ANY in policy.models or study.model.name in policy.models, f"model {study.model.name} is not allowed here")
     _require(ANY in policy.studies or study.digest() in policy.studies, "this study is not allowed here")
+    _require(
+        ANY in policy.strategies or study.strategy.name in policy.strategies,
+        f"strategy {study.strategy.name} is not allowed here",
+    )
     _require(
         declared_patients >= policy.min_patients,
         f"the cohort has {declared_patients} declared patients, fewer than the policy's {policy.min_patients}",
@@ -100,9 +131,10 @@ def _check_private(policy: SitePolicy, study: StudyConfig, declared_patients: in
         privacy.max_images <= policy.max_images,
         f"max_images={privacy.max_images} is more than the policy's {policy.max_images}",
     )
-    ceiling = policy.ceiling if policy.study_ceiling is None else min(policy.ceiling, policy.study_ceiling)
-    if privacy.epsilon > ceiling:
-        raise BudgetExceeded(f"The study asks for epsilon {privacy.epsilon:g}, the site's ceiling is {ceiling:g}")
+    if not privacy.epsilon <= policy.ceiling_of_a_study:
+        raise BudgetExceeded(
+            f"The study asks for epsilon {privacy.epsilon:g}, the site's ceiling is {policy.ceiling_of_a_study:g}"
+        )
 
 
 def _require(allowed: bool, what: str) -> None:

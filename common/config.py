@@ -95,6 +95,8 @@ class ModelConfig:
     part: Part = "all"
     width: Annotated[int, Field(ge=4, le=512)] = 16
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    prior: Share = 0.5
+    """Public guess of the share of malignant patients: where the head's bias starts."""
     weights: str | None = None
     """``package`` (the installed weight package), a torchvision weight name, or a file's path; None: random."""
 

@@ -137,9 +137,7 @@ def _train(
 def _optimizer(trained: list[nn.Parameter], training: TrainingConfig) -> torch.optim.Optimizer:
     if training.optimizer == "adam":
         return torch.optim.Adam(trained, lr=training.lr, weight_decay=training.weight_decay)
-    return torch.optim.SGD(
-        trained, lr=training.lr, momentum=training.momentum, weight_decay=training.weight_decay
-    )
+    return torch.optim.SGD(trained, lr=training.lr, momentum=training.momentum, weight_decay=training.weight_decay)
 
 
 def _pull(trained: list[nn.Parameter], anchor: list[Tensor], mu: float) -> None:

@@ -70,7 +70,7 @@ def latest(folder: Path, study_digest: str) -> Checkpoint | None:
     try:
         state = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
         tensors = {name: load_file(found[-1] / f"{name}.safetensors") for name in ("arrays", "best", "strategy")}
-        checkpoint = Checkpoint(**state, **tensors)
+        checkpoint = Checkpoint(**{**state, **tensors})
     except (OSError, ValueError, TypeError, SafetensorError):
         raise ConfigError(f"The checkpoint {found[-1]} is damaged; delete it to resume from the one before") from None
     if checkpoint.study_digest != study_digest:

@@ -43,14 +43,18 @@ def enrol(grid: Grid, study: StudyConfig, run: str) -> Roster:
 
 
 def wait_for_nodes(grid: Grid, quorum: int, timeout: float) -> list[int]:
-    """Returns the ids of the connected nodes once there are at least ``quorum``.
+    """Returns the ids of the connected nodes once there are at least ``quorum`` and their number stands still.
+
+    Flower's simulator shows its nodes one after the other, so a first look may see too few.
 
     Raises:
         FederationError: Too few connected in time.
     """
     deadline = time.monotonic() + timeout
-    while len(nodes := sorted(grid.get_node_ids())) < quorum:
-        if time.monotonic() > deadline:
+    nodes: list[int] = []
+    while (seen := sorted(grid.get_node_ids())) != nodes or len(nodes) < quorum:
+        nodes = seen
+        if len(nodes) < quorum and time.monotonic() > deadline:
             raise FederationError(
                 f"Only {len(nodes)} of at least {quorum} sites connected within {timeout:g} s; "
                 "see that the sites' daemons run, or raise strategy.join_timeout"

@@ -17,7 +17,7 @@ import numpy as np
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from common.config import StudyConfig, to_dict
+from common.config import StudyConfig, split_overrides, to_dict
 from common.errors import ConfigError, FederationError, OncoFedError, SiteCode
 from common.evaluation.metrics import summarise
 from common.evaluation.scores import ScoreState
@@ -53,7 +53,7 @@ class Run:
         self.model: Classifier | None = None
         folder.write_json("study.json", to_dict(study))
         folder.write_text("study.yaml", _yaml(to_dict(study)))
-        folder.write_text("overrides.yaml", _yaml(overrides.split()))
+        folder.write_text("overrides.yaml", _yaml(split_overrides(overrides)))
 
     def conduct(self) -> str:
         """Returns the final status, COMPLETED or PARTIAL, with everything written.
@@ -142,7 +142,7 @@ class Run:
             self.rounds_of[site] = self.rounds_of.get(site, 0) + 1
         everyone = dict(failures) | result.failures
         self.lost |= everyone
-        row = {
+        row: dict[str, Any] = {
             "round": round_index,
             "val": {
                 "pooled": _brief(_pooled(states, self.study)) if states else {"auroc": None},

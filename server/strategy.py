@@ -39,7 +39,7 @@ logging.getLogger("flwr").setLevel(logging.WARNING)
 
 def build_strategy(config: StrategyConfig) -> FedAvg:
     """Returns Flower's strategy for the study."""
-    optimizer = {"eta": config.server_lr, "tau": config.tau, "beta_1": config.server_momentum}
+    optimizer: dict[str, Any] = {"eta": config.server_lr, "tau": config.tau, "beta_1": config.server_momentum}
     makers: dict[str, Callable[[], FedAvg]] = {
         "fedavg": lambda: FedAvg(**_ONE_NODE),
         "fedprox": lambda: FedProx(proximal_mu=config.proximal_mu, **_ONE_NODE),

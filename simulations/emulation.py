@@ -51,6 +51,9 @@ def emulated_site(*, partition_id: int, num_partitions: int, run_config: Mapping
     torch.set_num_threads(1)
     overrides = str(run_config.get("overrides", ""))
     study = _study(overrides)
+    if study.partition.name != "natural" and "partition.sites=" not in overrides:
+        # A plain `flwr run .` deals the data to as many hospitals as Flower starts nodes.
+        study = dataclasses.replace(study, partition=dataclasses.replace(study.partition, sites=num_partitions))
     names = site_names(study)
     if num_partitions != len(names):
         raise ConfigError(
@@ -119,18 +122,9 @@ def _study(overrides: str) -> StudyConfig:
 
 @lru_cache(maxsize=2)
 def _deal(data: Any, partition_config: Any, seed: int) -> dict[str, Dataset]:
-    from common.data.splits import split_by_patient
-    from simulations.partition import partition
-    from simulations.shift import shift_site
-    from simulations.sources import open_any
+    from simulations.sources import open_sites
 
-    dataset = split_by_patient(open_any(data, seed), seed=seed, train_share=data.train_share, val_share=data.val_share)
-    sites = partition(dataset, partition_config, seed)
-    if not partition_config.shift:
-        return sites
-    return {
-        name: shift_site(part, index, partition_config.shift, seed) for index, (name, part) in enumerate(sites.items())
-    }
+    return open_sites(data, partition_config, seed)
 
 
 def _cohort(study: StudyConfig, name: str) -> Cohort:

@@ -6,6 +6,7 @@ parameters used once a pass.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,9 +24,8 @@ class Classifier(nn.Module):
         trunk: Maps inputs to a feature map (N, D, h, w), or to (N, D) for tables.
         head: Linear layer from D to the logit of malignancy.
         channels: Channels that the trunk wants; a single-channel input is repeated.
-        normalise: Whether features are centred and scaled to unit length a row, times sqrt(D), before the head. It
-            uses nothing but the row itself, so it costs no privacy, and keeps the clipping of a head on frozen
-            features well conditioned.
+        normalise: Whether each row of features is centred and scaled to unit length before the head. It uses nothing
+            but the row itself, so it costs no privacy, and weights and bias of a head get gradients of one size.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Classifier(nn.Module):
 
 def _rows_to_unit(pooled: Tensor) -> Tensor:
     centred = pooled - pooled.mean(1, keepdim=True)
-    return nn.functional.normalize(centred, dim=1) * pooled.shape[1] ** 0.5
+    return nn.functional.normalize(centred, dim=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +124,18 @@ def build_model(config: ModelConfig, input_shape: tuple[int, ...], seed: int) ->
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = architecture.build(config, input_shape)
+    _start_head(model, config.prior)
     if config.weights is not None and not architecture.pretrained:
         _continue_from(model, config)
     return model
+
+
+def _start_head(model: Classifier, prior: float) -> None:
+    """Starts the bias at the public prior, so that few private steps are not spent on the prevalence."""
+    with torch.no_grad():
+        model.head.bias.fill_(math.log(prior / (1 - prior)))
+        if model.normalise:
+            model.head.weight.zero_()
 
 
 def _continue_from(model: Classifier, config: ModelConfig) -> None:

@@ -55,7 +55,9 @@ def gradient_engine(name: str, model: nn.Module) -> Iterator[GradientEngine]:
     """
     unknown = unknown_layers(model) if name == "book_keeping" else []
     if unknown:
-        log.warning("The fast private engine does not know %s: using Opacus hooks, which are slower", ", ".join(unknown))
+        log.warning(
+            "The fast private engine does not know %s: using Opacus hooks, which are slower", ", ".join(unknown)
+        )
     engine: Any = HooksEngine(model) if unknown or name == "hooks" else BookKeepingEngine(model)
     try:
         yield engine
@@ -159,9 +161,7 @@ class _Conv2d(torch.autograd.Function):
     def forward(ctx: Any, inputs: Tensor, dummy: Tensor, layer: nn.Conv2d, engine: BookKeepingEngine) -> Tensor:
         ctx.save_for_backward(inputs)
         ctx.layer, ctx.engine = layer, engine
-        return F.conv2d(
-            inputs, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups
-        )
+        return F.conv2d(inputs, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:

@@ -68,9 +68,7 @@ class Piece:
 def instantiated(parameter: nn.Parameter, gradients: Tensor) -> Piece:
     """Returns the piece of gradients that are at hand, (P, *parameter.shape)."""
     flat = gradients.flatten(1)
-    return Piece(
-        torch.linalg.vecdot(flat, flat), lambda weights: {parameter: (weights @ flat).view_as(parameter)}
-    )
+    return Piece(torch.linalg.vecdot(flat, flat), lambda weights: {parameter: (weights @ flat).view_as(parameter)})
 
 
 def conv2d(layer: nn.Conv2d, inputs: Tensor, grads: Tensor, patients: Patients) -> list[Piece]:
@@ -160,7 +158,9 @@ def linear(layer: nn.Linear, inputs: Tensor, grads: Tensor, patients: Patients) 
     pieces = []
     if layer.weight.requires_grad:
         by_row = inputs.dim() == 2
-        pieces.append(_linear_gram(layer, inputs, grads, patients) if by_row else _linear_full(layer, inputs, grads, patients))
+        pieces.append(
+            _linear_gram(layer, inputs, grads, patients) if by_row else _linear_full(layer, inputs, grads, patients)
+        )
     if layer.bias is not None and layer.bias.requires_grad:
         per_row = grads.flatten(1, -2).sum(1) if grads.dim() > 2 else grads
         pieces.append(instantiated(layer.bias, patients.total(per_row)))
@@ -174,9 +174,7 @@ def _linear_gram(layer: nn.Linear, inputs: Tensor, grads: Tensor, patients: Pati
         same = patients.of_row[:, None] == patients.of_row[None, :]
         gram = (inputs @ inputs.T) * (grads @ grads.T) * same
         squares = patients.total(gram.sum(1)).clamp_(min=0)
-    return Piece(
-        squares, lambda weights: {layer.weight: (grads * weights[patients.of_row, None]).T @ inputs}
-    )
+    return Piece(squares, lambda weights: {layer.weight: (grads * weights[patients.of_row, None]).T @ inputs})
 
 
 def _linear_full(layer: nn.Linear, inputs: Tensor, grads: Tensor, patients: Patients) -> Piece:

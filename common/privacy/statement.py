@@ -130,8 +130,7 @@ def recompute(statement: Mapping[str, Any]) -> float:
     accountant = pld.PLDAccountant(dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE)
     try:
         events = [
-            Event(float(e["noise_multiplier"]), float(e["sampling_rate"]), int(e["steps"]))
-            for e in statement["events"]
+            Event(float(e["noise_multiplier"]), float(e["sampling_rate"]), int(e["steps"])) for e in statement["events"]
         ]
     except (KeyError, TypeError, ValueError) as error:
         raise TrustError(f"The statement's events cannot be read ({error})") from None
@@ -171,7 +170,9 @@ def _by_round(rows: Sequence[LedgerRow], plan: PrivacyPlan) -> list[dict[str, An
 
 def _randomness(seeded: bool) -> str:
     source = "a seed of the simulation" if seeded else "the operating system's entropy"
-    warning = " Whoever knows the seed can take the noise off: this run demonstrates and protects nobody." if seeded else ""
+    warning = (
+        " Whoever knows the seed can take the noise off: this run demonstrates and protects nobody." if seeded else ""
+    )
     return (
         f"torch's Mersenne Twister, seeded from {source}: a pseudo-random generator, not a cryptographic one; "
         f"floating-point effects are not covered.{warning}"

@@ -102,7 +102,7 @@ def test_a_site_over_its_ceiling_refuses_and_the_run_goes_on_without_it(federati
 
 def test_a_second_run_on_the_same_patients_adds_to_the_first(federation: Federation, tmp_path: object) -> None:
     ledgers = federation.folder.parent / "ledgers"
-    common = f"simulation.ledger_dir={ledgers} privacy.epsilon=4 simulation.ceiling=7 strategy.quorum=1"
+    common = f"simulation.ledger_dir={ledgers} privacy.epsilon=4 simulation.ceiling=5 strategy.quorum=1"
     assert federation.run(common)["status"] == "COMPLETED"
     second = Federation(federation.folder.parent / "second")
     run = second.run(common)

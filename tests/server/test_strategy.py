@@ -16,9 +16,7 @@ OLD = {"a": np.ones((3, 2), np.float32), "b": np.zeros(4, np.float32)}
 
 def _deltas(seed: int = 0, sites: int = 5) -> list[dict[str, np.ndarray]]:
     rng = np.random.default_rng(seed)
-    return [
-        {k: rng.normal(scale=0.01, size=v.shape).astype(np.float32) for k, v in OLD.items()} for _ in range(sites)
-    ]
+    return [{k: rng.normal(scale=0.01, size=v.shape).astype(np.float32) for k, v in OLD.items()} for _ in range(sites)]
 
 
 def _config(name: str) -> StrategyConfig:

@@ -46,7 +46,7 @@ def _naive(model: nn.Module, inputs: Tensor, labels: Tensor, sizes: tuple[int, .
     return total
 
 
-def _engine(name: str, model: nn.Module, inputs: Tensor, labels: Tensor, sizes: tuple[int, ...], clip: float):  # noqa: ANN202
+def _engine(name: str, model: nn.Module, inputs: Tensor, labels: Tensor, sizes: tuple[int, ...], clip: float):
     counts = torch.tensor(sizes)
     of_row = torch.repeat_interleave(torch.arange(len(sizes)), counts)
     share = 1.0 / counts[of_row]
