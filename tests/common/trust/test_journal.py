@@ -58,7 +58,7 @@ def test_a_dropped_or_swapped_entry_is_named(where: tuple[int, int]) -> None:
 def test_entries_of_another_key_are_not_believed() -> None:
     honest, foreign = chain(3), chain(4, SiteKey(Ed25519PrivateKey.generate()))
     assert first_bad([*honest, foreign[3]], KEY.public_hex, honest[-1].head) == 4
-    assert first_bad(foreign, KEY.public_hex, honest[-1].head) == 1
+    assert first_bad(foreign, KEY.public_hex) == 1
 
 
 def test_a_head_beyond_the_end_is_no_reason_to_skip_signatures() -> None:
