@@ -1,28 +1,31 @@
 """The privacy statement of one site: what was guaranteed, to whom, by what, and what was not.
 
 Fields follow NIST SP 800-226 (2025) and Ponomareva et al. 2023, section 5. Every number follows from the events in
-the statement, so that anybody can recompute it, also with another accountant.
+the statement, so that anybody can recompute it with another accountant: see :mod:`common.privacy.verification`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
 
-from common.errors import TrustError
-from common.privacy.accounting import Event, epsilon_of
-from common.privacy.ledger import LedgerRow
+from common.privacy.accounting import epsilon_of, merge
+from common.privacy.ledger import Ledger, LedgerRow
 from common.privacy.plan import PrivacyPlan
+from common.privacy.verification import recompute, verify_statement
+from common.trust.journal import Head
+
+__all__ = ["Account", "plain_words", "privacy_statement", "recompute", "verify_statement"]
 
 SCHEMA_VERSION = 1
-TOLERANCE = 0.01
 RELEASED = (
     "the site's update of every round, to the hub",
     "every global model, to all sites",
     "score histograms of validation and test patients, to the hub (not covered)",
+    "this statement, with the mechanisms of every study that these patients were charged for",
 )
 NOT_COVERED = (
     "the declared number of training patients, public by agreement",
@@ -30,18 +33,42 @@ NOT_COVERED = (
     "which round is best, chosen on validation patients",
     "hyper-parameters, chosen before the study",
     "the site's own baseline model, which stays at the site; its test score histogram does not",
+    "pictures and logs, which stay at the site",
     "that the site takes part, and how long its answers take",
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """What a site's ledger says of one cohort: rows of this study, epsilon over all studies, and the ceiling."""
+    """What a site's ledger says of one cohort's most exposed patient.
+
+    Attributes:
+        rows: Charges of this study.
+        lifetime_epsilon: Epsilon over all studies.
+        ceiling: What the site's policy allows over all studies.
+        public_key: Ed25519 key (hex) that signs the ledger's rows.
+        lifetime_rows: Charges of all studies; None: not told.
+        head: The ledger's last row; whoever keeps the statement can see a later rollback.
+    """
 
     rows: Sequence[LedgerRow]
     lifetime_epsilon: float
     ceiling: float
     public_key: str
+    lifetime_rows: Sequence[LedgerRow] | None = None
+    head: Head | None = None
+
+    @classmethod
+    def of(cls, ledger: Ledger, cohort: str, study: str, plan: PrivacyPlan, ceiling: float) -> Account:
+        """Returns what ``ledger`` says of ``cohort`` in the study with this digest, under the plan's accountant."""
+        return cls(
+            rows=ledger.history(cohort, plan.delta, plan.accountant, study),
+            lifetime_epsilon=ledger.spent(cohort, plan.delta, plan.accountant),
+            ceiling=ceiling,
+            public_key=ledger.public_key,
+            lifetime_rows=ledger.history(cohort, plan.delta, plan.accountant),
+            head=ledger.head(),
+        )
 
 
 def privacy_statement(
@@ -52,6 +79,7 @@ def privacy_statement(
     common = {
         "schema_version": SCHEMA_VERSION, "site": site, "study_digest": study_digest, "synthetic": synthetic,
         "declared_patients": declared_patients, "private": plan is not None,
+        "seeded": seeded,
     }  # fmt: skip
     if plan is None:
         return common | {"epsilon": None, "delta": None, "not_covered": ["everything: the study is not private"]}
@@ -60,7 +88,10 @@ def privacy_statement(
     other = "rdp" if plan.accountant == "prv" else "prv"
     return common | {
         "setting": "local: each site noises each of its own steps; holds against hub, other sites and everybody",
-        "unit": f"patient, with at most {plan.max_images} images in a step",
+        "unit": (
+            f"patient, with at most {plan.max_images} images in a step; a single image is protected at least as well, "
+            "while a group of k patients has up to k times this epsilon and a larger delta"
+        ),
         "neighbouring_relation": "add or remove one patient with all their images",
         "sampling": {
             "kind": "Poisson over patients", "rate": plan.sampling_rate,
@@ -78,6 +109,7 @@ def privacy_statement(
         "delta": plan.delta,
         "cross_check": {"name": other, "epsilon": epsilon_of(events, plan.delta, other)},
         "lifetime_epsilon": account.lifetime_epsilon,
+        "lifetime_events": None if account.lifetime_rows is None else _mechanisms(account.lifetime_rows),
         "ceiling": account.ceiling,
         "remaining": max(0.0, account.ceiling - account.lifetime_epsilon),
         "by_round": _by_round(account.rows, plan),
@@ -85,12 +117,12 @@ def privacy_statement(
         "released": list(RELEASED),
         "not_covered": list(NOT_COVERED),
         "randomness": _randomness(seeded),
-        "seeded": seeded,
         "overlap": (
             "Epsilons of hospitals are not added, because their patients are taken to be different people; a woman "
             "who was seen at two hospitals of the study has spent both."
         ),
         "ledger_key": account.public_key,
+        "ledger_head": None if account.head is None else asdict(account.head),
         "plain_words": plain_words(epsilon, plan.delta) if events else None,
     }  # fmt: skip
 
@@ -98,66 +130,36 @@ def privacy_statement(
 def plain_words(epsilon: float, delta: float) -> dict[str, Any]:
     """Returns what (epsilon, delta) means for guessing whether one person took part.
 
-    Any test of membership has true-positive rate <= e^epsilon * false-positive rate + delta (Wasserman and Zhou 2010,
-    theorem 2.4; Kairouz et al. 2015, theorem 2.1), so with even prior odds no guess is right more often than
-    (e^epsilon + delta) / (1 + e^epsilon).
+    Any test of membership obeys TPR <= e^epsilon FPR + delta and 1 - FPR <= e^epsilon (1 - TPR) + delta (Wasserman and
+    Zhou 2010, theorem 2.4; Kairouz, Oh and Viswanath 2015, theorem 2.1). The two lines meet at
+    FPR = 1 - TPR = (1 - delta) / (1 + e^epsilon), so with even prior odds no guess is right more often than
+    (e^epsilon + delta) / (1 + e^epsilon) on average over what may be seen.
     """
     odds = math.exp(min(epsilon, 700.0))
     right = min(1.0, (1.0 + delta / odds) / (1.0 + 1.0 / odds))
+    false_alarms = 0.01
+    found = min(1.0, odds * false_alarms + delta, 1.0 - (1.0 - false_alarms - delta) / odds)
     return {
         "odds_factor": odds,
         "guess_right_at_most": right,
+        "found_at_1_percent_false_alarms": found,
+        "formula": "(e^epsilon + delta) / (1 + e^epsilon)",
+        "source": "Kairouz, Oh and Viswanath 2015, The composition theorem for differential privacy, theorem 2.1",
         "text": (
             "Suppose someone who knows everything except whether one particular woman was in the training data sees "
-            f"all that left this site, and thinks it a toss-up before. Then no method lets them be right more than "
-            f"{_of_thousand(right)} times in 1,000 (500 would be pure guessing). This is a bound for the worst "
-            "case; what attacks achieve in practice is usually less."
+            f"all that left this site and is covered, and thinks it a toss-up before. Then no method is right more "
+            f"than {_of_thousand(right)} times in 1,000 (500 would be pure guessing). And if 1,000 women who were not "
+            f"in it may raise at most 10 false alarms, at most {_of_thousand(found)} of 1,000 who were are found. "
+            f"{_verdict(right)}"
         ),
     }
 
 
-def recompute(statement: Mapping[str, Any]) -> float:
-    """Returns epsilon from the statement's events by an independent accountant, Google's dp-accounting (PLD).
-
-    Raises:
-        TrustError: dp-accounting is not installed, or the statement has no events to recompute.
-    """
-    try:
-        import dp_accounting
-        from dp_accounting import pld
-    except ImportError:
-        raise TrustError("Install the second accountant to verify: pip install 'oncofed[dp-check]'") from None
-    accountant = pld.PLDAccountant(dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE)
-    try:
-        events = [
-            Event(float(e["noise_multiplier"]), float(e["sampling_rate"]), int(e["steps"])) for e in statement["events"]
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise TrustError(f"The statement's events cannot be read ({error})") from None
-    for event in events:
-        gaussian = dp_accounting.GaussianDpEvent(event.noise_multiplier)
-        sampled = dp_accounting.PoissonSampledDpEvent(event.sampling_rate, gaussian)
-        accountant.compose(sampled, event.steps)
-    return float(accountant.get_epsilon(float(statement["delta"]))) if events else 0.0
-
-
-def verify_statement(statement: Mapping[str, Any]) -> float:
-    """Returns the independent epsilon after checking that it does not exceed the claimed one by more than 1%.
-
-    An RDP claim may lie above the independent value: RDP is an upper bound that is not tight.
-
-    Raises:
-        TrustError: The claim is too low, or (PRV) differs by more than 1% and 0.02.
-    """
-    claimed, independent = float(statement["epsilon"]), recompute(statement)
-    slack = TOLERANCE * independent + 0.02
-    too_high = statement["accountant"]["name"] == "prv" and claimed > independent + slack
-    if claimed < independent - slack or too_high:
-        raise TrustError(
-            f"The statement of {statement.get('site')} claims epsilon {claimed:.4f}; its own events give "
-            f"{independent:.4f} with an independent accountant"
-        )
-    return independent
+def _verdict(right: float) -> str:
+    usual = "This bounds the worst case; what attacks achieve in practice is usually much less."
+    if right < 0.95:
+        return usual
+    return f"As a bound this says little: an epsilon below 3 would say more. {usual}"
 
 
 def _by_round(rows: Sequence[LedgerRow], plan: PrivacyPlan) -> list[dict[str, Any]]:
@@ -166,6 +168,10 @@ def _by_round(rows: Sequence[LedgerRow], plan: PrivacyPlan) -> list[dict[str, An
         {"round": row.round_index, "epsilon": epsilon_of(events[: index + 1], plan.delta, plan.accountant)}
         for index, row in enumerate(rows)
     ]
+
+
+def _mechanisms(rows: Sequence[LedgerRow]) -> list[dict[str, Any]]:
+    return [asdict(event) for event in merge([row.event for row in rows])]
 
 
 def _randomness(seeded: bool) -> str:

@@ -5,25 +5,42 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from common.evaluation.plots import epsilon_by_round_svg
+from common.errors import TrustError
+from common.evaluation.plots import GRID, INK, epsilon_by_round_svg
 from common.reporting.templates.base import render as render_page
 from common.reporting.templates.privacy import PRIVACY
 
 
 def render(statement: Mapping[str, Any]) -> str:
-    """Returns the page, self-contained HTML; every figure on it stands in ``statement``."""
-    values = {"s": statement, "facts": _facts(statement), "picture": _picture(statement)}
-    return render_page("privacy", {"privacy": PRIVACY}, values)
+    """Returns the page, self-contained HTML; every figure on it stands in ``statement``.
+
+    Raises:
+        TrustError: The statement, which may come from another machine, lacks a field or holds one of another kind.
+    """
+    from jinja2 import TemplateError
+
+    try:
+        values = {"s": statement, "facts": _facts(statement), "picture": _picture(statement)}
+        return render_page("privacy", {"privacy": PRIVACY}, values)
+    except (KeyError, TypeError, ValueError, TemplateError) as error:
+        raise TrustError(
+            f"The privacy statement of {statement.get('site', 'a site')} cannot be shown ({error}); "
+            "ask the site to write it again with the version that this hub runs"
+        ) from None
 
 
 def _picture(statement: Mapping[str, Any]) -> str:
+    """Returns the figure in the page's own ink, so that it can be read on a dark background."""
+    from markupsafe import Markup
+
     if not statement["private"]:
         return ""
     site = str(statement["site"])
     rounds = [
         {"round": index, "epsilon": {site: row["epsilon"]}} for index, row in enumerate(statement["by_round"], start=1)
     ]
-    return epsilon_by_round_svg(rounds, {site: float(statement["ceiling"])})
+    svg = epsilon_by_round_svg(rounds, {site: float(statement["ceiling"])})
+    return Markup(svg.replace(INK, "currentColor").replace(GRID, "var(--line)"))
 
 
 def _facts(s: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -51,5 +68,12 @@ def _facts(s: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Randomness", s["randomness"]),
         ("Overlap between hospitals", s["overlap"]),
         ("Ledger key (Ed25519)", s["ledger_key"]),
+        ("Last row of the ledger", _head(s["ledger_head"])),
         ("Study digest (SHA-256)", s["study_digest"]),
     ]  # fmt: skip
+
+
+def _head(head: Mapping[str, Any] | None) -> str:
+    if head is None:
+        return "not told"
+    return f"{head['seq']}, {head['digest']}: keep it, and a ledger that is set back can be recognised"

@@ -1,35 +1,43 @@
 """The privacy-budget report of one site, as a Jinja2 template."""
 
 PRIVACY = """{% extends "base" %}
-{% block title %}Privacy budget of {{ s.site }}{% endblock %}
+{% block title %}{{ "" if s.private else "NOT PRIVATE - " }}Privacy budget of {{ s.site }}{% endblock %}
 {% block header %}
+{% if not s.private %}
+<div class="banner verdict bad"><p class="first">NOT PRIVATE: this study ran without differential privacy.</p>
+<p>Its model may reveal who was in the training data. There is no epsilon to report.</p></div>
+{% endif %}
 <p class="kicker">Privacy budget report</p>
 <h1>{{ s.site }}</h1>
-{% if not s.private %}
-<div class="banner bad"><strong>NOT PRIVATE.</strong> This study ran without differential privacy: its model may reveal
-who was in the training data. There is no epsilon to report.</div>
-{% else %}
+{% if s.private %}
 <section class="banner verdict {{ 'bad' if s.lifetime_epsilon > s.ceiling else 'good' }}" aria-label="Budget">
 <p class="first">This study spent epsilon {{ "%.2f"|format(s.epsilon) }} (delta {{ "%.1e"|format(s.delta) }})
-for each patient; {{ "%.2f"|format(s.remaining) }} of the site's ceiling of {{ "%.2f"|format(s.ceiling) }} remain.</p>
+for each patient. All studies on these patients together spent {{ "%.2f"|format(s.lifetime_epsilon) }} of the site's
+ceiling of {{ "%.2f"|format(s.ceiling) }}; {{ "%.2f"|format(s.remaining) }} remain.</p>
 </section>
-{% if s.seeded %}<div class="banner warn"><strong>Seeded noise.</strong> This is a repeatable simulation: whoever knows
-the seed can remove the noise.</div>{% endif %}
+{% endif %}
+{% if s.private and s.seeded %}
+<div class="banner warn"><strong>Seeded noise.</strong> This is a repeatable simulation: whoever knows the seed can
+remove the noise.</div>
 {% endif %}
 {% if s.synthetic %}<div class="banner note"><strong>Synthetic data.</strong> No patient exists behind these numbers.
 </div>{% endif %}
 {% endblock %}
 {% block main %}
+<style>.long { overflow-wrap: anywhere; }</style>
 {% if s.private %}
 <h2>In plain words</h2>
-{% if s.plain_words %}<p>{{ s.plain_words.text }}</p>{% else %}<p>Nothing has been charged yet.</p>{% endif %}
+{% if s.plain_words %}<p>{{ s.plain_words.text }}</p>
+<p class="soft">The first figure is {{ s.plain_words.formula }} at this study's epsilon and delta
+({{ s.plain_words.source }}).</p>{% else %}<p>Nothing has been charged yet.</p>{% endif %}
 <h2>Spent, round by round</h2>
-<figure>{{ picture|safe }}<figcaption>Epsilon of this study after each round that was charged, against the site's
+<figure><div class="picture" tabindex="0" role="group" aria-label="Figure: epsilon by round">{{ picture }}</div>
+<figcaption>Epsilon of this study after each round that was charged, against the site's
 ceiling. A round that was charged twice (after a crash) counts twice.</figcaption></figure>
 <h2>What is guaranteed</h2>
 <div class="scroll" tabindex="0" role="region" aria-label="Guarantee"><table>
 <tbody>
-{% for name, value in facts %}<tr><th scope="row">{{ name }}</th><td class="text">{{ value }}</td></tr>
+{% for name, value in facts %}<tr><th scope="row">{{ name }}</th><td class="wrap long">{{ value }}</td></tr>
 {% endfor %}</tbody></table></div>
 <h2>What left the site</h2>
 <ul>{% for item in s.released %}<li>{{ item }}</li>{% endfor %}</ul>
@@ -41,11 +49,21 @@ ceiling. A round that was charged twice (after a crash) counts twice.</figcaptio
 <p>The file <code>{{ s.site }}.json</code> beside this page holds every charged event. Any accountant for the
 Poisson-sampled Gaussian mechanism gives epsilon from them; Google's dp-accounting is an independent one.</p>
 <div class="scroll" tabindex="0" role="region" aria-label="Events"><table>
-<thead><tr><th scope="col">Round</th><th scope="col">Charged at (UTC)</th><th scope="col">Noise multiplier</th>
-<th scope="col">Sampling rate</th><th scope="col">Steps</th></tr></thead>
+<thead><tr><th scope="col">Round</th><th scope="col" class="text">Charged at (UTC)</th>
+<th scope="col">Noise multiplier</th><th scope="col">Sampling rate</th><th scope="col">Steps</th></tr></thead>
 <tbody>{% for e in s.events %}<tr><th scope="row">{{ e.round }}</th><td class="text">{{ e.time }}</td>
 <td>{{ "%.4f"|format(e.noise_multiplier) }}</td><td>{{ "%.4f"|format(e.sampling_rate) }}</td><td>{{ e.steps }}</td></tr>
 {% endfor %}</tbody></table></div>
+{% if s.lifetime_events %}
+<h3>All studies on these patients</h3>
+<p>Epsilon {{ "%.4f"|format(s.lifetime_epsilon) }} over all studies follows from these mechanisms together.</p>
+<div class="scroll" tabindex="0" role="region" aria-label="Mechanisms of all studies"><table>
+<thead><tr><th scope="col">Noise multiplier</th><th scope="col">Sampling rate</th>
+<th scope="col">Steps</th></tr></thead>
+<tbody>{% for e in s.lifetime_events %}<tr><td>{{ "%.4f"|format(e.noise_multiplier) }}</td>
+<td>{{ "%.4f"|format(e.sampling_rate) }}</td><td>{{ e.steps }}</td></tr>
+{% endfor %}</tbody></table></div>
+{% endif %}
 {% endif %}
 {% endblock %}
 """

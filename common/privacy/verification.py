@@ -1,0 +1,115 @@
+"""Checks a privacy statement from the events in it, with an accountant that is not ours.
+
+Google's dp-accounting composes privacy loss distributions, independently of Opacus. What cannot be checked from the
+file alone is whether the events are those that ran: that is the ledger's chain, signatures and plan.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from common.errors import TrustError
+from common.privacy.accounting import Event, epsilon_of
+
+TOLERANCE = 0.01
+GRID_ERROR = 0.02
+"""Opacus' PRV reports the upper end of an interval of half-width 0.01 around its estimate."""
+
+
+def recompute(statement: Mapping[str, Any]) -> float:
+    """Returns the study's epsilon from the statement's events by Google's dp-accounting (PLD).
+
+    Raises:
+        TrustError: dp-accounting is not installed, or the statement's events cannot be read.
+    """
+    return _independent(_events(statement, "events"), _number(statement, "delta"))
+
+
+def verify_statement(statement: Mapping[str, Any]) -> float:
+    """Returns the independent epsilon of the study after checking every figure that follows from the events.
+
+    A claim must not lie more than 1% below the independent value, and must be what its own accountant gives: a PRV
+    claim is then within 1% on both sides, while RDP, an upper bound that is not tight, may lie above. Below epsilon 2
+    the 0.02 of PRV's own error counts instead.
+
+    Raises:
+        TrustError: A figure cannot be read or differs; says which.
+    """
+    if statement.get("private") is not True:
+        raise TrustError(f"The statement of {statement.get('site')} says that there is no guarantee: nothing to verify")
+    try:
+        _check_derived(statement)
+        if statement["lifetime_events"] is not None:
+            _check(statement, "lifetime_epsilon", _events(statement, "lifetime_events"))
+        return _check(statement, "epsilon", _events(statement, "events"))
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise TrustError(f"The statement of {statement.get('site')} cannot be read ({error!r})") from None
+
+
+def _check(statement: Mapping[str, Any], name: str, events: Sequence[Event]) -> float:
+    claimed, delta = _number(statement, name), _number(statement, "delta")
+    accountant = str(statement["accountant"]["name"])
+    _require(statement, name, claimed, epsilon_of(events, delta, accountant), tight=True)
+    independent = _independent(events, delta)
+    _require(statement, name, claimed, independent, tight=accountant == "prv")
+    return independent
+
+
+def _require(statement: Mapping[str, Any], name: str, claimed: float, found: float, *, tight: bool) -> None:
+    slack = _slack(found)
+    if claimed < found - slack or (tight and claimed > found + slack):
+        raise TrustError(
+            f"The statement of {statement.get('site')} claims {name} {claimed:.4f}; its own events give {found:.4f}"
+        )
+
+
+def _check_derived(s: Mapping[str, Any]) -> None:
+    events, course = s["events"], [float(row["epsilon"]) for row in s["by_round"]]
+    facts = {
+        "steps": s["steps"] == sum(event["steps"] for event in events),
+        "rounds": s["rounds"] == len(events) == len(course),
+        "by_round": course == sorted(course) and (not course or abs(course[-1] - s["epsilon"]) <= 1e-9),
+        "noise_multiplier": not events or s["noise_multiplier"] in {event["noise_multiplier"] for event in events},
+        "sampling.rate": not events or s["sampling"]["rate"] in {event["sampling_rate"] for event in events},
+        "lifetime_epsilon": s["lifetime_epsilon"] >= s["epsilon"] - _slack(s["epsilon"]),
+        "remaining": math.isclose(s["remaining"], max(0.0, s["ceiling"] - s["lifetime_epsilon"]), abs_tol=1e-9),
+    }
+    wrong = [name for name, holds in facts.items() if not holds]
+    if wrong:
+        raise TrustError(f"In the statement of {s.get('site')} these do not follow from the rest: {', '.join(wrong)}")
+
+
+def _independent(events: Sequence[Event], delta: float) -> float:
+    try:
+        import dp_accounting
+        from dp_accounting import pld
+    except ImportError:
+        raise TrustError("Install the second accountant to verify: pip install 'oncofed[dp-check]'") from None
+    accountant = pld.PLDAccountant(dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE)
+    for event in events:
+        gaussian = dp_accounting.GaussianDpEvent(event.noise_multiplier)
+        accountant.compose(dp_accounting.PoissonSampledDpEvent(event.sampling_rate, gaussian), event.steps)
+    return float(accountant.get_epsilon(delta)) if events else 0.0
+
+
+def _events(statement: Mapping[str, Any], name: str) -> list[Event]:
+    try:
+        return [
+            Event(float(row["noise_multiplier"]), float(row["sampling_rate"]), int(row["steps"]))
+            for row in statement[name]
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise TrustError(f"The statement's {name} cannot be read ({error!r})") from None
+
+
+def _number(statement: Mapping[str, Any], name: str) -> float:
+    value = statement.get(name)
+    if not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise TrustError(f"Expected {name} in the statement to be a number >= 0, got {value!r}")
+    return float(value)
+
+
+def _slack(value: float) -> float:
+    return max(TOLERANCE * value, GRID_ERROR)
