@@ -24,7 +24,6 @@ remove the noise.</div>
 </div>{% endif %}
 {% endblock %}
 {% block main %}
-<style>.long { overflow-wrap: anywhere; }</style>
 {% if s.private %}
 <h2>In plain words</h2>
 {% if s.plain_words %}<p>{{ s.plain_words.text }}</p>
@@ -35,10 +34,9 @@ remove the noise.</div>
 <figcaption>Epsilon of this study after each round that was charged, against the site's
 ceiling. A round that was charged twice (after a crash) counts twice.</figcaption></figure>
 <h2>What is guaranteed</h2>
-<div class="scroll" tabindex="0" role="region" aria-label="Guarantee"><table>
-<tbody>
-{% for name, value in facts %}<tr><th scope="row">{{ name }}</th><td class="wrap long">{{ value }}</td></tr>
-{% endfor %}</tbody></table></div>
+<dl class="facts">
+{% for name, value in facts %}<dt>{{ name }}</dt><dd>{{ value }}</dd>
+{% endfor %}</dl>
 <h2>What left the site</h2>
 <ul>{% for item in s.released %}<li>{{ item }}</li>{% endfor %}</ul>
 {% endif %}
