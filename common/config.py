@@ -38,7 +38,7 @@ class DataConfig:
     name: str = "phantom"
     root: str | None = None
     """Folder or file of the data set; private to whoever holds it, so it never travels."""
-    image_size: Annotated[int, Field(ge=0, le=1024)] = 64
+    image_size: Annotated[int, Field(ge=0, le=1024)] = 32
     """Side of the square network input in pixels; 0 for tables."""
     channels: Literal[1, 3] = 1
     include_normal: bool = False
@@ -47,7 +47,7 @@ class DataConfig:
     """Manifest column that tells the hospital (``natural`` partition); empty: the reader's own."""
     train_share: Share = 0.70
     val_share: Share = 0.15
-    patients: Annotated[int, Field(ge=20, le=100_000)] = 480
+    patients: Annotated[int, Field(ge=20, le=100_000)] = 1200
     """Phantom only: how many synthetic patients to draw."""
 
     def __post_init__(self) -> None:
@@ -93,7 +93,7 @@ class ModelConfig:
 
     name: str = "small_cnn"
     part: Part = "all"
-    width: Annotated[int, Field(ge=4, le=512)] = 16
+    width: Annotated[int, Field(ge=4, le=512)] = 8
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     prior: Share = 0.5
     """Public guess of the share of malignant patients: where the head's bias starts."""
@@ -107,16 +107,16 @@ class TrainingConfig:
 
     __pydantic_config__ = _strict
 
-    rounds: Annotated[int, Field(ge=1, le=10_000)] = 8
+    rounds: Annotated[int, Field(ge=1, le=10_000)] = 10
     local_steps: Annotated[int, Field(ge=0, le=100_000)] = 0
     """Optimizer steps of a round; 0: as many as ``local_epochs`` expected passes take."""
-    local_epochs: Positive = 1.0
-    batch_patients: Count = 32
+    local_epochs: Positive = 4.0
+    batch_patients: Count = 100
     """Expected patients a step: public, and the normaliser of the private sum."""
-    physical_batch: Count = 64
+    physical_batch: Count = 128
     """Images that go through the network at once; memory only, no effect on the result of a step."""
     optimizer: Literal["sgd", "adam"] = "sgd"
-    lr: Positive = 0.1
+    lr: Positive = 2.0
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     weight_decay: NonNegative = 0.0
     positive_weight: Positive | None = None
@@ -181,6 +181,8 @@ class EvaluationConfig:
     threshold: Share = 0.5
     confidence: Share = 0.95
     bins: Annotated[int, Field(ge=16, le=65_536)] = 4096
+    select_by: Literal["auroc", "log_loss"] = "auroc"
+    """What makes a round the best on validation patients; a later round wins a tie."""
     local_baseline: bool = True
     local_epochs: Positive = 16.0
     """Passes of the local-only baseline, which each site trains without noise and never releases."""

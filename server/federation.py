@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from common.config import StudyConfig, split_overrides, to_dict
 from common.errors import ConfigError, FederationError, OncoFedError, SiteCode
-from common.evaluation.metrics import summarise
+from common.evaluation.metrics import log_loss, summarise
 from common.evaluation.scores import ScoreState
 from common.messages import DocumentAnswer, Refusal
 from common.models.parts import select_part, trainable_names
@@ -47,7 +48,7 @@ class Run:
         self.started = str(before.get("started") or _now())
         self.lost: dict[str, SiteCode] = {}
         self.rounds_of: dict[str, int] = {}
-        self.best_round, self.best_auroc = 0, -1.0
+        self.best_round, self.best_merit = 0, -math.inf
         self.rounds_done = 0
         self.roster = Roster(nodes={}, cards={}, refused={})
         self.model: Classifier | None = None
@@ -128,9 +129,9 @@ class Run:
         return score_states(answers, self.study.evaluation.bins)
 
     def _keep_best(self, round_index: int, arrays: Any, states: Mapping[str, ScoreState], best: Any) -> Any:
-        auroc = _pooled(states, self.study)["auroc"]["value"] if states else None
-        if auroc is not None and auroc > self.best_auroc:
-            self.best_round, self.best_auroc = round_index, auroc
+        merit = _merit(states, self.study)
+        if merit is not None and merit >= self.best_merit:
+            self.best_round, self.best_merit = round_index, merit
             return arrays
         return best if self.best_round else arrays
 
@@ -167,7 +168,7 @@ class Run:
     def _save(self, round_index: int, arrays: Any, best: Any, combiner: Combiner) -> None:
         notes = {
             "best_round": self.best_round,
-            "best_auroc": self.best_auroc,
+            "best_merit": self.best_merit if self.best_round else None,
             "rounds_of": self.rounds_of,
             "lost": {site: code.value for site, code in self.lost.items()},
         }
@@ -187,7 +188,8 @@ class Run:
 
     def _recall(self, saved: checkpoint.Checkpoint) -> None:
         self.rounds_done = saved.round_index
-        self.best_round, self.best_auroc = saved.notes["best_round"], saved.notes["best_auroc"]
+        self.best_round = saved.notes["best_round"]
+        self.best_merit = saved.notes["best_merit"] if self.best_round else -math.inf
         self.rounds_of = dict(saved.notes["rounds_of"])
         self.lost |= {site: SiteCode(code) for site, code in saved.notes["lost"].items()}
         self.folder.rewrite_metrics([row for row in self.folder.read_metrics() if row["round"] <= self.rounds_done])
@@ -306,12 +308,25 @@ class Run:
         return facts
 
 
+def _merit(states: Mapping[str, ScoreState], study: StudyConfig) -> float | None:
+    """How good the round is on all validation patients, larger is better; None where it is not defined."""
+    if not states:
+        return None
+    if study.evaluation.select_by == "log_loss":
+        return -log_loss(_total(states))
+    auroc: float | None = _pooled(states, study)["auroc"]["value"]
+    return auroc
+
+
+def _total(states: Mapping[str, ScoreState]) -> ScoreState:
+    first, *rest = (states[site] for site in sorted(states))
+    for state in rest:
+        first = first + state
+    return first
+
+
 def _pooled(states: Mapping[str, ScoreState], study: StudyConfig) -> dict[str, Any]:
-    ordered = [states[site] for site in sorted(states)]
-    total = ordered[0]
-    for state in ordered[1:]:
-        total = total + state
-    return _metrics(total, study)
+    return _metrics(_total(states), study)
 
 
 def _metrics(state: ScoreState, study: StudyConfig) -> dict[str, Any]:

@@ -135,6 +135,14 @@ def balanced_accuracy(counts: Confusion) -> float | None:
     return 0.5 * (counts.tp / malignant + counts.tn / benign)
 
 
+def log_loss(state: ScoreState) -> float:
+    """Returns the mean negative log-likelihood of the labels, each score taken as the middle of its bin; in nats."""
+    edges = bin_edges(state.bins)
+    middle = (edges[1:] + edges[:-1]) / 2
+    total = -(state.positives @ np.log(middle) + state.negatives @ np.log1p(-middle))
+    return float(total / max(1, state.patients))
+
+
 def roc_points(state: ScoreState, limit: int = ROC_POINTS) -> dict[str, list[float]]:
     """Returns at most ``limit`` points of the ROC curve as ``fpr``, ``tpr``, ``threshold``; empty with one class.
 
