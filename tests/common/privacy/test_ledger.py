@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from common.errors import BudgetExceeded, ConfigError, DataError, LedgerError, OncoFedError
 from common.privacy.accounting import Event, epsilon_of
 from common.privacy.ledger import Charge, Ledger
+from common.trust.journal import Head, write_head
 
 EVENT = Event(noise_multiplier=4.0, sampling_rate=0.1, steps=10)
 OTHER = Event(noise_multiplier=2.0, sampling_rate=0.05, steps=7)
@@ -283,6 +284,25 @@ class TestCrash:
             charge(opened, cohort)
             assert opened.verify() == opened.head().seq
         assert json.loads(_head(path).read_text())["seq"] == opened_rows(path), "the head was mended"
+
+    def test_crash_after_crash_is_no_rollback(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each writer mends the head that the one before left behind, so it never falls behind by two."""
+        with Ledger(path) as opened:
+            cohort = opened.register_cohort(PATIENTS)
+
+            def lost_after_a_commit(head_path: Path, head: Head) -> None:
+                if not opened._db.in_transaction:
+                    raise OSError(5, "power lost")
+                write_head(head_path, head)
+
+            with monkeypatch.context() as patch:
+                patch.setattr("common.privacy.ledger.write_head", lost_after_a_commit)
+                for _ in range(3):
+                    with pytest.raises(LedgerError, match="power lost"):
+                        charge(opened, cohort)
+        with Ledger(path) as opened:
+            assert opened.verify() == 4
+            assert opened.spent(cohort, DELTA, "rdp") == cost(EVENT, EVENT, EVENT)
 
     def test_a_crash_while_the_ledger_is_made_leaves_one_that_opens(self, path: Path) -> None:
         """The key is the last of the three files, so what a crash leaves is file, or file and head."""
