@@ -32,9 +32,4 @@ def _account(site: Site, digest: str, plan: PrivacyPlan | None) -> Account:
         return Account(rows=(), lifetime_epsilon=0.0, ceiling=site.policy.ceiling, public_key="")
     with Ledger(site.ledger_path) as ledger:
         cohort = ledger.register_cohort(site.cohort.train_patients)
-        return Account(
-            rows=ledger.events(cohort, digest),
-            lifetime_epsilon=ledger.spent(cohort, plan.delta, plan.accountant),
-            ceiling=site.policy.ceiling,
-            public_key=ledger.public_key,
-        )
+        return Account.of(ledger, cohort, digest, plan, site.policy.ceiling)

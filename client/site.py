@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from client.policy import SitePolicy, check_request
-from common.errors import DataError
+from common.errors import DataError, TrustError
 from common.messages import DocumentAnswer, Request, SiteCard, TrainAnswer
 from common.privacy.ledger import Ledger
 from common.provenance import code_digest
@@ -127,6 +127,7 @@ class Site:
         """Returns the score state of the global weights on the site's ``request.split`` patients."""
         from common.models.weights import load_trainable
 
+        self._check_release(request)
         data = self.cohort.load(request.study, request.split)
         model = self._model(request.study, tuple(data.inputs.shape[1:]))
         load_trainable(model, request.arrays)
@@ -136,6 +137,7 @@ class Site:
         """Returns the test score state of a model that the site trains alone, without noise, and never releases."""
         from client.baseline import train_alone
 
+        self._check_release(request)
         study = request.study
         train_data, val_data = self.cohort.load(study, "train"), self.cohort.load(study, "val")
         model = self._model(study, tuple(train_data.inputs.shape[1:]))
@@ -147,6 +149,11 @@ class Site:
         from client.accounts import site_statement
 
         return DocumentAnswer(site=self.name, document=site_statement(self, request, self._plan(request.study)))
+
+    def _check_release(self, request: Request) -> None:
+        check_request(self.policy, request.study, self.declared_patients)
+        if not self.policy.release_metrics:
+            raise TrustError("The site's policy does not release metrics (release_metrics: false)")
 
     def _input_shape(self, study: StudyConfig) -> tuple[int, ...]:
         data = self.cohort.load(study, "train")
@@ -186,6 +193,7 @@ class Site:
                 study=request.study.digest(),
                 run=request.run,
                 round_index=request.round_index,
+                study_ceiling=self.policy.study_ceiling,
             )
         return charge.after
 

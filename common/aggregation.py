@@ -73,6 +73,11 @@ def apply(old: Arrays, delta: Arrays) -> dict[str, NDArray[np.float32]]:
     return {name: np.asarray(old[name] + delta[name], dtype=np.float32) for name in old}
 
 
+def blend(average: Arrays, new: Arrays, decay: float) -> dict[str, NDArray[np.float32]]:
+    """Returns ``decay * average + (1 - decay) * new`` for each tensor, float32 (Polyak and Juditsky 1992)."""
+    return {name: np.asarray(decay * average[name] + (1 - decay) * new[name], dtype=np.float32) for name in new}
+
+
 def norm(delta: Arrays) -> float:
     """Returns the L2 norm over all tensors, accumulated in float64."""
     return float(np.sqrt(sum(float(np.sum(np.square(d, dtype=np.float64))) for d in delta.values())))

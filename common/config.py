@@ -161,6 +161,9 @@ class StrategyConfig:
     tau: Positive = 1e-3
     trim: Annotated[float, Field(ge=0, lt=0.5)] = 0.2
     malicious: Annotated[int, Field(ge=0)] = 0
+    averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of a running average of the global weights, which is what is scored and kept; 0 is none. It averages
+    noise out and, touching no data, costs no privacy."""
     weighting: Literal["declared", "equal"] = "declared"
     quorum: Count = 2
     """Fewest sites with a valid update for a round to count."""

@@ -23,7 +23,8 @@ class Checkpoint:
     """The state of a run after ``round_index`` rounds.
 
     Attributes:
-        arrays: Global weights; ``best``: those of the best round; ``strategy``: the strategy's memory, flat.
+        arrays: Global weights; ``average``: their running average; ``best``: what was scored in the best round;
+            ``strategy``: the strategy's memory, flat.
         notes: JSON: best round and its AUROC, the sites' rounds and losses.
     """
 
@@ -31,6 +32,7 @@ class Checkpoint:
     study_digest: str
     run: str
     arrays: Arrays
+    average: Arrays
     best: Arrays
     strategy: Arrays
     notes: Mapping[str, Any] = field(default_factory=dict)
@@ -44,7 +46,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
     partial = folder / f".{target.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    for name in ("arrays", "best", "strategy"):
+    for name in ("arrays", "average", "best", "strategy"):
         save_file(dict(getattr(checkpoint, name)), partial / f"{name}.safetensors")
     state = {name: getattr(checkpoint, name) for name in ("round_index", "study_digest", "run", "notes")}
     (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
@@ -69,7 +71,9 @@ def latest(folder: Path, study_digest: str) -> Checkpoint | None:
         return None
     try:
         state = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
-        tensors = {name: load_file(found[-1] / f"{name}.safetensors") for name in ("arrays", "best", "strategy")}
+        tensors = {
+            name: load_file(found[-1] / f"{name}.safetensors") for name in ("arrays", "average", "best", "strategy")
+        }
         checkpoint = Checkpoint(**{**state, **tensors})
     except (OSError, ValueError, TypeError, SafetensorError):
         raise ConfigError(f"The checkpoint {found[-1]} is damaged; delete it to resume from the one before") from None

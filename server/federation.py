@@ -18,6 +18,7 @@ import numpy as np
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
+from common.aggregation import Arrays, blend
 from common.config import StudyConfig, split_overrides, to_dict
 from common.errors import ConfigError, FederationError, OncoFedError, SiteCode
 from common.evaluation.metrics import log_loss, summarise
@@ -104,27 +105,28 @@ class Run:
     def _rounds(self, federation: Federation) -> Mapping[str, NDArray[np.float32]]:
         assert self.model is not None
         arrays: Mapping[str, NDArray[np.float32]] = trainable_state(self.model)
-        best = arrays
+        average, best = arrays, arrays
         combiner = Combiner(self.study.strategy)
         if self.resumed is not None:
-            arrays, best = self.resumed.arrays, self.resumed.best
+            arrays, average, best = self.resumed.arrays, self.resumed.average, self.resumed.best
             combiner.restore(self.resumed.strategy, trainable_names(self.model))
             self._recall(self.resumed)
         for round_index in range(self.rounds_done + 1, self.study.training.rounds + 1):
             result = train_round(federation, combiner, round_index, arrays, self._still_training())
             arrays = result.arrays
-            states, failures = self._validate(federation, result, round_index)
-            best = self._keep_best(round_index, arrays, states, best)
+            average = blend(average, arrays, self.study.strategy.averaging if round_index > 1 else 0.0)
+            states, failures = self._validate(federation, average, round_index)
+            best = self._keep_best(round_index, average, states, best)
             self._record(round_index, result, states, failures)
-            self._save(round_index, arrays, best, combiner)
+            self._save(round_index, arrays, average, best, combiner)
         return best
 
     def _still_training(self) -> dict[str, int]:
         return {site: node for site, node in self.roster.nodes.items() if self.lost.get(site) not in FINAL}
 
-    def _validate(self, federation: Federation, result: RoundResult, round_index: int) -> Any:
+    def _validate(self, federation: Federation, arrays: Arrays, round_index: int) -> Any:
         answers = federation.ask_sites(
-            "evaluate", self.roster.nodes, round_index=round_index, split="val", arrays=result.arrays
+            "evaluate", self.roster.nodes, round_index=round_index, split="val", arrays=arrays
         )
         return score_states(answers, self.study.evaluation.bins)
 
@@ -165,7 +167,7 @@ class Run:
             "".join(f"; {site}: {code}" for site, code in sorted(everyone.items())),
         )
 
-    def _save(self, round_index: int, arrays: Any, best: Any, combiner: Combiner) -> None:
+    def _save(self, round_index: int, arrays: Arrays, average: Arrays, best: Arrays, combiner: Combiner) -> None:
         notes = {
             "best_round": self.best_round,
             "best_merit": self.best_merit if self.best_round else None,
@@ -179,6 +181,7 @@ class Run:
                 study_digest=self.study.digest(),
                 run=self.run_id,
                 arrays=arrays,
+                average=average,
                 best=best,
                 strategy=combiner.state(),
                 notes=notes,

@@ -6,6 +6,7 @@ accountant is an approximation from below and is never used.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -76,7 +77,9 @@ def _epsilon(events: tuple[Event, ...], delta: float, accountant: str) -> float:
     account = makers[accountant]()
     account.history = [(e.noise_multiplier, e.sampling_rate, e.steps) for e in events]
     orders = {"alphas": ORDERS} if accountant == "rdp" else {}
-    with np.errstate(divide="ignore"):  # PRV takes log(1 - q), rightly -inf at q = 1
+    # PRV takes log(1 - q), rightly -inf at q = 1, and asks RDP, with few orders, only for the size of its grid.
+    with np.errstate(divide="ignore"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Optimal order is the")
         return float(account.get_epsilon(delta, **orders))
 
 

@@ -98,7 +98,7 @@ class BookKeepingEngine:
         self._pieces: dict[nn.Module, list[Piece]] = {}
         self._patients: Patients | None = None
         for layer in self._layers:
-            layer.forward = types.MethodType(_recorded_forward(self), layer)  # type: ignore[method-assign]
+            layer.forward = types.MethodType(_recorded_forward(self), layer)
 
     def close(self) -> None:
         """Gives the layers their own forward back."""
@@ -133,7 +133,7 @@ class BookKeepingEngine:
         pieces = [piece for found in self._pieces.values() for piece in found]
         squares = torch.stack([piece.squares for piece in pieces]).sum(0)
         factors, norms = clip_factors(squares, clip_norm)
-        sums: dict[nn.Parameter, Tensor] = {}
+        sums: dict[Tensor, Tensor] = {}
         for piece in pieces:
             sums |= piece.weighted(factors)
         self._pieces, self._patients = {}, None
@@ -150,7 +150,7 @@ def _recorded_forward(engine: BookKeepingEngine) -> Callable[[nn.Module, Tensor]
             return plain
         # The dummy makes autograd call backward for a first layer, whose input needs no gradient.
         dummy = torch.ones((), requires_grad=True)
-        output: Tensor = _FUNCTIONS[type(layer)].apply(inputs, dummy, layer, engine)  # type: ignore[no-untyped-call]
+        output: Tensor = _FUNCTIONS[type(layer)].apply(inputs, dummy, layer, engine)
         return output
 
     return forward

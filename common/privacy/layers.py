@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 _conv_backward = torch.ops.aten.convolution_backward
-Sums = dict[nn.Parameter, Tensor]
+Sums = dict[Tensor, Tensor]
+"""Sum by parameter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Piece:
     weighted: Callable[[Tensor], Sums]
 
 
-def instantiated(parameter: nn.Parameter, gradients: Tensor) -> Piece:
+def instantiated(parameter: Tensor, gradients: Tensor) -> Piece:
     """Returns the piece of gradients that are at hand, (P, *parameter.shape)."""
     flat = gradients.flatten(1)
     return Piece(torch.linalg.vecdot(flat, flat), lambda weights: {parameter: (weights @ flat).view_as(parameter)})

@@ -15,7 +15,14 @@ W = {"w": np.arange(4, dtype=np.float32)}
 
 def _checkpoint(round_index: int) -> Checkpoint:
     return Checkpoint(
-        round_index=round_index, study_digest="d", run="r", arrays=W, best=W, strategy={}, notes={"best_round": 1}
+        round_index=round_index,
+        study_digest="d",
+        run="r",
+        arrays=W,
+        average=W,
+        best=W,
+        strategy={},
+        notes={"best_round": 1},
     )
 
 
