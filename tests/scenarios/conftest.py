@@ -18,7 +18,8 @@ from common.messages import TrainAnswer, pack_answer, unpack_answer, unpack_requ
 from simulations.grid import InProcessGrid
 
 QUICK = (
-    "data.patients=120 data.image_size=32 model.width=4 training.rounds=2 training.batch_patients=10 training.local_epochs=1 training.lr=0.1 "
+    "data.patients=120 data.image_size=32 model.width=4 training.rounds=2 training.batch_patients=10 "
+    "training.local_epochs=1 training.lr=0.1 "
     "evaluation.local_epochs=1 evaluation.bins=256 partition.sites=3 privacy.accountant=rdp"
 )
 Mutation = Callable[[TrainAnswer], TrainAnswer | Exception | None]

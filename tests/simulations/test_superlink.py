@@ -56,6 +56,7 @@ def query(message, context):
         "threads": os.environ["OMP_NUM_THREADS"],
         "home": os.environ["FLWR_HOME"],
         "telemetry": os.environ["FLWR_TELEMETRY_ENABLED"],
+        "mark": os.environ["ONCOFED_RUN_MARK"],
     }
     return Message(RecordDict({"facts": ConfigRecord(facts)}), reply_to=message)
 """
@@ -135,8 +136,9 @@ def test_a_run_is_followed_to_its_end_in_a_world_of_its_own(toy: Path, tmp_path:
     assert home != Path.home() / ".flwr" and not home.exists()
     assert not Path(result["cwd"]).exists()
     assert ticks and "SuperLink" in run.log.read_text()
-    (own,) = during - before
-    assert own not in _marks_of_children()
+    own = {fact["mark"] for fact in result["facts"]}
+    assert len(own) == 1 and own <= during and not own & before
+    assert not own & _marks_of_children()
 
 
 def test_a_server_app_that_raises_is_reported_failed_with_its_reason(toy: Path, tmp_path: Path) -> None:

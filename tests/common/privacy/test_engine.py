@@ -154,6 +154,7 @@ def test_removing_a_patient_moves_the_sum_by_at_most_the_clip_norm() -> None:
     assert 0.29 < float(moved) <= 0.3 * (1 + 1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing:UserWarning")
 def test_an_engine_leaves_no_trace_on_the_model() -> None:
     model = build_model(ModelConfig(name="small_cnn", width=4), (1, 28, 28), 0).double()
     before, names = list(model.__dict__), list(model.state_dict())
