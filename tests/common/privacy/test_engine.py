@@ -20,6 +20,7 @@ from common.privacy.layers import Patients
 
 SIZES = (1, 3, 7, 2, 1)
 RELATIVE = 1e-10
+LARGE = {"densenet121", "resnet18", "lite0", "mobilenet_v3_small"}
 
 
 @pytest.fixture(autouse=True)
@@ -77,12 +78,13 @@ def _case(model: nn.Module, shape: tuple[int, ...], sizes: tuple[int, ...] = SIZ
 def test_every_network_of_the_zoo_is_exact(name: str, engine: str, clip: float) -> None:
     shape = (1, 32, 32) if name in model_names(images=True) else (9,)
     model = build_model(ModelConfig(name=name, width=8), shape, 0).double()
-    inputs, labels = _case(model, shape)
-    got, norms = _engine(engine, model, inputs, labels, SIZES, clip)
-    assert _error(got, _naive(model, inputs, labels, SIZES, clip)) < RELATIVE
-    assert len(norms) == len(SIZES)
+    sizes = (2, 1) if name in LARGE else SIZES
+    inputs, labels = _case(model, shape, sizes)
+    got, norms = _engine(engine, model, inputs, labels, sizes, clip)
+    assert _error(got, _naive(model, inputs, labels, sizes, clip)) < RELATIVE
+    assert len(norms) == len(sizes)
     total = torch.sqrt(sum((g**2).sum() for g in got))
-    assert float(total) <= len(SIZES) * clip
+    assert float(total) <= len(sizes) * clip
 
 
 @pytest.mark.parametrize("part", ["head", "bias_head", "norms", "last_block"])

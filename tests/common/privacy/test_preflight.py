@@ -1,0 +1,65 @@
+"""A model that cannot take a private step is refused with the reason and the remedy."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from common.config import ModelConfig, PrivacyConfig, TrainingConfig
+from common.errors import ModelError
+from common.models.parts import select_part
+from common.models.zoo import build_model, model_names
+from common.privacy.plan import PrivacyPlan
+from common.privacy.preflight import check_private_step
+
+PLAN = PrivacyPlan.for_site(PrivacyConfig(accountant="rdp"), TrainingConfig(), 100)
+
+
+class _Net(nn.Module):
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        output: Tensor = self.layers(inputs).flatten(1).mean(1)
+        return output
+
+
+class _Mixes(nn.Module):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs - inputs.mean(0, keepdim=True)
+
+
+@pytest.mark.parametrize("name", model_names(images=True))
+def test_the_zoo_passes_and_stays_as_it_was(name: str) -> None:
+    model = build_model(ModelConfig(name=name, width=8), (1, 64, 64), 0)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    check_private_step(model, (1, 64, 64), PLAN)
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        ((nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)), "BatchNorm2d.*GroupNorm"),
+        ((nn.Conv2d(1, 4, 3), _Mixes()), "influence each other"),
+    ],
+)
+def test_layers_that_mix_patients_are_refused_with_the_remedy(layers: tuple[nn.Module, ...], words: str) -> None:
+    with pytest.raises(ModelError, match=words):
+        check_private_step(_Net(*layers), (1, 8, 8), PLAN)
+
+
+def test_nothing_to_train_is_refused() -> None:
+    model = _Net(nn.Conv2d(1, 4, 3))
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    with pytest.raises(ModelError, match="model.part"):
+        check_private_step(model, (1, 8, 8), PLAN)
+
+
+def test_a_part_the_network_does_not_have_is_refused_with_the_others_named() -> None:
+    model = build_model(ModelConfig(name="linear"), (9,), 0)
+    with pytest.raises(ModelError, match="head, bias_head or all"):
+        select_part(model, "norms")
