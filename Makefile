@@ -42,7 +42,7 @@ contracts: install ## who may import whom (import-linter)
 unit: install ## pytest; ARGS='-k grid' narrows it
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
-benchmark: install ## start-up, overhead and scale; rewrites docs/benchmarks.md
+benchmark: install ## start-up, private against plain, overhead and scale, as Markdown
 	$(BIN)/python -m simulations.benchmark
 
 clean: ## remove .venv, caches and build output (runs/ stays)

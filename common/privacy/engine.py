@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -292,7 +293,10 @@ class HooksEngine:
         """See :class:`GradientEngine`."""
         for parameter in self._trained:
             parameter.grad_sample = None  # type: ignore[attr-defined]
-        row_loss(self._wrapped(inputs)).sum().backward()
+        with warnings.catch_warnings():
+            # The first layer's hook fires although its input needs no gradient; that is what Opacus wants.
+            warnings.filterwarnings("ignore", message="Full backward hook is firing")
+            row_loss(self._wrapped(inputs)).sum().backward()
         with torch.no_grad():
             gradients = [patients.total(p.grad_sample.flatten(1)) for p in self._trained]  # type: ignore[attr-defined]
             squares = torch.stack([torch.linalg.vecdot(g, g) for g in gradients]).sum(0)

@@ -70,7 +70,6 @@ def _by_hand(plan: PrivacyPlan, mu: float = 0.0) -> Tensor:
 
 
 @pytest.mark.parametrize("engine", ["book_keeping", "hooks"])
-@pytest.mark.filterwarnings("ignore:Full backward hook is firing:UserWarning")
 def test_private_training_is_the_definition(engine: str) -> None:
     plan = _plan(engine=engine)
     torch.testing.assert_close(_trained(plan=plan), _by_hand(plan), rtol=1e-4, atol=1e-5)

@@ -71,7 +71,6 @@ def _case(model: nn.Module, shape: tuple[int, ...], sizes: tuple[int, ...] = SIZ
     return torch.randn(rows, *shape, generator=generator), labels
 
 
-@pytest.mark.filterwarnings("ignore:Full backward hook is firing:UserWarning")
 @pytest.mark.parametrize("clip", [1e-3, 1e6], ids=["all clipped", "none clipped"])
 @pytest.mark.parametrize("engine", ["book_keeping", "hooks"])
 @pytest.mark.parametrize("name", model_names())
@@ -156,7 +155,6 @@ def test_removing_a_patient_moves_the_sum_by_at_most_the_clip_norm() -> None:
     assert 0.29 < float(moved) <= 0.3 * (1 + 1e-9)
 
 
-@pytest.mark.filterwarnings("ignore:Full backward hook is firing:UserWarning")
 def test_an_engine_leaves_no_trace_on_the_model() -> None:
     model = build_model(ModelConfig(name="small_cnn", width=4), (1, 28, 28), 0).double()
     before, names = list(model.__dict__), list(model.state_dict())
@@ -168,7 +166,6 @@ def test_an_engine_leaves_no_trace_on_the_model() -> None:
         assert all(p.grad is None and not hasattr(p, "grad_sample") for p in model.parameters())
 
 
-@pytest.mark.filterwarnings("ignore:Full backward hook is firing:UserWarning")
 def test_an_unknown_layer_falls_back_to_hooks_with_a_notice(caplog: pytest.LogCaptureFixture) -> None:
     model = _One(nn.Sequential(nn.Conv2d(2, 6, 3), nn.InstanceNorm2d(6, affine=True)).double(), 6)
     assert unknown_layers(model) == ["InstanceNorm2d"]

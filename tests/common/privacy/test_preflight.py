@@ -55,7 +55,7 @@ def test_nothing_to_train_is_refused() -> None:
     model = _Net(nn.Conv2d(1, 4, 3))
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    with pytest.raises(ModelError, match="model.part"):
+    with pytest.raises(ModelError, match=r"model.part"):
         check_private_step(model, (1, 8, 8), PLAN)
 
 

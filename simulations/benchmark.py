@@ -1,0 +1,186 @@
+"""Speed as ratios measured side by side in one process: ``make benchmark``, or ``python -m simulations.benchmark``.
+
+Prints Markdown; the figures in ``docs/benchmarks.md`` come from it. Nothing here is a test: no time is asserted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+NETWORKS = ("small_cnn", "mobilenet_v3_small", "lite0", "resnet18", "densenet121")
+SIZES = (28, 64, 128, 224)
+ROWS = {28: 64, 64: 32, 128: 16, 224: 8}
+"""Images a step at each size, one a patient."""
+
+
+def interleaved(actions: Sequence[Callable[[], object]], repeats: int) -> list[float]:
+    """Returns the median seconds of each action, all run in turn ``repeats`` times after one warm-up."""
+    for action in actions:
+        action()
+    times: list[list[float]] = [[] for _ in actions]
+    for _ in range(repeats):
+        for kept, action in zip(times, actions, strict=True):
+            started = time.perf_counter()
+            action()
+            kept.append(time.perf_counter() - started)
+    return [statistics.median(kept) for kept in times]
+
+
+def startup(repeats: int) -> list[dict[str, Any]]:
+    """Returns the time of ``oncofed-sim --help`` against importing what any Typer program needs."""
+    commands = [[sys.executable, "-c", "import typer, rich"], [sys.executable, "-m", "simulations.cli", "--help"]]
+    bare, ours = interleaved([partial(subprocess.run, c, check=True, capture_output=True) for c in commands], repeats)
+    return [{"import typer, rich (s)": bare, "oncofed-sim --help (s)": ours, "ratio": ours / bare}]
+
+
+def engines(sizes: Sequence[int], networks: Sequence[str], repeats: int) -> list[dict[str, Any]]:
+    """Returns private steps (book-keeping, hooks) over plain ones for each network and image side."""
+    return [
+        _engine_row(name, side, repeats) for side in sizes for name in networks if not (name == "lite0" and side < 32)
+    ]
+
+
+def _engine_row(name: str, side: int, repeats: int) -> dict[str, Any]:
+    import torch
+
+    from common.allocator import keep_large_blocks
+    from common.config import ModelConfig
+    from common.models.zoo import build_model
+
+    keep_large_blocks()
+    weights = "package" if name == "lite0" else None
+    model = build_model(ModelConfig(name=name, weights=weights), (1, side, side), 0)
+    model.requires_grad_(True)
+    inputs = torch.randn(ROWS[side], 1, side, side)
+    labels = (torch.arange(ROWS[side]) % 2).float()
+    plain, fast, hooks = interleaved(
+        [
+            lambda: _plain(model, inputs, labels),
+            *(_private(model, inputs, labels, e) for e in ("book_keeping", "hooks")),
+        ],
+        repeats,
+    )
+    per_image = 1000 * plain / ROWS[side]
+    return {"network": name, "side": side, "plain ms/image": per_image, "private/plain": fast / plain,
+            "private/hooks": fast / hooks}  # fmt: skip
+
+
+def _plain(model: Any, inputs: Any, labels: Any) -> None:
+    import torch.nn.functional as F
+
+    model.zero_grad()
+    F.binary_cross_entropy_with_logits(model(inputs), labels).backward()
+
+
+def _private(model: Any, inputs: Any, labels: Any, engine_name: str) -> Callable[[], None]:
+    import torch
+    import torch.nn.functional as F
+
+    from common.privacy.engine import gradient_engine
+    from common.privacy.layers import Patients
+
+    patients = Patients(torch.arange(len(labels)), len(labels))
+
+    def step() -> None:
+        with gradient_engine(engine_name, model) as engine:
+            engine.clipped_sum(
+                inputs, lambda z: F.binary_cross_entropy_with_logits(z, labels, reduction="none"), patients, 1.0
+            )
+
+    return step
+
+
+def overhead(overrides: Sequence[str]) -> list[dict[str, Any]]:
+    """Returns the in-process federation against a bare loop that takes the same local steps and scores the same."""
+    from common.config import compose
+
+    study = compose(["evaluation.local_baseline=false", *overrides])
+    bare, federated = interleaved(
+        [lambda: _bare_loop(study), lambda: _federation(["evaluation.local_baseline=false", *overrides])], 1
+    )
+    return [{"bare loop (s)": bare, "inprocess (s)": federated, "ratio": federated / bare}]
+
+
+def _bare_loop(study: Any) -> None:
+    from common.training import predict, train
+    from simulations.emulation import build_site, site_names
+
+    sites = [build_site(study, name, Path("unused")) for name in site_names(study)]
+    models = [site._model(study, site._input_shape(study)) for site in sites]
+    plans = [site._plan(study) for site in sites]
+    for round_index in range(1, study.training.rounds + 1):
+        for site, model, plan in zip(sites, models, plans, strict=True):
+            data = site.cohort.load(study, "train")
+            train(model, data, study.training, randomness=site.randomness("train", round_index), plan=plan)
+            predict(model, site.cohort.load(study, "val"))
+
+
+def _federation(overrides: Sequence[str]) -> None:
+    from simulations.run import run_study
+
+    with tempfile.TemporaryDirectory() as folder:
+        run_study(list(overrides), "inprocess", Path(folder) / "run", None, lambda row: None)
+
+
+def scale(sites: Sequence[int]) -> list[dict[str, Any]]:
+    """Returns seconds a site-round and the peak memory of a process that runs so many sites."""
+    return [_scale_row(count) for count in sites]
+
+
+def _scale_row(count: int) -> dict[str, Any]:
+    code = (
+        "import resource, sys, time; from simulations.benchmark import _federation; started = time.perf_counter();"
+        "_federation(sys.argv[1:]); seconds = time.perf_counter() - started;"
+        "print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    )
+    overrides = [f"data.patients={40 * count}", f"partition.sites={count}", "data.image_size=28", "training.rounds=2",
+                 "training.local_epochs=1", "evaluation.local_baseline=false", "privacy.accountant=rdp"]  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code, *overrides], check=True, capture_output=True, text=True)
+    seconds, peak = map(float, done.stdout.split())
+    return {"sites": count, "s a site-round": seconds / (2 * count), "peak MB": peak}
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Returns the rows as a Markdown table, numbers with three significant digits."""
+    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
+    for row in rows:
+        cells = (f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values())
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Runs the chosen benchmarks."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=["startup", "engines", "overhead", "scale"], action="append")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, choices=SIZES)
+    parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", action="store_true", help="JSON instead of Markdown")
+    options = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(1)
+    parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "startup": lambda: startup(options.repeats),
+        "engines": lambda: engines(options.sizes, options.networks, options.repeats),
+        "overhead": lambda: overhead([]),
+        "scale": lambda: scale([10, 30, 100]),
+    }
+    for name in options.only or parts:
+        rows = parts[name]()
+        print(json.dumps({name: rows}) if options.json else f"\n## {name}\n\n{table(rows)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
