@@ -6,6 +6,7 @@ written and fsynced before the message is handed to Flower.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
+
+from common.trust.durable import sync_folder
 
 
 def describe(content: RecordDict) -> list[dict[str, Any]]:
@@ -49,12 +52,23 @@ def append(path: Path, *, purpose: str, run: str, round_index: int, content: Rec
         "fields": describe(content),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        os.write(descriptor, (json.dumps(line) + "\n").encode())
+        _write(descriptor, (json.dumps(line) + "\n").encode())
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+    sync_folder(path.parent)
+
+
+def _write(descriptor: int, line: bytes) -> None:
+    """Writes the whole line, below a torn one that a crash or a full disk left."""
+    size = os.fstat(descriptor).st_size
+    if size and os.pread(descriptor, 1, size - 1) != b"\n":
+        line = b"\n" + line
+    written = os.write(descriptor, line)
+    if written != len(line):  # what write(2) says when the disk fills up half-way
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _size(value: bytes) -> dict[str, Any]:
