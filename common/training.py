@@ -156,6 +156,7 @@ class _PrivateStep:
     ) -> None:  # fmt: skip
         self._engine = stack.enter_context(gradient_engine(plan.engine, model))
         self._optimizer = plan.optimizer(optimizer, randomness.noise)
+        stack.callback(self._optimizer.forget)
         self._plan = plan
 
     def __call__(

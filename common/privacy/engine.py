@@ -281,8 +281,11 @@ class HooksEngine:
             ) from None
 
     def close(self) -> None:
-        """Takes the hooks and the gradients off."""
+        """Takes the hooks, the gradients and the inputs that Opacus keeps off."""
         self._wrapped.remove_hooks()
+        for module in self._wrapped.modules():
+            for attribute in ("activations", "max_batch_len"):
+                vars(module).pop(attribute, None)
         for parameter in self._trained:
             for attribute in ("grad_sample", "_forward_counter"):
                 parameter.__dict__.pop(attribute, None)

@@ -53,6 +53,11 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
         if not self.pre_step():
             raise RuntimeError("Opacus skipped a step that was accounted")
 
+    def forget(self) -> None:
+        """Takes the sums before noise off the parameters, where they would travel with a pickled model."""
+        for parameter in self.params:
+            vars(parameter).pop("summed_grad", None)
+
     @property
     def grad_samples(self) -> list[Tensor]:
         """Returns the sums, which stand in for Opacus' per-sample gradients."""

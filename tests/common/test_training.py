@@ -49,15 +49,17 @@ def _trained(training: TrainingConfig = TRAINING, plan: PrivacyPlan | None = Non
 
 
 def _by_hand(plan: PrivacyPlan, mu: float = 0.0) -> Tensor:
-    """DP-SGD over patients as its definition reads: no engine, no optimizer, one patient at a time."""
-    model, data, randomness = _model(), _data(), Randomness.from_seed(3)
+    """DP-SGD over patients as its definition reads, in float64: no engine, no optimizer, one patient at a time."""
+    model, data, randomness = _model().double(), _data(), Randomness.from_seed(3)
     parameters = list(model.parameters())
     start = [p.detach().clone() for p in parameters]
     for sample in plan.sample(data.num_patients, randomness.sampling):
         total = [torch.zeros_like(p) for p in parameters]
         for patient in sample.tolist():
-            rows = data.patient_of == patient
-            loss = F.binary_cross_entropy_with_logits(model(data.inputs[rows]), data.labels[rows])
+            rows = (data.patient_of == patient).nonzero().flatten()
+            if len(rows) > plan.max_images:
+                rows = rows[torch.randperm(len(rows), generator=randomness.sampling)[: plan.max_images]]
+            loss = F.binary_cross_entropy_with_logits(model(data.inputs[rows].double()), data.labels[rows].double())
             grads = torch.autograd.grad(loss, parameters)
             norm = torch.sqrt(sum((g**2).sum() for g in grads))
             for acc, grad in zip(total, grads, strict=True):
@@ -66,12 +68,13 @@ def _by_hand(plan: PrivacyPlan, mu: float = 0.0) -> Tensor:
             for p, acc, first in zip(parameters, total, start, strict=True):
                 noise = torch.normal(0.0, plan.noise_multiplier * plan.clip_norm, acc.shape, generator=randomness.noise)
                 p -= TRAINING.lr * ((acc + noise) / plan.expected_batch_patients + mu * (p - first))
-    return _weights(model)
+    return _weights(model).float()
 
 
+@pytest.mark.parametrize("max_images", [1, 2, 8])
 @pytest.mark.parametrize("engine", ["book_keeping", "hooks"])
-def test_private_training_is_the_definition(engine: str) -> None:
-    plan = _plan(engine=engine)
+def test_private_training_is_the_definition(engine: str, max_images: int) -> None:
+    plan = _plan(engine=engine, max_images=max_images)
     torch.testing.assert_close(_trained(plan=plan), _by_hand(plan), rtol=1e-4, atol=1e-5)
 
 
@@ -124,8 +127,20 @@ def test_the_divisor_is_declared_and_not_counted() -> None:
     assert moves[0] <= TRAINING.lr * len(SIZES) * plan.clip_norm / plan.expected_batch_patients * (1 + 1e-6)
 
 
-def test_at_most_max_images_of_a_patient_enter_a_step() -> None:
-    assert not torch.allclose(_trained(plan=_plan(max_images=1)), _trained(plan=_plan(max_images=8)))
+@pytest.mark.parametrize("present", [11, 12])
+def test_what_is_charged_is_what_runs_whoever_is_present(present: int) -> None:
+    """The hub sees neither in steps nor in charge whether a patient was there."""
+    plan, data = _plan(), _data()
+    keep = data.patient_of < present
+    some = PatientTensors(data.inputs[keep], data.labels[keep], data.patient_of[keep], data.patients[:present])
+    randomness, reference = Randomness.from_seed(3), Randomness.from_seed(3)
+    model = _model()
+    report = train(model, some, TRAINING, randomness=randomness, plan=plan)
+    assert report.steps == plan.event().steps == TRAINING.local_steps
+    for _ in range(report.steps):
+        for parameter in model.parameters():
+            torch.normal(0.0, 1.0, parameter.shape, generator=reference.noise)
+    assert torch.equal(randomness.noise.get_state(), reference.noise.get_state())
 
 
 def test_the_same_randomness_gives_the_same_bits() -> None:
@@ -163,9 +178,47 @@ def test_a_frozen_trunk_trains_the_same_head_from_kept_features() -> None:
     torch.testing.assert_close(*heads, rtol=1e-5, atol=1e-6)
 
 
-def test_training_leaves_no_trace_but_the_weights() -> None:
+def test_kept_features_are_those_of_the_images_asked_for() -> None:
+    """Two data sets of one shape, a second look, and other frozen weights: never another's features."""
+    for width in (4, 4, 6):
+        model = build_model(ModelConfig(name="mlp", width=width), (6,), width)
+        select_part(model, "head")
+        for data in (_data(0), _data(1)):
+            with torch.no_grad():
+                scores = model(data.inputs).sigmoid()
+            expected = torch.stack([scores[rows].mean() for rows in data.rows_of(torch.arange(data.num_patients))])
+            for _ in range(2):
+                torch.testing.assert_close(predict(model, data), expected)
+
+
+def test_frozen_weights_that_change_are_noticed() -> None:
+    model, data = _model(), _data()
+    select_part(model, "head")
+    before = predict(model, data)
+    with torch.no_grad():
+        for parameter in model.trunk.parameters():
+            parameter += 0.3
+    assert not torch.allclose(predict(model, data), before)
+
+
+def test_only_the_trained_part_moves() -> None:
     model = _model()
-    names = list(model.state_dict())
+    select_part(model, "head")
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
     train(model, _data(), TRAINING, randomness=Randomness.from_seed(0), plan=_plan())
-    assert list(model.state_dict()) == names and not model.training
-    assert all(p.grad is None for p in model.parameters())
+    moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == {"head.weight", "head.bias"}
+
+
+@pytest.mark.parametrize("part", ["all", "head"])
+@pytest.mark.parametrize("engine", ["book_keeping", "hooks"])
+def test_training_leaves_no_trace_but_the_weights(engine: str, part: str) -> None:
+    """Sums before noise are private: no attribute of a model or a parameter may keep one."""
+    model = _model()
+    select_part(model, part)  # type: ignore[arg-type]
+    names, attributes = list(model.state_dict()), [set(vars(m)) for m in model.modules()]
+    train(model, _data(), TRAINING, randomness=Randomness.from_seed(0), plan=_plan(engine=engine))
+    assert list(model.state_dict()) == names and not any(m.training for m in model.modules())
+    assert [set(vars(m)) for m in model.modules()] == attributes
+    assert all(p.grad is None and vars(p) == {} for p in model.parameters())
+    assert not any(m._forward_hooks or m._backward_hooks or m._forward_pre_hooks for m in model.modules())
