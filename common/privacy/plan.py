@@ -52,8 +52,13 @@ class PrivacyPlan:
     engine: str
 
     def __post_init__(self) -> None:
-        if not (self.clip_norm > 0 and self.expected_batch_patients > 0 and self.target_epsilon > 0):
-            raise ValueError("Expected clip_norm, expected_batch_patients and target_epsilon > 0")
+        sizes = (self.clip_norm, self.expected_batch_patients, self.target_epsilon)
+        if not all(0 < size < math.inf for size in sizes):
+            raise ValueError(f"Expected finite clip_norm, expected_batch_patients and target_epsilon > 0, got {sizes}")
+        if self.accountant not in ("prv", "rdp") or self.engine not in ("book_keeping", "hooks"):
+            raise ValueError(
+                f"Expected accountant prv or rdp and engine book_keeping or hooks, got {self.accountant}, {self.engine}"
+            )
         if self.rounds < 1 or self.max_images < 1 or not 0 < self.delta < 1:
             raise ValueError("Expected rounds >= 1, max_images >= 1 and 0 < delta < 1")
         self.event()

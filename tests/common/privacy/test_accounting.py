@@ -37,9 +37,9 @@ def _google(events: list[Event], delta: float) -> float:
 )
 def test_prv_agrees_with_an_independent_accountant(events: list[Event]) -> None:
     independent = _google(events, DELTA)
-    # One percent, and the 0.02 that Opacus' PRV adds on its discretisation at most.
-    assert abs(epsilon_of(events, DELTA, "prv") - independent) < 0.01 * independent + 0.02
-    assert epsilon_of(events, DELTA, "rdp") >= 0.99 * independent
+    assert independent > 1
+    assert independent <= epsilon_of(events, DELTA, "prv") <= 1.01 * independent
+    assert epsilon_of(events, DELTA, "rdp") >= independent
 
 
 def test_rdp_is_opacus_own() -> None:
@@ -50,13 +50,14 @@ def test_rdp_is_opacus_own() -> None:
 
 @pytest.mark.parametrize("accountant", ["prv", "rdp"])
 def test_ten_rounds_cost_ten_rounds_and_not_one(accountant: str) -> None:
-    one = Event(1.0, 0.05, 20)
+    one = Event(4.0, 0.5, 10)
     ten = epsilon_of([one] * 10, DELTA, accountant)
-    assert ten == epsilon_of([Event(1.0, 0.05, 200)], DELTA, accountant)
-    assert epsilon_of([one], DELTA, accountant) < 0.5 * ten
+    assert ten == epsilon_of([Event(4.0, 0.5, 100)], DELTA, accountant)
+    # About the square root of ten, 3.2, as for Gaussian mechanisms of much noise.
+    assert 3 < ten / epsilon_of([one], DELTA, accountant) < 4
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(st.lists(mechanisms, min_size=1, max_size=3), mechanisms)
 def test_more_never_costs_less(history: list[Event], more: Event) -> None:
     before, after = (epsilon_of(events, DELTA, "rdp") for events in (history, [*history, more]))

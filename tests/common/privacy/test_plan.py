@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.config import PrivacyConfig, TrainingConfig
 from common.errors import ConfigError
@@ -39,6 +42,28 @@ def test_the_whole_study_costs_its_target() -> None:
 def test_a_plan_that_means_nothing_does_not_construct(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="Expected"):
         _plan(**changes)
+
+
+@pytest.mark.parametrize("field", ["clip_norm", "expected_batch_patients", "target_epsilon", "noise_multiplier"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
+def test_a_plan_without_finite_numbers_does_not_construct(field: str, value: float) -> None:
+    with pytest.raises(ValueError, match="Expected"):
+        _plan(**{field: value})
+
+
+@pytest.mark.parametrize("changes", [{"accountant": "gdp"}, {"engine": "ghost"}])
+def test_a_plan_with_an_unknown_name_does_not_construct(changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="Expected"):
+        _plan(**changes)
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_the_draw_of_a_patient_does_not_depend_on_who_follows(few: int, more: int) -> None:
+    """A patient's place in a sample is decided by the public rate alone."""
+    plan, last = _plan(steps_per_round=1), min(few, more)
+    one, other = (next(plan.sample(count, Randomness.from_seed(2).sampling)) for count in (few, more))
+    assert one.dtype == torch.int64
+    assert one[one < last].tolist() == other[other < last].tolist()
 
 
 def test_a_delta_that_could_give_a_patient_away_is_refused() -> None:

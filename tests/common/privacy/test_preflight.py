@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -49,6 +51,28 @@ def test_the_zoo_passes_and_stays_as_it_was(name: str) -> None:
 def test_layers_that_mix_patients_are_refused_with_the_remedy(layers: tuple[nn.Module, ...], words: str) -> None:
     with pytest.raises(ModelError, match=words):
         check_private_step(_Net(*layers), (1, 8, 8), PLAN)
+
+
+def test_a_layer_that_works_in_place_is_refused_with_the_remedy() -> None:
+    layers = (nn.Conv2d(1, 4, 3), nn.ReLU(inplace=True), nn.Conv2d(4, 4, 3))
+    with pytest.raises(ModelError, match="inplace=False everywhere"):
+        check_private_step(_Net(*layers), (1, 8, 8), dataclasses.replace(PLAN, engine="hooks"))
+
+
+def test_an_input_changed_after_it_was_used_is_refused() -> None:
+    class Overwrites(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            found = self.one(inputs)
+            output: Tensor = self.two(found)
+            found += 1
+            return output.flatten(1).mean(1)
+
+    with pytest.raises(ModelError, match="inplace=False everywhere"):
+        check_private_step(Overwrites(), (1, 8, 8), PLAN)
 
 
 def test_nothing_to_train_is_refused() -> None:
