@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import pytest
@@ -109,6 +110,21 @@ class TestPlainWords:
         best = max((found(rate) + 1 - rate) / 2 for rate in grid)
         assert words["guess_right_at_most"] == pytest.approx(best, abs=1e-9)
         assert words["found_at_1_percent_false_alarms"] == pytest.approx(found(0.01))
+
+    @pytest.mark.parametrize("sigma", [0.3, 0.7, 1.0, 2.0, 5.0, 20.0])
+    def test_no_test_of_a_gaussian_mechanism_beats_the_bound(self, sigma: float) -> None:
+        """The best test of N(0, sigma^2) against N(1, sigma^2) is known; its delta is Balle and Wang's (2018)."""
+        phi = NormalDist().cdf
+        right = phi(0.5 / sigma)
+        bounds = []
+        for epsilon in (step / 20 for step in range(1, 400)):
+            delta = phi(0.5 / sigma - epsilon * sigma) - math.exp(epsilon) * phi(-0.5 / sigma - epsilon * sigma)
+            if 1e-12 < delta < 1:
+                words = plain_words(epsilon, delta)
+                bounds.append(words["guess_right_at_most"])
+                assert words["found_at_1_percent_false_alarms"] >= phi(1 / sigma + NormalDist().inv_cdf(0.01)) - 1e-9
+        assert min(bounds) >= right - 1e-9
+        assert min(bounds) < right + 0.02  # and at its best epsilon the bound says hardly more than is true
 
     def test_worked_examples(self) -> None:
         assert plain_words(0.0, 0.0)["guess_right_at_most"] == 0.5
