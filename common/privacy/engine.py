@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import types
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -41,6 +42,7 @@ class GradientEngine(Protocol):
 
         Each patient's gradient (the sum of its rows' loss gradients) is scaled to an L2 norm of at most
         ``clip_norm`` over all trained parameters together. Norms are those before clipping, (P,); they are private.
+        A patient whose norm is not finite adds nothing: one overflow must not show in the sum.
         """
         ...
 
@@ -49,7 +51,8 @@ class GradientEngine(Protocol):
 def gradient_engine(name: str, model: nn.Module) -> Iterator[GradientEngine]:
     """Yields the engine; on leaving, the model is as it was.
 
-    A model with a layer that the fast engine does not know gets the hooks engine, with a notice in the log.
+    A model with a layer that the fast engine does not know, or with weights that layers share, gets the hooks
+    engine, with a notice in the log.
 
     Raises:
         ModelError: Neither engine can take a private step with this model.
@@ -68,7 +71,13 @@ def gradient_engine(name: str, model: nn.Module) -> Iterator[GradientEngine]:
 
 def unknown_layers(model: nn.Module) -> list[str]:
     """Returns the types of layers with trained parameters for which there is no fast rule, sorted."""
-    return sorted({type(layer).__name__ for layer in _trained_layers(model) if not _known(layer)})
+    trained = _trained_layers(model)
+    users = Counter(parameter for layer in trained for parameter in layer.parameters(recurse=False))
+    unknown = {type(layer).__name__ for layer in trained if not _known(layer)}
+    for layer in trained:
+        if any(users[parameter] > 1 for parameter in layer.parameters(recurse=False)):
+            unknown.add(f"{type(layer).__name__} with shared weights")
+    return sorted(unknown)
 
 
 def _trained_layers(model: nn.Module) -> list[nn.Module]:
@@ -76,15 +85,17 @@ def _trained_layers(model: nn.Module) -> list[nn.Module]:
 
 
 def _known(layer: nn.Module) -> bool:
+    if "forward" in vars(layer):  # someone else's wrapper, which a fast rule would bypass
+        return False
     if type(layer) is nn.Conv2d:
         return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
     return type(layer) in (nn.Linear, nn.GroupNorm, nn.LayerNorm)
 
 
 def clip_factors(squares: Tensor, clip_norm: float) -> tuple[Tensor, Tensor]:
-    """Returns min(1, C / (norm + 1e-6)) and the norm of each patient, both (P,)."""
+    """Returns min(1, C / (norm + 1e-6)), 0 for a norm that is not finite, and the norm of each patient, both (P,)."""
     norms = squares.sqrt()
-    return (clip_norm / (norms + _TINY)).clamp(max=1.0), norms
+    return torch.where(norms.isfinite(), (clip_norm / (norms + _TINY)).clamp(max=1.0), 0.0), norms
 
 
 class BookKeepingEngine:
@@ -111,9 +122,19 @@ class BookKeepingEngine:
     ) -> tuple[list[Tensor], Tensor]:
         """See :class:`GradientEngine`."""
         self._pieces, self._patients = {}, patients
+        for parameter in self._trained:
+            parameter.grad = None
         row_loss(self._model(inputs)).sum().backward()
+        self._refuse_other_uses()
         with torch.no_grad():
             return self._combine(clip_norm)
+
+    def _refuse_other_uses(self) -> None:
+        """The rules give autograd no gradient of a weight, so one that is there came past them."""
+        if any(parameter.grad is not None for parameter in self._trained):
+            for parameter in self._trained:
+                parameter.grad = None
+            raise ModelError("A trained weight is used outside its layer, where no engine sees it; rewrite the model")
 
     def record(self, layer: nn.Module, pieces: Callable[[Patients], list[Piece]]) -> None:
         """Keeps what a layer's backward found.
@@ -226,9 +247,13 @@ def _group_norm_pieces(
     mean, inverse = mean.repeat_interleave(each, 1), inverse.repeat_interleave(each, 1)
     flat = grad.flatten(2)
     bias_rows = flat.sum(2)
-    inner = torch.linalg.vecdot(flat, inputs.flatten(2))
-    rows = {layer.weight: (inner - bias_rows * mean) * inverse, layer.bias: bias_rows}
-    return [layers.instantiated(p, patients.total(r)) for p, r in rows.items() if p.requires_grad]
+    pieces = []
+    if layer.weight.requires_grad:
+        inner = torch.linalg.vecdot(flat, inputs.flatten(2))
+        pieces.append(layers.instantiated(layer.weight, patients.total((inner - bias_rows * mean) * inverse)))
+    if layer.bias.requires_grad:
+        pieces.append(layers.instantiated(layer.bias, patients.total(bias_rows)))
+    return pieces
 
 
 class _LayerNorm(torch.autograd.Function):
@@ -300,11 +325,14 @@ class HooksEngine:
             # The first layer's hook fires although its input needs no gradient; that is what Opacus wants.
             warnings.filterwarnings("ignore", message="Full backward hook is firing")
             row_loss(self._wrapped(inputs)).sum().backward()
+        missing = sum(parameter.grad_sample is None for parameter in self._trained)  # type: ignore[attr-defined]
+        if missing:
+            raise ModelError(f"{missing} trained parameters took no part in the pass; choose another model.part")
         with torch.no_grad():
             gradients = [patients.total(p.grad_sample.flatten(1)) for p in self._trained]  # type: ignore[attr-defined]
             squares = torch.stack([torch.linalg.vecdot(g, g) for g in gradients]).sum(0)
             factors, norms = clip_factors(squares, clip_norm)
-            sums = [(factors @ g).view_as(p) for g, p in zip(gradients, self._trained, strict=True)]
+            sums = [layers.weighted_sum(factors, g).view_as(p) for g, p in zip(gradients, self._trained, strict=True)]
         for parameter in self._trained:
             parameter.grad_sample = parameter.grad = None  # type: ignore[attr-defined]
         return sums, norms

@@ -66,10 +66,22 @@ class Piece:
     weighted: Callable[[Tensor], Sums]
 
 
+def present(weights: Tensor, rows: Tensor) -> Tensor:
+    """Returns ``rows`` (N, ...) with zeros where ``weights`` (N,) are zero, whatever stood there: 0 * inf is nan."""
+    absent = weights == 0
+    return rows.masked_fill(absent.view(-1, *[1] * (rows.dim() - 1)), 0.0) if bool(absent.any()) else rows
+
+
+def weighted_sum(weights: Tensor, gradients: Tensor) -> Tensor:
+    """Returns the sum over patients of ``weights`` (P,) times ``gradients`` (P, D); a weight of zero removes a row."""
+    return weights @ present(weights, gradients)
+
+
 def instantiated(parameter: Tensor, gradients: Tensor) -> Piece:
     """Returns the piece of gradients that are at hand, (P, *parameter.shape)."""
     flat = gradients.flatten(1)
-    return Piece(torch.linalg.vecdot(flat, flat), lambda weights: {parameter: (weights @ flat).view_as(parameter)})
+    squares = torch.linalg.vecdot(flat, flat)
+    return Piece(squares, lambda weights: {parameter: weighted_sum(weights, flat).view_as(parameter)})
 
 
 def conv2d(layer: nn.Conv2d, inputs: Tensor, grads: Tensor, patients: Patients) -> list[Piece]:
@@ -148,8 +160,9 @@ def _conv_gram(layer: nn.Conv2d, inputs: Tensor, grads: Tensor, patients: Patien
     squares = (torch.bmm(taps, taps.transpose(1, 2)) * torch.bmm(outs, outs.transpose(1, 2))).sum((1, 2)).clamp_(min=0)
 
     def weighted(weights: Tensor) -> Sums:
-        scaled = grads * weights[patients.of_row].view(-1, 1, 1, 1)
-        return {layer.weight: weight_grad(layer, inputs, scaled)}
+        by_row = weights[patients.of_row]
+        scaled = present(by_row, grads) * by_row.view(-1, 1, 1, 1)
+        return {layer.weight: weight_grad(layer, present(by_row, inputs), scaled)}
 
     return Piece(squares, weighted)
 
@@ -173,9 +186,15 @@ def _linear_gram(layer: nn.Linear, inputs: Tensor, grads: Tensor, patients: Pati
         squares = grads.square().sum(1) * inputs.square().sum(1)
     else:
         same = patients.of_row[:, None] == patients.of_row[None, :]
-        gram = (inputs @ inputs.T) * (grads @ grads.T) * same
+        gram = torch.where(same, (inputs @ inputs.T) * (grads @ grads.T), 0.0)
         squares = patients.total(gram.sum(1)).clamp_(min=0)
-    return Piece(squares, lambda weights: {layer.weight: (grads * weights[patients.of_row, None]).T @ inputs})
+
+    def weighted(weights: Tensor) -> Sums:
+        by_row = weights[patients.of_row]
+        scaled = present(by_row, grads) * by_row[:, None]
+        return {layer.weight: scaled.T @ present(by_row, inputs)}
+
+    return Piece(squares, weighted)
 
 
 def _linear_full(layer: nn.Linear, inputs: Tensor, grads: Tensor, patients: Patients) -> Piece:

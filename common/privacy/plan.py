@@ -68,8 +68,10 @@ class PrivacyPlan:
         """Returns the plan that spends ``privacy.epsilon`` over all rounds of the study, noise solved once.
 
         Raises:
-            ConfigError: The study is not private, or delta is too large for so few patients.
+            ConfigError: The study is not private, no patient is declared, or delta is too large for so few patients.
         """
+        if declared_patients < 1:
+            raise ConfigError(f"A site declares {declared_patients} patients; expected at least 1")
         if not privacy.private:
             raise ConfigError("A study with privacy.mode=none has no privacy plan")
         delta = privacy.delta if privacy.delta is not None else default_delta(declared_patients)

@@ -47,10 +47,10 @@ def _naive(model: nn.Module, inputs: Tensor, labels: Tensor, sizes: tuple[int, .
     return total
 
 
-def _engine(name: str, model: nn.Module, inputs: Tensor, labels: Tensor, sizes: tuple[int, ...], clip: float):
+def _engine(name: str, model: nn.Module, inputs: Tensor, labels: Tensor, sizes: tuple[int, ...], clip: float, scale=1):
     counts = torch.tensor(sizes)
     of_row = torch.repeat_interleave(torch.arange(len(sizes)), counts)
-    share = 1.0 / counts[of_row]
+    share = scale / counts[of_row]
 
     def loss(logits: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(logits, labels, reduction="none") * share
@@ -195,6 +195,78 @@ def test_an_unknown_layer_falls_back_to_hooks_with_a_notice(caplog: pytest.LogCa
     got, _ = _engine("book_keeping", model, x, y, SIZES, 0.01)
     assert "InstanceNorm2d" in caplog.text and "hooks" in caplog.text
     assert _error(got, _naive(model, x, y, SIZES, 0.01)) < RELATIVE
+
+
+class _Shares(nn.Module):
+    """Two layers with one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(5, 5), nn.Linear(5, 5)
+        self.two.weight = self.one.weight
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.tanh(self.two(torch.tanh(self.one(inputs)))).sum(1)
+
+
+class _Bypasses(_Shares):
+    """A layer's weight applied by hand."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.tanh(F.linear(torch.tanh(self.one(inputs)), self.one.weight)).sum(1)
+
+
+def test_layers_that_share_a_weight_fall_back_to_hooks_and_are_exact(caplog: pytest.LogCaptureFixture) -> None:
+    model = _Shares()
+    x, y = _case(model, (5,))
+    got, _ = _engine("book_keeping", model, x, y, SIZES, 0.05)
+    assert "shared weights" in caplog.text
+    assert _error(got, _naive(model, x, y, SIZES, 0.05)) < RELATIVE
+
+
+def test_a_layer_that_someone_wrapped_is_not_bypassed(caplog: pytest.LogCaptureFixture) -> None:
+    layer = nn.Linear(5, 1)
+    layer.forward = lambda inputs: F.linear(inputs, 2 * layer.weight, layer.bias)  # type: ignore[method-assign]
+    assert unknown_layers(layer) == ["Linear"]
+
+
+def test_a_weight_used_outside_its_layer_is_refused() -> None:
+    model = _Bypasses()
+    del model.two
+    x, y = _case(model, (5,))
+    with pytest.raises(ModelError, match="outside its layer"):
+        _engine("book_keeping", model, x, y, SIZES, 1.0)
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("engine", ["book_keeping", "hooks"])
+def test_a_parameter_that_takes_no_part_is_refused(engine: str) -> None:
+    model = _Bypasses()
+    model.forward = lambda inputs: model.one(inputs).sum(1)  # type: ignore[method-assign]
+    model.two = nn.Linear(5, 5)
+    x, y = _case(model, (5,))
+    with pytest.raises(ModelError, match="no part"):
+        _engine(engine, model, x, y, SIZES, 1.0)
+
+
+@pytest.mark.parametrize("engine", ["book_keeping", "hooks"])
+@pytest.mark.parametrize("poison", [float("inf"), float("nan"), 1e200])
+@pytest.mark.parametrize("side", [12, 28])
+def test_a_patient_whose_gradient_is_not_finite_adds_nothing(engine: str, poison: float, side: int) -> None:
+    """Otherwise one overflow would carry "this patient is here" through any noise. 1e200 squared overflows float64."""
+    layers = [nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.Tanh(), nn.Conv2d(4, 4, 3, groups=2), nn.Conv2d(4, 16, 5, 2)]
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 1), nn.Flatten(0))
+    inputs, labels = _case(model, (1, side, side))
+    rest = torch.tensor([True] * 4 + [False] * 7 + [True] * 3)
+    expected, _ = _engine(engine, model, inputs[rest], labels[rest], (1, 3, 2, 1), 0.05)
+    scale = torch.ones(len(labels))
+    if poison == 1e200:  # normalisation would undo it in the input, so the loss overflows
+        scale[5] = poison
+    else:
+        inputs[5] = poison
+    got, norms = _engine(engine, model, inputs, labels, SIZES, 0.05, scale)
+    assert norms.isfinite().tolist() == [True, True, False, True, True]
+    assert _error(got, expected) < RELATIVE
 
 
 def test_a_layer_used_twice_is_refused_with_the_remedy() -> None:

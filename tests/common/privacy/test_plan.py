@@ -71,6 +71,12 @@ def test_a_delta_that_could_give_a_patient_away_is_refused() -> None:
         PrivacyPlan.for_site(dataclasses.replace(PRIVACY, delta=0.01), TRAINING, 100)
 
 
+@pytest.mark.parametrize("declared", [0, -5])
+def test_a_site_without_declared_patients_is_refused(declared: int) -> None:
+    with pytest.raises(ConfigError, match="at least 1"):
+        PrivacyPlan.for_site(PRIVACY, TRAINING, declared)
+
+
 def test_without_privacy_there_is_no_plan() -> None:
     with pytest.raises(ConfigError, match="no privacy plan"):
         PrivacyPlan.for_site(dataclasses.replace(PRIVACY, mode="none"), TRAINING, 100)

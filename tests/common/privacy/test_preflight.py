@@ -75,6 +75,41 @@ def test_an_input_changed_after_it_was_used_is_refused() -> None:
         check_private_step(Overwrites(), (1, 8, 8), PLAN)
 
 
+class _MixesInTraining(_Mixes):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs) if self.training else inputs
+
+
+class _ByHand(nn.Module):
+    """Uses a weight a second time where no layer sees it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(9, 9)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        output: Tensor = (torch.tanh(self.layer(inputs)) @ self.layer.weight).mean(1)
+        return output
+
+
+def test_what_mixes_patients_in_training_only_is_refused() -> None:
+    with pytest.raises(ModelError, match="influence each other"):
+        check_private_step(_Net(nn.Conv2d(1, 4, 3), _MixesInTraining()), (1, 8, 8), PLAN)
+
+
+@pytest.mark.parametrize("engine", ["book_keeping", "hooks"])
+def test_a_gradient_that_misses_a_use_of_a_weight_is_refused(engine: str) -> None:
+    with pytest.raises(ModelError, match="outside its layer"):
+        check_private_step(_ByHand(), (9,), dataclasses.replace(PLAN, engine=engine))
+
+
+def test_dropout_passes_and_the_global_generator_stays_as_it_was() -> None:
+    model = _Net(nn.Conv2d(1, 4, 3), nn.Dropout(0.5), nn.Conv2d(4, 4, 3))
+    before = torch.get_rng_state()
+    check_private_step(model, (1, 8, 8), PLAN)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_nothing_to_train_is_refused() -> None:
     model = _Net(nn.Conv2d(1, 4, 3))
     for parameter in model.parameters():
