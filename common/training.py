@@ -7,12 +7,13 @@ patient's gradient is the mean over images. With a plan, batches, clipping, nois
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from common.allocator import keep_large_blocks
 from common.config import TrainingConfig
@@ -65,6 +66,7 @@ def train(
         The number of optimizer steps; with a plan exactly ``plan.steps_per_round``, empty batches included.
     """
     keep_large_blocks()
+    model.eval()
     if model.trunk_frozen and not training.augment:
         return _train_head(model, data, training, randomness, plan, proximal_mu)
     return _train(model, data, training, randomness, plan, proximal_mu)
@@ -93,22 +95,23 @@ class HeadOnly(nn.Module):
         return logits.squeeze(-1)
 
 
-_FEATURES: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = {}
+_FEATURES = WeakTensorKeyDictionary()
+"""Inputs to (what they were computed from, features); an entry goes with its inputs, so no patient outlives them."""
 
 
 def _embedded(model: Classifier, inputs: Tensor) -> Tensor:
-    """Features of a frozen trunk; kept for the last few inputs, so later rounds cost nothing."""
+    """Features of a frozen trunk; kept as long as the inputs are, so later rounds cost nothing."""
     from common.models.weights import frozen_digest
 
-    key = (inputs.data_ptr(), len(inputs), hash(frozen_digest(model)))
-    if key not in _FEATURES or _FEATURES[key][0] is not inputs:
-        while len(_FEATURES) >= 256:
-            _FEATURES.pop(next(iter(_FEATURES)))
-        model.eval()
-        with torch.no_grad():
-            features = torch.cat([model.embed(chunk) for chunk in inputs.split(64)])
-        _FEATURES[key] = (inputs, features)
-    return _FEATURES[key][1]
+    made_from = (frozen_digest(model), inputs._version)
+    kept: tuple[object, Tensor] | None = _FEATURES.get(inputs)
+    if kept is not None and kept[0] == made_from:
+        return kept[1]
+    model.eval()
+    with torch.no_grad():
+        features = torch.cat([model.embed(chunk) for chunk in inputs.split(64)])
+    _FEATURES[inputs] = (made_from, features)
+    return features
 
 
 def _train(
@@ -121,6 +124,7 @@ def _train(
     model.train()
     steps = 0
     with ExitStack() as stack:
+        stack.enter_context(_own_dropout(model, randomness))
         step = _plain_step if plan is None else _PrivateStep(model, optimizer, plan, randomness, stack)
         for batch in _batches(data, training, randomness, plan):
             optimizer.zero_grad()
@@ -132,6 +136,18 @@ def _train(
     for parameter in trained:
         parameter.grad = None
     return TrainReport(steps)
+
+
+@contextmanager
+def _own_dropout(model: nn.Module, randomness: Randomness) -> Iterator[None]:
+    """Dropout draws from torch's global generator: gives it a seed of ``randomness`` and takes it back at the end."""
+    if not any(isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0 for module in model.modules()):
+        yield
+        return
+    seed = int(torch.randint(2**31, (), generator=randomness.sampling))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def _optimizer(trained: list[nn.Parameter], training: TrainingConfig) -> torch.optim.Optimizer:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import subprocess
+import sys
+import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -145,6 +150,58 @@ def test_what_is_charged_is_what_runs_whoever_is_present(present: int) -> None:
 
 def test_the_same_randomness_gives_the_same_bits() -> None:
     assert torch.equal(_trained(plan=_plan()), _trained(plan=_plan()))
+
+
+def test_dropout_follows_the_randomness_of_the_call_and_leaves_the_global_generator_alone() -> None:
+    results = []
+    for global_seed in (1, 2):
+        torch.manual_seed(global_seed)
+        before = torch.get_rng_state()
+        model = build_model(ModelConfig(name="mlp", width=4, dropout=0.4), (6,), 0)
+        train(model, _data(), TRAINING, randomness=Randomness.from_seed(3), plan=_plan())
+        assert torch.equal(torch.get_rng_state(), before)
+        results.append(_weights(model))
+    assert torch.equal(*results)
+
+
+def test_another_process_gets_the_same_bits(project_root: Path) -> None:
+    code = (
+        "import hashlib, torch; torch.set_num_threads(1);"
+        "from common.config import *; from common.data.loading import PatientTensors; from common.models.zoo import *;"
+        "from common.privacy.plan import PrivacyPlan; from common.privacy.randomness import Randomness;"
+        "from common.training import train;"
+        "t = TrainingConfig(rounds=1, batch_patients=6, local_steps=3, physical_batch=8, augment=True);"
+        "x = torch.randn(18, 1, 28, 28, generator=torch.Generator().manual_seed(0));"
+        "of = torch.arange(9).repeat_interleave(2); d = PatientTensors(x, of % 2 + 0.0, of, tuple('abcdefghi'));"
+        "m = build_model(ModelConfig(name='small_cnn', dropout=0.2), (1, 28, 28), 0);"
+        "p = PrivacyPlan.for_site(PrivacyConfig(accountant='rdp'), t, 9);"
+        "train(m, d, t, randomness=Randomness.from_seed(3), plan=p);"
+        "w = torch.cat([p.detach().flatten() for p in m.parameters()]);"
+        "print(hashlib.sha256(w.numpy().tobytes()).hexdigest())"
+    )
+    runs = [
+        subprocess.run([sys.executable, "-c", code], cwd=project_root, check=True, capture_output=True, text=True)
+        for _ in range(2)
+    ]
+    assert len(runs[0].stdout) > 60 and runs[0].stdout == runs[1].stdout
+
+
+def test_kept_features_do_not_outlive_their_images() -> None:
+    model, data = _model(), _data()
+    select_part(model, "head")
+    predict(model, data)
+    images = weakref.ref(data.inputs)
+    del data
+    gc.collect()
+    assert images() is None
+
+
+def test_images_changed_in_place_are_looked_at_again() -> None:
+    model, data = _model(), _data()
+    select_part(model, "head")
+    before = predict(model, data)
+    data.inputs.neg_()
+    assert not torch.allclose(predict(model, data), before)
 
 
 def test_plain_training_learns_what_can_be_learned() -> None:
