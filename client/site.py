@@ -7,7 +7,7 @@ daemon differ only in how they make one.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,12 +35,15 @@ class Cohort:
         train_patients: Identifiers of the training patients; they never leave the site.
         counts: Patients by split and class, exact.
         load: Returns one split as tensors, sized as the study says; may be slow.
+        attributes: What the manifest says of each patient, by identifier; it never leaves the site but as counts of
+            groups that are large enough.
         dataset: Name, citation, licence and notes, for public data.
     """
 
     train_patients: tuple[str, ...]
     counts: Counts
     load: Callable[[StudyConfig, str], PatientTensors]
+    attributes: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
     synthetic: bool = False
     dataset: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -124,14 +127,18 @@ class Site:
         )
 
     def evaluate(self, request: Request) -> DocumentAnswer:
-        """Returns the score state of the global weights on the site's ``request.split`` patients."""
+        """Returns the score state of the global weights on the site's ``request.split`` patients.
+
+        On test patients with the subgroups that the study names and that are large enough to leave.
+        """
         from common.models.weights import load_trainable
 
         self._check_release(request)
         data = self.cohort.load(request.study, request.split)
         model = self._model(request.study, tuple(data.inputs.shape[1:]))
         load_trainable(model, request.arrays)
-        return self._scores(model, data, request.study)
+        subgroups = request.study.evaluation.subgroups if request.split == "test" else ()
+        return self._scores(model, data, request.study, subgroups)
 
     def baseline(self, request: Request) -> DocumentAnswer:
         """Returns the test score state of a model that the site trains alone, without noise, and never releases."""
@@ -197,12 +204,21 @@ class Site:
             )
         return charge.after
 
-    def _scores(self, model: Classifier, data: PatientTensors, study: StudyConfig) -> DocumentAnswer:
-        from common.evaluation.scores import ScoreState
+    def _scores(
+        self, model: Classifier, data: PatientTensors, study: StudyConfig, subgroups: Sequence[str] = ()
+    ) -> DocumentAnswer:
+        from common.evaluation.subgroups import grouped_state
         from common.training import predict
 
-        probabilities = predict(model, data).numpy()
-        state = ScoreState.of(probabilities, data.patient_labels().numpy(), study.evaluation.bins)
+        rows = [self.cohort.attributes.get(patient, {}) for patient in data.patients]
+        state = grouped_state(
+            predict(model, data).numpy(),
+            data.patient_labels().numpy(),
+            rows,
+            subgroups,
+            bins=study.evaluation.bins,
+            min_cell=study.evaluation.min_cell,
+        )
         return DocumentAnswer(site=self.name, document=state.to_json())
 
 

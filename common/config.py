@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,6 +25,10 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Subgroup = Annotated[
+    str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_ -]{0,39}(:-?\d{1,6}(\.\d{1,3})?(,-?\d{1,6}(\.\d{1,3})?)*)?$")
+]
+"""A manifest column, or ``column:cut,cut`` for a number."""
 Part = Literal["head", "bias_head", "norms", "last_block", "all"]
 
 _strict = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -192,7 +197,15 @@ class EvaluationConfig:
     local_optimizer: Literal["sgd", "adam"] = "adam"
     local_lr: Positive = 1e-3
     min_cell: Annotated[int, Field(ge=0, le=100)] = 5
-    """Counts below this are suppressed where a site describes its cohort."""
+    """Counts below this are suppressed where a site describes its cohort or counts a subgroup."""
+    subgroups: Annotated[tuple[Subgroup, ...], Field(max_length=8)] = ("scanner",)
+    """Manifest columns to count test patients by; a number's cut points after a colon (``age:40,50,60``)."""
+
+    def __post_init__(self) -> None:
+        for subgroup in self.subgroups:
+            cuts = [float(cut) for cut in subgroup.partition(":")[2].split(",") if cut]
+            if any(low >= high for low, high in pairwise(cuts)):
+                raise ValueError(f"evaluation.subgroups: the cut points of {subgroup} must rise, as in age:40,50,60")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

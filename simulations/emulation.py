@@ -128,6 +128,8 @@ def _deal(data: Any, partition_config: Any, seed: int) -> dict[str, Dataset]:
 
 
 def _cohort(study: StudyConfig, name: str) -> Cohort:
+    from common.data.attributes import patient_attributes
+
     part = emulated_cohorts(study)[name]
     counts = _counts(part)
     require_classes(counts, name)
@@ -136,6 +138,7 @@ def _cohort(study: StudyConfig, name: str) -> Cohort:
         train_patients=train,
         counts=counts,
         load=_Loader(study.data, study.partition, study.seed, name),
+        attributes=patient_attributes(part),
         synthetic=part.synthetic,
         dataset={
             "name": part.name,

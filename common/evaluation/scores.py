@@ -1,8 +1,10 @@
-"""Score histograms by class: all that a site sends about its patients' scores, adding with ``+``.
+"""Score histograms by class and subgroup: all that a site sends about its patients' scores, adding with ``+``.
 
-Every metric of :mod:`common.evaluation.metrics` is a function of a :class:`ScoreState`, so the pooled metric of
-a federation is the metric of the sum of its sites' states. A state holds counts, no patient. It is not
-differentially private by itself: a report lists it under "not covered".
+Every metric of :mod:`common.evaluation` is a function of a :class:`ScoreState`, so the pooled metric of a federation
+is the metric of the sum of its sites' states. A state holds counts, no patient. It is not differentially private by
+itself: a report lists it under "not covered". Two things need no field of their own. Calibration sums (Brier, ECE,
+slope) are sums over bins, within a proved bound. And a bootstrap over patients needs no replicate from the site: a
+patient is one count, so resampling patients and then counting them is resampling the counts (``docs/metrics.md``).
 
 The bin edges depend on the number of bins only, never on data. Half of the bins are uniform in probability and
 half are uniform in log-odds, so a bin is at most ``2 / bins`` wide in probability everywhere and at most
@@ -14,7 +16,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
@@ -22,16 +26,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from common.errors import DataError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""1 had dense histograms and no subgroups."""
 DEFAULT_BINS = 4096
 MIN_BINS, MAX_BINS = 16, 65_536
 MAX_PATIENTS = 10**9
 """Largest count of one class: the number of pairs, 10**18, still fits int64."""
+MAX_GROUPS = 256
+GROUP_NAME = re.compile(r"[a-z0-9_]{1,40}=[a-z0-9_.-]{1,40}")
+"""``attribute=value``: what a subgroup may be called, for its name leaves the site."""
 _LOGIT_RANGE = 16.0
 """A float32 probability reaches no further than 1 - 6e-8, log-odds 16.6."""
 _BISECTIONS = 80
 """Halvings until a bracket below one float64 step around any edge of the grid."""
 
+CLASSES = ("positives", "negatives")
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -64,13 +73,17 @@ def nearest_edge(threshold: float, bins: int) -> float:
 class ScoreState:
     """Counts of malignant (``positives``) and benign (``negatives``) patients a score bin; int64 (B,), read-only.
 
+    Attributes:
+        groups: Counts of subgroups by ``attribute=value``; the groups of one attribute do not overlap.
+
     Raises:
         DataError: The arrays are not integer, one-dimensional, of one length in [16, 65536], or hold a negative
-            count or more than 10**9 patients.
+            count or more than 10**9 patients; or the groups of an attribute hold more patients than there are.
     """
 
     positives: Counts
     negatives: Counts
+    groups: Mapping[str, ScoreState] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         positives, negatives = _counts(self.positives, "positives"), _counts(self.negatives, "negatives")
@@ -78,6 +91,8 @@ class ScoreState:
             raise DataError(f"Expected as many bins in both classes, got {positives.size} and {negatives.size}.")
         object.__setattr__(self, "positives", positives)
         object.__setattr__(self, "negatives", negatives)
+        _check_groups(self)
+        object.__setattr__(self, "groups", MappingProxyType(dict(sorted(self.groups.items()))))
 
     @classmethod
     def of(cls, probabilities: ArrayLike, labels: ArrayLike, bins: int = DEFAULT_BINS) -> Self:
@@ -99,7 +114,8 @@ class ScoreState:
         if not np.isin(classes, (0, 1)).all():
             raise DataError("Expected labels 0 (benign) and 1 (malignant), got others: check the manifest.")
         index = np.searchsorted(bin_edges(bins)[1:-1], scores, side="right")
-        return cls(*(np.bincount(index[classes == label], minlength=bins) for label in (1, 0)))
+        positives, negatives = (np.bincount(index[classes == label], minlength=bins) for label in (1, 0))
+        return cls(positives, negatives)
 
     @classmethod
     def empty(cls, bins: int = DEFAULT_BINS) -> Self:
@@ -132,22 +148,34 @@ class ScoreState:
             raise DataError(
                 f"Expected states of {self.bins} bins, got {other.bins}: one study has one evaluation.bins."
             )
-        return ScoreState(self.positives + other.positives, self.negatives + other.negatives)
+        groups = dict(self.groups)
+        for name, group in other.groups.items():
+            groups[name] = groups[name] + group if name in groups else group
+        return ScoreState(self.positives + other.positives, self.negatives + other.negatives, groups)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ScoreState):
             return NotImplemented
-        return np.array_equal(self.positives, other.positives) and np.array_equal(self.negatives, other.negatives)
+        same = np.array_equal(self.positives, other.positives) and np.array_equal(self.negatives, other.negatives)
+        return same and dict(self.groups) == dict(other.groups)
 
     def __hash__(self) -> int:
-        return hash((self.positives.tobytes(), self.negatives.tobytes()))
+        return hash((self.positives.tobytes(), self.negatives.tobytes(), tuple(self.groups.items())))
+
+    def without_groups(self) -> ScoreState:
+        """Returns the counts of all patients alone."""
+        return ScoreState(self.positives, self.negatives)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the state as a JSON object of whole numbers."""
+        """Returns the state as a JSON object of whole numbers: of each histogram the occupied bins and their counts.
+
+        At most ``24`` characters a patient and subgroup attribute, whatever the number of bins.
+        """
         return {
             "schema_version": SCHEMA_VERSION,
-            "positives": self.positives.tolist(),
-            "negatives": self.negatives.tolist(),
+            "bins": self.bins,
+            **_sparse(self),
+            "groups": {name: _sparse(group) for name, group in self.groups.items()},
         }
 
     @classmethod
@@ -157,14 +185,56 @@ class ScoreState:
         Raises:
             DataError: The document is not such an object, is of another version, or its counts are not valid.
         """
-        if not isinstance(document, Mapping) or set(document) != {"schema_version", "positives", "negatives"}:
-            raise DataError("Expected a score state with schema_version, positives and negatives, got other JSON.")
+        if not isinstance(document, Mapping) or set(document) != {"schema_version", "bins", "groups", *CLASSES}:
+            raise DataError("Expected a score state with schema_version, bins, positives, negatives and groups.")
         if document["schema_version"] != SCHEMA_VERSION:
             raise DataError(f"Expected score state version {SCHEMA_VERSION}, got {document['schema_version']!r}.")
-        state = cls(*(_whole_numbers(document[name], name) for name in ("positives", "negatives")))
-        if bins is not None and state.bins != bins:
-            raise DataError(f"Expected a score state of {bins} bins, got {state.bins}.")
-        return state
+        size, groups = document["bins"], document["groups"]
+        if type(size) is not int or not MIN_BINS <= size <= MAX_BINS or bins not in (None, size):
+            raise DataError(f"Expected a score state of {bins or f'{MIN_BINS} to {MAX_BINS}'} bins, got another size.")
+        if not isinstance(groups, Mapping) or len(groups) > MAX_GROUPS:
+            raise DataError(f"Expected at most {MAX_GROUPS} subgroups by name in a score state.")
+        parts = {str(name): ScoreState(**_dense(group, size)) for name, group in groups.items()}
+        return cls(**_dense(document, size), groups=parts)
+
+
+def _check_groups(state: ScoreState) -> None:
+    if len(state.groups) > MAX_GROUPS:
+        raise DataError(f"Expected at most {MAX_GROUPS} subgroups in a score state, got {len(state.groups)}.")
+    sums: dict[str, list[Counts]] = {}
+    for name, group in state.groups.items():
+        if not GROUP_NAME.fullmatch(name) or group.groups or group.bins != state.bins:
+            raise DataError("Expected subgroups named attribute=value, with as many bins as the whole.")
+        sums.setdefault(name.partition("=")[0], []).append(np.stack([group.positives, group.negatives]))
+    whole = np.stack([state.positives, state.negatives])
+    if any((sum(parts) > whole).any() for parts in sums.values()):
+        raise DataError("Expected the subgroups of an attribute to be among the patients that were scored.")
+
+
+def _sparse(state: ScoreState) -> dict[str, list[list[int]]]:
+    both = {}
+    for name in CLASSES:
+        counts: Counts = getattr(state, name)
+        occupied = np.flatnonzero(counts)
+        both[name] = [occupied.tolist(), counts[occupied].tolist()]
+    return both
+
+
+def _dense(document: object, bins: int) -> Any:
+    if not isinstance(document, Mapping):
+        raise DataError("Expected each histogram of a score state as positives and negatives.")
+    return {name: _histogram(document.get(name), bins, name) for name in CLASSES}
+
+
+def _histogram(pair: object, bins: int, name: str) -> Counts:
+    if not isinstance(pair, list) or len(pair) != 2:
+        raise DataError(f"Expected {name} as a list of bins and a list of counts.")
+    index, counts = (_whole_numbers(values, name) for values in pair)
+    if index.size != counts.size or (index.size and (index[0] < 0 or index[-1] >= bins or (np.diff(index) <= 0).any())):
+        raise DataError(f"Expected {name} to give one count to each of some of the {bins} bins, in rising order.")
+    histogram = np.zeros(bins, np.int64)
+    histogram[index] = counts
+    return histogram
 
 
 def _counts(values: Any, name: str) -> Counts:

@@ -105,20 +105,78 @@ def test_refuses_scores_and_labels_out_of_range(scores, labels) -> None:
         ScoreState.of(scores, labels, BINS)
 
 
-ZEROS = [0] * BINS
+def test_json_grows_with_patients_not_with_bins() -> None:
+    state = ScoreState.of(np.linspace(0, 1, 50), np.arange(50) % 2, 65_536)
+    assert len(json.dumps(state.to_json())) < 24 * 50
+
+
+groups = st.dictionaries(st.sampled_from(["a=x", "a=y", "b=z"]), patients, max_size=3)
+
+
+def grouped(parts: dict[str, list[tuple[float, int]]]) -> ScoreState:
+    states = {name: state_of(rows) for name, rows in parts.items()}
+    whole = reduce(add, states.values(), ScoreState.empty(BINS))
+    return ScoreState(whole.positives, whole.negatives, states)
+
+
+@given(groups, groups, groups)
+def test_subgroups_add_like_their_patients(a, b, c) -> None:
+    x, y, z = map(grouped, (a, b, c))
+    assert (x + y) + z == x + (y + z) == z + x + y
+    assert hash(x + y) == hash(y + x)
+    for name in {*a, *b}:
+        assert (x + y).groups[name] == state_of(a.get(name, []) + b.get(name, []))
+    assert ScoreState.from_json(json.loads(json.dumps((x + y).to_json())), BINS) == x + y
+
+
+@pytest.mark.parametrize("name", ["Scanner", "scanner", "scanner=Mrs Smith", "scanner=/data", "a=" + "b" * 41, "a=b=c"])
+def test_a_subgroup_has_a_plain_name(name: str) -> None:
+    with pytest.raises(DataError, match="attribute=value"):
+        ScoreState(*[np.zeros(BINS, int)] * 2, groups={name: ScoreState.empty(BINS)})
+
+
+def test_subgroups_hold_no_more_than_the_whole() -> None:
+    one = state_of([(0.5, 1)])
+    ScoreState(one.positives, one.negatives, {"a=x": one, "b=x": one})
+    with pytest.raises(DataError, match="among"):
+        ScoreState(one.positives, one.negatives, {"a=x": one, "a=y": one})
+    with pytest.raises(DataError, match="bins"):
+        ScoreState(one.positives, one.negatives, {"a=x": ScoreState.empty(64)})
+    many = {f"a=x{number}": ScoreState.empty(BINS) for number in range(257)}
+    with pytest.raises(DataError, match="256"):
+        ScoreState(one.positives, one.negatives, many)
+
+
+ZEROS: list[list[int]] = [[], []]
+GOOD = {"schema_version": 2, "bins": BINS, "positives": [[3], [2]], "negatives": ZEROS, "groups": {}}
 
 
 @pytest.mark.parametrize(
     "document",
     [
-        {"schema_version": 2, "positives": ZEROS, "negatives": ZEROS},
-        {"schema_version": 1, "positives": ZEROS},
-        {"schema_version": 1, "positives": ZEROS, "negatives": ZEROS, "patient": "p1"},
-        {"schema_version": 1, "positives": [0.5] * BINS, "negatives": ZEROS},
-        {"schema_version": 1, "positives": [True] * BINS, "negatives": ZEROS},
-        {"schema_version": 1, "positives": [10**30] * BINS, "negatives": ZEROS},
-        {"schema_version": 1, "positives": "0" * BINS, "negatives": ZEROS},
-        {"schema_version": 1, "positives": ZEROS + ZEROS, "negatives": ZEROS + ZEROS},
+        GOOD | {"schema_version": 1},
+        GOOD | {"patient": "p1"},
+        {key: value for key, value in GOOD.items() if key != "negatives"},
+        *(
+            GOOD | {"positives": pair}
+            for pair in (
+                *([[3], [0.5]], [[3], [True]], [[3], [10**30]], [[3], [-1]], [[3], "2"], [[3], []], [[3]], "00", None),
+                *([[-1], [2]], [[BINS], [2]], [[3, 3], [1, 1]], [[4, 3], [1, 1]], [[3.0], [2]], [[10**40], [1]]),
+            )
+        ),
+        *(GOOD | {"bins": bins} for bins in (BINS + 1, 10**9, "32", True, None)),
+        *(
+            GOOD | {"groups": groups}
+            for groups in (
+                *(
+                    [],
+                    {"a=x": None},
+                    {"a=x": {"positives": ZEROS}},
+                    {"a=x": {"positives": [[4], [1]], "negatives": ZEROS}},
+                ),
+                *({"Mrs Smith": {"positives": ZEROS, "negatives": ZEROS}}, dict.fromkeys(map(str, range(300)))),
+            )
+        ),
         [],
         "{}",
         None,
@@ -127,6 +185,10 @@ ZEROS = [0] * BINS
 def test_refuses_foreign_json(document) -> None:
     with pytest.raises(DataError, match="Expected"):
         ScoreState.from_json(document, bins=BINS)
+
+
+def test_accepts_its_own_json() -> None:
+    assert ScoreState.from_json(GOOD, bins=BINS).positives[3] == 2
 
 
 def test_states_of_different_grids_do_not_add() -> None:
