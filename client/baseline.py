@@ -1,4 +1,4 @@
-"""The honest alternative a hospital has: a model of its own patients alone, without noise, that never leaves."""
+"""The honest alternatives a hospital has: models of its own, without noise, that never leave it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from common.config import StudyConfig
+    from common.config import StudyConfig, TrainingConfig
     from common.data.loading import PatientTensors
+    from common.evaluation.decision import OperatingPoint
+    from common.evaluation.scores import ScoreState
     from common.models.zoo import Classifier
     from common.privacy.randomness import Randomness
 
@@ -24,32 +26,49 @@ def train_alone(
     Where validation holds one class only, the last weights stay. Nothing here is private, so nothing of it may be
     sent anywhere but as a test score histogram.
     """
-    from common.training import train
+    training = _training(study, study.evaluation.local_epochs, study.evaluation.local_lr)
+    _keep_best(model, train_data, val_data, training, randomness, start=-1.0)
 
-    training = dataclasses.replace(
+
+def _training(study: StudyConfig, epochs: float, lr: float) -> TrainingConfig:
+    return dataclasses.replace(
         study.training,
         local_steps=0,
-        local_epochs=study.evaluation.local_epochs / CHECKS,
+        local_epochs=epochs / CHECKS,
         optimizer=study.evaluation.local_optimizer,
-        lr=study.evaluation.local_lr,
+        lr=lr,
     )
-    best, best_auroc = None, -1.0
+
+
+def _keep_best(
+    model: Classifier, train_data: PatientTensors, val_data: PatientTensors, training: TrainingConfig,
+    randomness: Randomness, start: float,
+) -> None:  # fmt: skip
+    """Leaves ``model`` at the look with the best validation AUROC, if one is above ``start``."""
+    from common.evaluation.metrics import auroc
+    from common.training import train
+
+    best, best_auroc = None, start
     for _ in range(CHECKS):
         train(model, train_data, training, randomness=randomness, plan=None)
-        auroc = validation_auroc(model, val_data, study)
-        if auroc is not None and auroc > best_auroc:
-            best, best_auroc = copy.deepcopy(model.state_dict()), auroc
+        area = auroc(scores_of(model, val_data))
+        if area is not None and area > best_auroc:
+            best, best_auroc = copy.deepcopy(model.state_dict()), area
     if best is not None:
         model.load_state_dict(best)
 
 
-def validation_auroc(model: Classifier, val_data: PatientTensors, study: StudyConfig) -> float | None:
-    """Returns the AUROC by patient on the site's validation patients, or None where it is not defined."""
-    from common.evaluation.metrics import summarise
-    from common.evaluation.scores import ScoreState
+def scores_of(model: Classifier, data: PatientTensors, bins: int | None = None) -> ScoreState:
+    """Returns the score counts of patients, without subgroups; ``bins`` None: as many as is usual."""
+    from common.evaluation.scores import DEFAULT_BINS, ScoreState
     from common.training import predict
 
-    state = ScoreState.of(predict(model, val_data).numpy(), val_data.patient_labels().numpy(), study.evaluation.bins)
-    metrics = summarise(state, threshold=study.evaluation.threshold, confidence=study.evaluation.confidence)
-    value: float | None = metrics["auroc"]["value"]
-    return value
+    return ScoreState.of(predict(model, data).numpy(), data.patient_labels().numpy(), bins or DEFAULT_BINS)
+
+
+def own_threshold(model: Classifier, val_data: PatientTensors, study: StudyConfig) -> OperatingPoint:
+    """Returns the threshold of the site's own model: the study's number, or the best on its validation patients."""
+    from common.evaluation.decision import operating_point
+
+    bins = study.evaluation.bins
+    return operating_point(study.evaluation.threshold, scores_of(model, val_data, bins), bins)

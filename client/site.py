@@ -141,15 +141,18 @@ class Site:
         return self._scores(model, data, request.study, subgroups)
 
     def baseline(self, request: Request) -> DocumentAnswer:
-        """Returns the test score state of a model that the site trains alone, without noise, and never releases."""
-        from client.baseline import train_alone
+        """Returns the test scores of a model that the site trains alone, without noise, and never releases."""
+        from client.baseline import own_threshold, scores_of, train_alone
+        from common.evaluation.answers import OwnModel, OwnModels
 
         self._check_release(request)
         study = request.study
         train_data, val_data = self.cohort.load(study, "train"), self.cohort.load(study, "val")
         model = self._model(study, tuple(train_data.inputs.shape[1:]))
         train_alone(model, train_data, val_data, study, self.randomness("baseline", 0))
-        return self._scores(model, self.cohort.load(study, "test"), study)
+        point = own_threshold(model, val_data, study)
+        scores = scores_of(model, self.cohort.load(study, "test"), study.evaluation.bins)
+        return DocumentAnswer(site=self.name, document=OwnModels({"local": OwnModel(scores, point)}).to_json())
 
     def statement(self, request: Request) -> DocumentAnswer:
         """Returns the privacy statement of this study at this site, recomputed from its ledger."""

@@ -186,8 +186,16 @@ class EvaluationConfig:
 
     __pydantic_config__ = _strict
 
-    threshold: Share = 0.5
+    threshold: Share | Literal["auto"] = "auto"
+    """From which probability on a patient is called malignant; ``auto``: the best on pooled validation patients
+    (Youden) of the chosen round, fixed before the test is opened."""
     confidence: Share = 0.95
+    specificity: Share = 0.9
+    """At which sensitivity is read off the ROC curve."""
+    resamples: Annotated[int, Field(ge=0, le=100_000)] = 1000
+    """Bootstrap resamples of the patients; 0: no bootstrap intervals."""
+    margin: Share = 0.05
+    """Largest loss of AUROC that counts as none: of non-inferiority, equivalence and the do-no-harm gate."""
     bins: Annotated[int, Field(ge=16, le=65_536)] = 4096
     select_by: Literal["auroc", "log_loss"] = "auroc"
     """What makes a round the best on validation patients; a later round wins a tie."""
@@ -196,6 +204,11 @@ class EvaluationConfig:
     """Passes of the local-only baseline, which each site trains without noise and never releases."""
     local_optimizer: Literal["sgd", "adam"] = "adam"
     local_lr: Positive = 1e-3
+    personal_epochs: NonNegative = 4.0
+    """Passes of the personalised model, the federated one fine-tuned at the site without noise; 0: none."""
+    personal_lr: Positive = 1e-3
+    min_group: Annotated[int, Field(ge=1, le=10_000)] = 20
+    """Fewest test patients of a subgroup for its rates to stand in the fairness table."""
     min_cell: Annotated[int, Field(ge=0, le=100)] = 5
     """Counts below this are suppressed where a site describes its cohort or counts a subgroup."""
     subgroups: Annotated[tuple[Subgroup, ...], Field(max_length=8)] = ("scanner",)

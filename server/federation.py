@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 from common.aggregation import Arrays, blend
 from common.config import StudyConfig, split_overrides, to_dict
 from common.errors import ConfigError, FederationError, OncoFedError, SiteCode
-from common.evaluation.metrics import log_loss, summarise
+from common.evaluation.decision import operating_point
+from common.evaluation.metrics import auroc, log_loss
 from common.evaluation.scores import ScoreState
+from common.evaluation.summary import brief
 from common.messages import DocumentAnswer, Refusal
 from common.models.parts import select_part, trainable_names
 from common.models.weights import frozen_digest, load_trainable, save_model, trainable_state
@@ -30,6 +32,7 @@ from common.models.zoo import Classifier, build_model
 from common.privacy.statement import NOT_COVERED
 from common.provenance import code_digest, versions
 from server import checkpoint
+from server.assessment import Assessment, total
 from server.enrolment import Roster, enrol
 from server.rounds import FINAL, Federation, RoundResult, score_states, train_round
 from server.run_folder import RunFolder
@@ -50,6 +53,7 @@ class Run:
         self.lost: dict[str, SiteCode] = {}
         self.rounds_of: dict[str, int] = {}
         self.best_round, self.best_merit = 0, -math.inf
+        self.best_val: dict[str, ScoreState] = {}
         self.rounds_done = 0
         self.roster = Roster(nodes={}, cards={}, refused={})
         self.model: Classifier | None = None
@@ -133,7 +137,7 @@ class Run:
     def _keep_best(self, round_index: int, arrays: Any, states: Mapping[str, ScoreState], best: Any) -> Any:
         merit = _merit(states, self.study)
         if merit is not None and merit >= self.best_merit:
-            self.best_round, self.best_merit = round_index, merit
+            self.best_round, self.best_merit, self.best_val = round_index, merit, dict(states)
             return arrays
         return best if self.best_round else arrays
 
@@ -147,10 +151,7 @@ class Run:
         self.lost |= everyone
         row: dict[str, Any] = {
             "round": round_index,
-            "val": {
-                "pooled": _brief(_pooled(states, self.study)) if states else {"auroc": None},
-                "sites": {site: _brief(_metrics(state, self.study)) for site, state in states.items()},
-            },
+            "val": _round_metrics(states, self.study),
             "failures": [{"site": site, "code": code.value} for site, code in sorted(everyone.items())],
             "joined": result.joined,
             "update_norm": result.update_norm,
@@ -171,6 +172,7 @@ class Run:
         notes = {
             "best_round": self.best_round,
             "best_merit": self.best_merit if self.best_round else None,
+            "best_val": {site: state.to_json() for site, state in self.best_val.items()},
             "rounds_of": self.rounds_of,
             "lost": {site: code.value for site, code in self.lost.items()},
         }
@@ -193,6 +195,8 @@ class Run:
         self.rounds_done = saved.round_index
         self.best_round = saved.notes["best_round"]
         self.best_merit = saved.notes["best_merit"] if self.best_round else -math.inf
+        bins = self.study.evaluation.bins
+        self.best_val = {site: ScoreState.from_json(state, bins) for site, state in saved.notes["best_val"].items()}
         self.rounds_of = dict(saved.notes["rounds_of"])
         self.lost |= {site: SiteCode(code) for site, code in saved.notes["lost"].items()}
         self.folder.rewrite_metrics([row for row in self.folder.read_metrics() if row["round"] <= self.rounds_done])
@@ -203,36 +207,13 @@ class Run:
         load_trainable(self.model, best)
         self._write_model(self.model)
         nodes = self.roster.nodes
-        federated = federation.ask_sites("evaluate", nodes, round_index=0, split="test", arrays=best)
-        models = {"federated": self._block(federated)}
-        if self.study.evaluation.local_baseline:
-            models["local"] = self._block(federation.ask_sites("baseline", nodes))
-        self.folder.write_json(
-            "evaluation.json",
-            {
-                "schema_version": 1,
-                "level": "patient",
-                "threshold": self.study.evaluation.threshold,
-                "confidence": self.study.evaluation.confidence,
-                "round": self.best_round,
-                "models": models,
-            },
-        )
+        assessment = Assessment(federation, self.folder, self.lost)
+        assessment.conduct(best, best_round=self.best_round, validation=self.best_val)
         for site, answer in federation.ask_sites("statement", nodes).items():
             if isinstance(answer, DocumentAnswer):
                 self.folder.write_json(f"privacy/{site}.json", answer.document)
             else:
                 self._lose(site, answer)
-
-    def _block(self, answers: Mapping[str, Any]) -> dict[str, Any]:
-        states, failures = score_states(answers, self.study.evaluation.bins)
-        self.lost |= failures
-        if not states:
-            raise FederationError(f"No site could score the model: {self._reason()}")
-        return {
-            "pooled": _pooled(states, self.study),
-            "sites": {site: _metrics(state, self.study) for site, state in states.items()},
-        }
 
     def _lose(self, site: str, answer: object) -> None:
         self.lost[site] = answer.code if isinstance(answer, Refusal) else SiteCode.UNKNOWN
@@ -316,32 +297,21 @@ def _merit(states: Mapping[str, ScoreState], study: StudyConfig) -> float | None
     if not states:
         return None
     if study.evaluation.select_by == "log_loss":
-        return -log_loss(_total(states))
-    auroc: float | None = _pooled(states, study)["auroc"]["value"]
-    return auroc
+        return -log_loss(total(states))
+    return auroc(total(states))
 
 
-def _total(states: Mapping[str, ScoreState]) -> ScoreState:
-    first, *rest = (states[site] for site in sorted(states))
-    for state in rest:
-        first = first + state
-    return first
-
-
-def _pooled(states: Mapping[str, ScoreState], study: StudyConfig) -> dict[str, Any]:
-    return _metrics(_total(states), study)
-
-
-def _metrics(state: ScoreState, study: StudyConfig) -> dict[str, Any]:
-    return summarise(state, threshold=study.evaluation.threshold, confidence=study.evaluation.confidence)
-
-
-def _brief(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    brief = {"auroc": metrics["auroc"]["value"]}
-    for name in ("accuracy", "sensitivity", "specificity"):
-        value = metrics[name]
-        brief[name] = value["value"] if value else None
-    return brief
+def _round_metrics(states: Mapping[str, ScoreState], study: StudyConfig) -> dict[str, Any]:
+    """Returns a round's metrics on validation patients, at the threshold that they would choose."""
+    if not states:
+        return {"pooled": {"auroc": None}, "sites": {}}
+    rules = study.evaluation
+    threshold = operating_point(rules.threshold, total(states), rules.bins).threshold
+    return {
+        "pooled": brief(total(states), threshold, rules.confidence),
+        "sites": {site: brief(state, threshold, rules.confidence) for site, state in states.items()},
+        "threshold": threshold,
+    }
 
 
 def _text(auroc: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Metrics of a :class:`ScoreState`: discrimination, and rates at a threshold, each with an interval.
+"""Metrics of a :class:`ScoreState`: discrimination, and rates at a threshold.
 
 A patient is called malignant when the score reaches the threshold. Counts are known at bin edges only, so the
 threshold used is :func:`~common.evaluation.scores.nearest_edge` of the one asked for (0.5 is an edge itself).
@@ -9,7 +9,6 @@ No I/O, no plotting, no raw scores.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -101,6 +100,53 @@ def auprc(state: ScoreState) -> float | None:
     return float((state.positives[::-1] * precision).sum() / state.malignant)
 
 
+def auprc_binning_error(state: ScoreState) -> float | None:
+    """Returns a proved bound on ``|auprc(state) - average precision of the unbinned scores|``; None with one class.
+
+    Take a bin of p malignant and q benign patients below a and b others. Whatever their order inside the bin, the j-th
+    malignant of it stands at j or more hits (ties) and at 0 to q alarms more, so its precision is between
+    ``(a + j) / (a + j + b + q)`` and ``(a + p) / (a + p + b)``. The binned value ``(a + p) / (a + p + b + q)`` lies in
+    between. The bound is the larger of the two distances, summed over bins, over the number of malignant patients.
+    """
+    if not _both_classes(state):
+        return None
+    from scipy.special import digamma
+
+    p, q = state.positives[::-1].astype(np.float64), state.negatives[::-1].astype(np.float64)
+    a, b = np.cumsum(p) - p, np.cumsum(q) - q
+    p, q, a, b = (part[p > 0] for part in (p, q, a, b))
+    binned, highest = p * (a + p) / (a + p + b + q), p * (a + p) / (a + p + b)
+    # sum of (a + j) / (a + j + c) over j = 1..p, by the recurrence of digamma
+    c = b + q
+    lowest = p - c * (digamma(a + p + c + 1) - digamma(a + c + 1))
+    return float(max((highest - binned).sum(), (binned - lowest).sum()) / state.malignant)
+
+
+def sensitivity_at_specificity(state: ScoreState, specificity: float) -> dict[str, float] | None:
+    """Returns the largest sensitivity of a threshold whose specificity is at least the one asked; None with one class.
+
+    Keys ``value``, ``threshold`` and ``binning_error``. Thresholds are bin edges here; among all thresholds the largest
+    sensitivity is at least ``value`` and less than that of the next edge below, which already has too many alarms.
+    """
+    if not _both_classes(state):
+        return None
+    hits = np.concatenate([[0], _from_top(state.positives)])
+    alarms = np.concatenate([[0], _from_top(state.negatives)])
+    last = int(np.searchsorted(alarms, allowed_alarms(state.benign, specificity), side="right")) - 1
+    below = min(last + 1, hits.size - 1)
+    return {
+        "value": int(hits[last]) / state.malignant,
+        "threshold": float(bin_edges(state.bins)[::-1][last]),
+        "binning_error": int(hits[below] - hits[last]) / state.malignant,
+    }
+
+
+def allowed_alarms(benign: int, specificity: float) -> int:
+    """Returns how many benign patients may be called malignant at this specificity."""
+    # 1 - 0.9 is not 0.1 in binary; a patient must not be lost to that.
+    return int(np.floor(benign * (1 - specificity) + 1e-9))
+
+
 def confusion(state: ScoreState, threshold: float) -> Confusion:
     """Returns the counts when scores from ``nearest_edge(threshold)`` up are called malignant."""
     first = int(np.searchsorted(bin_edges(state.bins), nearest_edge(threshold, state.bins)))
@@ -109,15 +155,17 @@ def confusion(state: ScoreState, threshold: float) -> Confusion:
 
 
 def rates(counts: Confusion, confidence: float) -> dict[str, Interval | None]:
-    """Returns accuracy, sensitivity, specificity, precision and recall (= sensitivity) with Wilson limits."""
+    """Returns accuracy, sensitivity, specificity, PPV and NPV, and precision and recall, with Wilson limits."""
     tp, fp, tn, fn = dataclasses.astuple(counts)
-    sensitivity = wilson(tp, tp + fn, confidence)
+    sensitivity, ppv = wilson(tp, tp + fn, confidence), wilson(tp, tp + fp, confidence)
     return {
         "accuracy": wilson(tp + tn, tp + tn + fp + fn, confidence),
         "sensitivity": sensitivity,
         "specificity": wilson(tn, tn + fp, confidence),
-        "precision": wilson(tp, tp + fp, confidence),
+        "precision": ppv,
         "recall": sensitivity,
+        "ppv": ppv,
+        "npv": wilson(tn, tn + fn, confidence),
     }
 
 
@@ -162,30 +210,20 @@ def roc_points(state: ScoreState, limit: int = ROC_POINTS) -> dict[str, list[flo
     }
 
 
-def summarise(state: ScoreState, *, threshold: float, confidence: float) -> dict[str, Any]:
-    """Returns all metrics of a group of patients as the JSON object of ``evaluation.json``."""
-    counts = confusion(state, threshold)
-    area = auroc_interval(state, confidence)
-    return {
-        "patients": state.patients,
-        "malignant": state.malignant,
-        "benign": state.benign,
-        "auroc": {
-            **_limits(area),
-            "method": area.method if area else "DeLong",
-            "binning_error": auroc_binning_error(state) or 0.0,
-        },
-        **{name: _limits(rate) for name, rate in rates(counts, confidence).items()},
-        "f1": {"value": f1(counts)},
-        "confusion": dataclasses.asdict(counts),
-        "roc": roc_points(state),
-    }
+def pr_points(state: ScoreState, limit: int = ROC_POINTS) -> dict[str, list[float]]:
+    """Returns at most ``limit`` points of precision against recall as ``recall``, ``precision``; empty with one class.
 
-
-def _limits(interval: Interval | None) -> dict[str, float | None]:
-    if interval is None:
-        return {"value": None, "low": None, "high": None}
-    return {"value": interval.value, "low": interval.low, "high": interval.high}
+    One point for each bin that holds malignant patients, thinned to nearly equal steps of recall; the last is recall 1.
+    The curve between two points is not a straight line (Davis and Goadrich, ICML 2006): draw it as steps.
+    """
+    if not _both_classes(state):
+        return {"recall": [], "precision": []}
+    hits, calls = _from_top(state.positives), _from_top(state.positives + state.negatives)
+    new = np.flatnonzero(state.positives[::-1])
+    if new.size > limit:
+        wanted = np.linspace(hits[new[0]], state.malignant, limit)
+        new = new[np.unique(np.searchsorted(hits[new], wanted))]
+    return {"recall": (hits[new] / state.malignant).tolist(), "precision": (hits[new] / calls[new]).tolist()}
 
 
 def _both_classes(state: ScoreState) -> bool:

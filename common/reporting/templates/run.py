@@ -128,10 +128,11 @@ not the training seed.</p>
 {% if evaluation is none %}
 <p>Not measured: the run ended before the test patients were scored.</p>
 {% else %}
-<p>Once, at the end, on patients that no round had seen. A patient is called malignant at a probability of
-{{ evaluation.threshold }} or more. Rates stand with their {{ confidence }} Wilson interval, AUROC with DeLong's (or
-Newcombe's where few patients or a perfect area leave DeLong's meaningless). Scores travel as counts in bins, which
-moves an AUROC in this report by at most {{ number(binning_error, "%.5f") }}.</p>
+<p>Once, at the end, on patients that no round had seen. The federated model calls a patient malignant at a
+probability of {{ number(evaluation.threshold, "%.4g") }} or more, fixed before the test was opened; a local model at
+the threshold of its own site's validation patients. Rates stand with their {{ confidence }} Wilson interval, AUROC
+with DeLong's (or Newcombe's where few patients or a perfect area leave DeLong's meaningless). Scores travel as counts
+in bins, which moves an AUROC in this report by at most {{ number(binning_error, "%.5f") }}.</p>
 {{ figure("roc", "ROC curves of the federated model on test patients, with AUROC.") }}
 {% for table in tables %}
 <h3>{{ table.title }}</h3>
@@ -144,7 +145,8 @@ scores together{% endif %}</caption>
 <th scope="row">{{ site }}</th><td>{{ values.patients }}</td>
 {% for key, name in metrics %}<td>{{ interval(values[key]) }}</td>{% endfor %}</tr>{% endfor %}</tbody></table></div>
 <div class="scroll" tabindex="0" role="region" aria-label="Confusion, {{ table.title }}"><table>
-<caption>Patients by truth and call at {{ evaluation.threshold }}</caption>
+<caption>Patients by truth and call at {% if table.model == "local" %}each site's own threshold{% else %}
+{{ number(evaluation.threshold, "%.4g") }}{% endif %}</caption>
 <thead><tr><th scope="col">Site</th><th scope="col">Malignant,<br>found</th><th scope="col">Malignant,<br>missed</th>
 <th scope="col">Benign,<br>cleared</th><th scope="col">Benign,<br>false alarm</th></tr></thead>
 <tbody>{% for site, values in table.rows %}<tr{% if loop.last and site == "pooled" %} class="total"{% endif %}>

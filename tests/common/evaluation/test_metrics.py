@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -51,6 +49,56 @@ def test_auprc_is_average_precision_of_the_binned_scores(seed: int) -> None:
     assert metrics.auprc(state) == pytest.approx(reference.average_precision_score(labels, binned), abs=1e-12)
 
 
+@given(rows, st.sampled_from([16, 64, 4096]))
+def test_auprc_is_within_its_bound_of_scikit_learn(rows, bins: int) -> None:
+    scores, labels = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
+    assume(0 < labels.sum() < labels.size)
+    state = ScoreState.of(scores, labels, bins)
+    error = abs(metrics.auprc(state) - reference.average_precision_score(labels, scores))
+    assert error <= metrics.auprc_binning_error(state) + 1e-9
+
+
+@pytest.mark.parametrize("bins", [16, 64])
+def test_the_auprc_bound_is_reached(bins: int) -> None:
+    """Five benign patients above five malignant ones in one bin: no smaller bound could be proved."""
+    scores = np.concatenate([np.full(5, 0.9901), np.full(5, 0.99)])
+    labels = np.repeat([0, 1], 5)
+    ranked = scores - 1e-6 * np.arange(10)
+    state = ScoreState.of(ranked, labels, bins)
+    error = metrics.auprc(state) - reference.average_precision_score(labels, ranked)
+    assert error == pytest.approx(metrics.auprc(state) - np.mean([j / (5 + j) for j in range(1, 6)]))
+    assert metrics.auprc_binning_error(state) == pytest.approx(max(error, 1 - metrics.auprc(state)))
+
+
+@given(rows, st.sampled_from([0.5, 0.8, 0.9, 0.95]), st.sampled_from([16, 4096]))
+def test_sensitivity_at_specificity_is_read_off_the_roc_curve(rows, specificity: float, bins: int) -> None:
+    scores, labels = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
+    assume(0 < labels.sum() < labels.size)
+    state = ScoreState.of(scores, labels, bins)
+    found = metrics.sensitivity_at_specificity(state, specificity)
+    fpr, tpr, _ = reference.roc_curve(labels, scores, drop_intermediate=False)
+    best = tpr[fpr <= 1 - specificity + 1e-9].max()
+    assert found["value"] - 1e-9 <= best <= found["value"] + found["binning_error"] + 1e-9
+    counts = metrics.confusion(state, found["threshold"]) if found["threshold"] < 1 else None
+    if counts is not None:
+        assert counts.tn / state.benign >= specificity - 1e-9
+        assert counts.tp / state.malignant == found["value"]
+
+
+@given(rows)
+def test_precision_recall_points_are_scikit_learns(rows) -> None:
+    scores, labels = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
+    assume(0 < labels.sum() < labels.size)
+    binned = np.searchsorted(bin_edges(64)[1:-1], scores, side="right")
+    points = metrics.pr_points(ScoreState.of(scores, labels, 64))
+    precision, recall, _ = reference.precision_recall_curve(labels, binned)
+    theirs = {round(r, 9): p for p, r in zip(precision[:-1], recall[:-1], strict=True)}
+    assert points["recall"][-1] == 1 and sorted(points["recall"]) == points["recall"]
+    best = [max(p for p, r in zip(precision[:-1], recall[:-1], strict=True) if round(r, 9) == round(x, 9))
+            for x in points["recall"]]  # fmt: skip
+    assert points["precision"] == pytest.approx(best) and theirs
+
+
 @pytest.mark.parametrize("threshold", [0.5, 0.3, 0.77])
 @pytest.mark.parametrize("seed", range(3))
 def test_rates_at_the_threshold_are_scikit_learns(threshold: float, seed: int) -> None:
@@ -65,6 +113,8 @@ def test_rates_at_the_threshold_are_scikit_learns(threshold: float, seed: int) -
     assert values["precision"] == pytest.approx(reference.precision_score(labels, called))
     assert values["recall"] == values["sensitivity"] == pytest.approx(reference.recall_score(labels, called))
     assert values["specificity"] == pytest.approx(reference.recall_score(labels, called, pos_label=0))
+    assert values["ppv"] == values["precision"]
+    assert values["npv"] == pytest.approx(reference.precision_score(1 - labels, ~called))
     assert metrics.f1(counts) == pytest.approx(reference.f1_score(labels, called))
     assert metrics.balanced_accuracy(counts) == pytest.approx(reference.balanced_accuracy_score(labels, called))
 
@@ -111,35 +161,3 @@ def test_a_thinned_roc_keeps_its_shape() -> None:
     called = scores >= roc["threshold"][middle]
     assert roc["tpr"][middle] == pytest.approx(called[labels == 1].mean())
     assert roc["fpr"][middle] == pytest.approx(called[labels == 0].mean())
-
-
-def test_summary_has_the_keys_of_the_contract() -> None:
-    document = metrics.summarise(ScoreState.of(*draw(0)), threshold=0.5, confidence=0.95)
-    assert set(document) == {
-        *("patients", "malignant", "benign", "auroc", "accuracy", "sensitivity", "specificity", "precision"),
-        *("recall", "f1", "confusion", "roc"),
-    }
-    assert set(document["auroc"]) == {"value", "low", "high", "method", "binning_error"}
-    assert set(document["accuracy"]) == {"value", "low", "high"} and set(document["f1"]) == {"value"}
-    assert document["patients"] == document["malignant"] + document["benign"] == sum(document["confusion"].values())
-    assert document["auroc"]["low"] < document["auroc"]["value"] < document["auroc"]["high"]
-    assert json.loads(json.dumps(document, allow_nan=False)) == document
-
-
-@pytest.mark.parametrize(("positives", "negatives"), [(0, 0), (3, 0), (0, 3)])
-def test_one_class_leaves_none_not_a_guess(positives: int, negatives: int) -> None:
-    scores = np.linspace(0.1, 0.4, positives + negatives)
-    state = ScoreState.of(scores, np.r_[np.ones(positives, int), np.zeros(negatives, int)])
-    document = metrics.summarise(state, threshold=0.5, confidence=0.95)
-    assert document["auroc"]["value"] is document["auroc"]["low"] is metrics.auprc(state) is None
-    assert document["precision"]["value"] is None and document["roc"]["fpr"] == []
-    assert (document["sensitivity"]["value"] is None) == (positives == 0)
-    assert (document["specificity"]["value"] is None) == (negatives == 0)
-    assert metrics.balanced_accuracy(metrics.confusion(state, 0.5)) is None
-    json.dumps(document, allow_nan=False)
-
-
-def test_single_patients_of_each_class_have_an_interval() -> None:
-    document = metrics.summarise(ScoreState.of([0.2, 0.8], [0, 1]), threshold=0.5, confidence=0.95)
-    assert document["auroc"]["value"] == 1 and document["auroc"]["method"] == "Newcombe"
-    assert document["auroc"]["low"] < 0.5

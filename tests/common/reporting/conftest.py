@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.evaluation.metrics import summarise
 from common.evaluation.scores import ScoreState
+from common.evaluation.summary import summarise
 
 SITES = {"site_1": (150, 1.7, 1.0), "site_2": (90, 1.5, 1.4), "site_3": (60, 1.4, 1.6), "site_4": (24, 1.6, 0.8)}
 """Test patients, and how far the federated and the local model shift malignant log-odds."""
@@ -104,7 +104,7 @@ def evaluation_document(rng: np.random.Generator) -> dict[str, Any]:
 
 def block(sites: dict[str, ScoreState]) -> dict[str, Any]:
     pooled = sum(sites.values(), ScoreState.empty())
-    measure = {"threshold": 0.5, "confidence": 0.95}
+    measure = {"threshold": 0.5}
     return {
         "pooled": summarise(pooled, **measure),
         "sites": {site: summarise(state, **measure) for site, state in sites.items()},

@@ -166,11 +166,11 @@ def test_failed_after_enrolment_keeps_what_was_charged(make_run: MakeRun) -> Non
 
 
 def test_one_class_at_a_site_is_not_defined_rather_than_wrong(make_run: MakeRun) -> None:
-    from common.evaluation.metrics import summarise
     from common.evaluation.scores import ScoreState
+    from common.evaluation.summary import summarise
 
     folder = make_run()
-    one_class = summarise(ScoreState.of([0.2, 0.3], [0, 0]), threshold=0.5, confidence=0.95)
+    one_class = summarise(ScoreState.of([0.2, 0.3], [0, 0]), threshold=0.5)
     rewrite(folder, "evaluation.json", lambda d: d["models"]["federated"]["sites"].update(site_4=one_class))
     text = text_of(write_run_report(folder))
     assert "not defined" in text and "not measured at site_4" in text

@@ -1,0 +1,149 @@
+"""The end of a run: the threshold is fixed, the test is opened, and every model is judged on the same patients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from common.aggregation import Arrays
+from common.errors import DataError, FederationError, SiteCode
+from common.evaluation.answers import OWN, OwnModel, OwnModels
+from common.evaluation.decision import OperatingPoint, operating_point
+from common.evaluation.fairness import fairness
+from common.evaluation.metrics import Confusion, confusion
+from common.evaluation.scores import ScoreState
+from common.evaluation.summary import Measure, summarise
+from common.messages import DocumentAnswer, Refusal
+from server.rounds import Federation
+from server.run_folder import RunFolder
+
+Read = TypeVar("Read")
+
+
+class Assessment:
+    """Judges the chosen round's model; sites that do not answer are added to ``lost``."""
+
+    def __init__(self, federation: Federation, folder: RunFolder, lost: dict[str, SiteCode]) -> None:
+        self._federation, self._folder, self._lost = federation, folder, lost
+        self._rules = federation.study.evaluation
+        self._measure = Measure(
+            confidence=self._rules.confidence,
+            resamples=self._rules.resamples,
+            seed=federation.study.seed,
+            specificity=self._rules.specificity,
+        )
+
+    def conduct(self, arrays: Arrays, *, best_round: int, validation: Mapping[str, ScoreState]) -> None:
+        """Writes ``threshold.json``, asks for the test scores, and writes ``evaluation.json``.
+
+        Args:
+            arrays: The chosen round's weights.
+            best_round: Its number.
+            validation: Its score states on validation patients, by site.
+
+        Raises:
+            FederationError: No site could score a model.
+        """
+        point = self._fix_threshold(best_round, validation)
+        federated = self._ask("evaluate", ScoreState.from_json, split="test", arrays=arrays)
+        models = {"federated": self._shared(federated, point)}
+        own = self._own_models()
+        for name in OWN:
+            of_sites = {site: answer.models[name] for site, answer in own.items() if name in answer.models}
+            if of_sites:
+                models[name] = self._own(of_sites)
+        self._folder.write_json("evaluation.json", self._document(point, best_round, models, federated))
+
+    def _fix_threshold(self, best_round: int, validation: Mapping[str, ScoreState]) -> OperatingPoint:
+        rules = self._rules
+        point = operating_point(rules.threshold, total(validation) if validation else None, rules.bins)
+        fixed = {"schema_version": 1, "fixed": datetime.now(UTC).isoformat(timespec="seconds"), "round": best_round}
+        self._folder.write_json("threshold.json", fixed | point.to_json())
+        return point
+
+    def _own_models(self) -> dict[str, OwnModels]:
+        if not self._rules.local_baseline:
+            return {}
+        return self._ask("baseline", OwnModels.from_json)
+
+    def _document(
+        self, point: OperatingPoint, best_round: int, models: Mapping[str, Any], federated: Mapping[str, ScoreState]
+    ) -> dict[str, Any]:
+        rules = self._rules
+        return {
+            "schema_version": 1,
+            "level": "patient",
+            "threshold": point.threshold,
+            "threshold_rule": point.to_json() | {"round": best_round},
+            "confidence": rules.confidence,
+            "resamples": rules.resamples,
+            "round": best_round,
+            "models": models,
+            "fairness": {
+                "min_group": rules.min_group,
+                "attributes": fairness(
+                    total(federated), threshold=point.threshold, measure=self._measure, min_group=rules.min_group
+                ),
+            },
+        }
+
+    def _shared(self, states: Mapping[str, ScoreState], point: OperatingPoint) -> dict[str, Any]:
+        """One model at every site, at one threshold."""
+        return {
+            "pooled": self._summary(total(states), point.threshold, strata=states, bands=True),
+            "sites": {
+                site: self._summary(state, point.threshold, strata={site: state}) for site, state in states.items()
+            },
+        }
+
+    def _own(self, own: Mapping[str, OwnModel]) -> dict[str, Any]:
+        """A model for each site, each at its own threshold; pooled puts their scores and their calls together."""
+        states = {site: model.scores for site, model in own.items()}
+        calls = {site: confusion(model.scores, model.point.threshold) for site, model in own.items()}
+        return {
+            "pooled": self._summary(total(states), 0.5, strata=states, counts=added(calls), bands=True),
+            "sites": {
+                site: self._summary(state, own[site].point.threshold, strata={site: state})
+                for site, state in states.items()
+            },
+            "thresholds": {site: model.point.to_json() for site, model in own.items()},
+        }
+
+    def _summary(self, state: ScoreState, threshold: float, **options: Any) -> dict[str, Any]:
+        return summarise(state, threshold=threshold, measure=self._measure, **options)
+
+    def _ask(self, purpose: Any, read: Callable[[object, int], Read], **fields: Any) -> dict[str, Read]:
+        """Returns what the sites answered, read strictly; the rest are lost.
+
+        Raises:
+            FederationError: No site's answer could be used.
+        """
+        answers = self._federation.ask_sites(purpose, self._federation.roster.nodes, **fields)
+        found: dict[str, Read] = {}
+        for site, answer in answers.items():
+            try:
+                if not isinstance(answer, DocumentAnswer) or answer.site != site:
+                    self._lost[site] = answer.code if isinstance(answer, Refusal) else SiteCode.BAD_UPDATE
+                    continue
+                found[site] = read(answer.document, self._rules.bins)
+            except DataError:
+                self._lost[site] = SiteCode.BAD_UPDATE
+        if not found:
+            lost = ", ".join(f"{site} ({code})" for site, code in sorted(self._lost.items()))
+            raise FederationError(f"No site could score the model: lost: {lost}")
+        return found
+
+
+def total(states: Mapping[str, ScoreState]) -> ScoreState:
+    """Returns the sum of the sites' states; at least one."""
+    first, *rest = (states[site] for site in sorted(states))
+    for state in rest:
+        first = first + state
+    return first
+
+
+def added(calls: Mapping[str, Confusion]) -> Confusion:
+    """Returns the sum of the sites' confusions."""
+    cells = ("tp", "fp", "tn", "fn")
+    return Confusion(**{cell: sum(getattr(table, cell) for table in calls.values()) for cell in cells})

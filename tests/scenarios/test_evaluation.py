@@ -1,0 +1,95 @@
+"""Whole federations: the threshold is fixed before the test is opened, and every model meets the same patients."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from flwr.app import Context, Message
+
+from common.evaluation.scores import ScoreState
+from common.messages import unpack_answer, unpack_request
+from tests.scenarios.conftest import Federation
+
+
+@dataclass
+class Watched(Federation):
+    """Notes each request in order, with what was fixed by then, and each answer's document."""
+
+    seen: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+    documents: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def _app(self) -> Any:
+        app = super()._app()
+
+        def watched(message: Message, context: Context) -> Message:
+            request = unpack_request(message.content)
+            path = self.folder / "threshold.json"
+            fixed = json.loads(path.read_text()) if path.exists() else {}
+            self.seen.append((request.purpose, request.split, fixed))
+            reply = app(message, context)
+            document = getattr(unpack_answer(reply.content), "document", None)
+            if document is not None:
+                purpose = f"{request.purpose} {request.split}" if request.purpose == "evaluate" else request.purpose
+                self.documents.append((purpose, dict(document)))
+            return reply
+
+        return watched
+
+
+def test_the_threshold_is_fixed_on_validation_before_the_test_is_opened(federation: Federation) -> None:
+    watched = Watched(federation.folder)
+    watched.run("privacy=none")
+    opened = [index for index, (_, split, _) in enumerate(watched.seen) if split == "test"]
+    assert all(not fixed for *_, fixed in watched.seen[: opened[0]])
+    first = watched.seen[opened[0]][2]
+    document = watched.read("evaluation.json")
+    assert first["threshold"] == document["threshold"] and first["how"] == "Youden on validation"
+    rule = document["threshold_rule"]
+    assert rule["round"] == document["round"] and rule["patients"] > 0
+    states = [ScoreState.from_json(d) for purpose, d in watched.documents if purpose == "evaluate val"]
+    rounds = [sum(states[start : start + 3], ScoreState.empty(256)) for start in range(0, len(states), 3)]
+    from common.evaluation.decision import operating_point
+
+    assert rule["threshold"] == operating_point("auto", rounds[document["round"] - 1], 256).threshold
+
+
+def test_a_number_in_the_study_is_the_threshold_of_every_model(federation: Federation) -> None:
+    federation.run("privacy=none evaluation.threshold=0.25")
+    document = federation.read("evaluation.json")
+    thresholds = [point["threshold"] for point in document["models"]["local"]["thresholds"].values()]
+    assert {round(t, 2) for t in (document["threshold"], *thresholds)} == {0.25}
+    assert document["threshold_rule"]["how"] == "fixed by the study"
+
+
+def test_each_local_model_calls_at_its_own_threshold(federation: Federation) -> None:
+    federation.run("privacy=none")
+    local = federation.read("evaluation.json")["models"]["local"]
+    assert len({point["threshold"] for point in local["thresholds"].values()}) > 1
+    for cell in ("tp", "fp", "tn", "fn"):
+        assert local["pooled"]["confusion"][cell] == sum(site["confusion"][cell] for site in local["sites"].values())
+
+
+def test_subgroups_leave_on_test_patients_only_and_only_where_large(federation: Federation) -> None:
+    watched = Watched(federation.folder)
+    watched.run("privacy=none data.patients=300 evaluation.min_cell=2 evaluation.min_group=5")
+    table = watched.read("evaluation.json")["fairness"]["attributes"]["scanner"]
+    assert table["groups"]
+    for purpose, document in watched.documents:
+        if purpose == "evaluate test":
+            state = ScoreState.from_json(document)
+            assert all(cell == 0 or cell >= 2 for g in state.groups.values() for cell in (g.malignant, g.benign))
+        elif purpose == "evaluate val":
+            assert not document["groups"]
+
+
+def test_a_resumed_run_fixes_the_same_threshold(federation: Federation) -> None:
+    federation.run("privacy=none training.rounds=2")
+    broken = Federation(federation.folder.parent / "broken")
+    for site in ("site_1", "site_2"):
+        broken.mutations[site, 2] = lambda _: RuntimeError("killed")
+    broken.run("privacy=none training.rounds=2")
+    broken.mutations.clear()
+    broken.run("privacy=none training.rounds=2", resume=True)
+    assert broken.read("evaluation.json")["threshold"] == federation.read("evaluation.json")["threshold"]
