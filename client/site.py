@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,18 +142,19 @@ class Site:
         return self._scores(model, data, request.study, subgroups)
 
     def baseline(self, request: Request) -> DocumentAnswer:
-        """Returns the test scores of a model that the site trains alone, without noise, and never releases."""
-        from client.baseline import own_threshold, scores_of, train_alone
-        from common.evaluation.answers import OwnModel, OwnModels
+        """Returns how models that the site trains without noise, and never releases, do beside the federated one.
+
+        ``request.arrays`` are the federated weights to compare with and to fine-tune.
+        """
+        from client.own_models import own_models
+        from common.models.weights import load_trainable
 
         self._check_release(request)
         study = request.study
-        train_data, val_data = self.cohort.load(study, "train"), self.cohort.load(study, "val")
-        model = self._model(study, tuple(train_data.inputs.shape[1:]))
-        train_alone(model, train_data, val_data, study, self.randomness("baseline", 0))
-        point = own_threshold(model, val_data, study)
-        scores = scores_of(model, self.cohort.load(study, "test"), study.evaluation.bins)
-        return DocumentAnswer(site=self.name, document=OwnModels({"local": OwnModel(scores, point)}).to_json())
+        federated, fresh = (self._model(study, self._input_shape(study)) for _ in range(2))
+        load_trainable(federated, request.arrays)
+        answer = own_models(self.name, federated, fresh, partial(self.cohort.load, study), study, self.randomness)
+        return DocumentAnswer(site=self.name, document=answer.to_json())
 
     def statement(self, request: Request) -> DocumentAnswer:
         """Returns the privacy statement of this study at this site, recomputed from its ledger."""

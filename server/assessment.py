@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 
 from common.aggregation import Arrays
 from common.errors import DataError, FederationError, SiteCode
+from common.evaluation.across_sites import comparisons, do_no_harm, spread
 from common.evaluation.answers import OWN, OwnModel, OwnModels
+from common.evaluation.calibration import recalibrated
 from common.evaluation.decision import OperatingPoint, operating_point
 from common.evaluation.fairness import fairness
 from common.evaluation.metrics import Confusion, confusion
@@ -48,12 +50,14 @@ class Assessment:
         point = self._fix_threshold(best_round, validation)
         federated = self._ask("evaluate", ScoreState.from_json, split="test", arrays=arrays)
         models = {"federated": self._shared(federated, point)}
-        own = self._own_models()
+        own = self._own_models(arrays)
         for name in OWN:
             of_sites = {site: answer.models[name] for site, answer in own.items() if name in answer.models}
             if of_sites:
                 models[name] = self._own(of_sites)
-        self._folder.write_json("evaluation.json", self._document(point, best_round, models, federated))
+        document = self._document(point, best_round, models, federated)
+        document["recalibration"] = recalibrated(federated, validation)
+        self._folder.write_json("evaluation.json", document | self._compared(models, own))
 
     def _fix_threshold(self, best_round: int, validation: Mapping[str, ScoreState]) -> OperatingPoint:
         rules = self._rules
@@ -62,10 +66,19 @@ class Assessment:
         self._folder.write_json("threshold.json", fixed | point.to_json())
         return point
 
-    def _own_models(self) -> dict[str, OwnModels]:
+    def _own_models(self, arrays: Arrays) -> dict[str, OwnModels]:
         if not self._rules.local_baseline:
             return {}
-        return self._ask("baseline", OwnModels.from_json)
+        return self._ask("baseline", OwnModels.from_json, arrays=arrays)
+
+    def _compared(self, models: Mapping[str, Any], own: Mapping[str, OwnModels]) -> dict[str, Any]:
+        rules = self._rules
+        found: dict[str, Any] = {
+            "margin": rules.margin,
+            "comparisons": comparisons(own, margin=rules.margin, confidence=rules.confidence),
+            "spread": {name: spread(block) for name, block in models.items()},
+        }
+        return found | ({"do_no_harm": do_no_harm(own, margin=rules.margin)} if own else {})
 
     def _document(
         self, point: OperatingPoint, best_round: int, models: Mapping[str, Any], federated: Mapping[str, ScoreState]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from common.errors import DataError
+from common.evaluation.comparison import Difference
 from common.evaluation.decision import HOW, OperatingPoint
 from common.evaluation.scores import MAX_PATIENTS, ScoreState
 
@@ -15,6 +16,10 @@ SCHEMA_VERSION = 1
 OwnName = Literal["local", "personalised"]
 OWN: tuple[OwnName, ...] = ("local", "personalised")
 """Models of one site: trained alone; the federated one fine-tuned without noise. Neither is ever released."""
+
+
+Pair = Literal["federated_minus_local", "personalised_minus_federated", "personalised_minus_local"]
+PAIRS: tuple[Pair, ...] = get_args(Pair)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,9 +32,14 @@ class OwnModel:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OwnModels:
-    """All that a site answers to a ``baseline`` request."""
+    """All that a site answers to a ``baseline`` request.
+
+    Attributes:
+        differences: AUROCs compared on the same test patients; None where the site has too few of them to tell.
+    """
 
     models: Mapping[OwnName, OwnModel]
+    differences: Mapping[Pair, Difference | None] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the answer as JSON."""
@@ -38,6 +48,10 @@ class OwnModels:
             "models": {
                 name: {"scores": own.scores.to_json(), "threshold": own.point.to_json()}
                 for name, own in self.models.items()
+            },
+            "differences": {
+                pair: None if difference is None else dataclasses.asdict(difference)
+                for pair, difference in self.differences.items()
             },
         }
 
@@ -48,13 +62,19 @@ class OwnModels:
         Raises:
             DataError: It is of another version, has other fields, or a value is not what the field may hold.
         """
-        fields = _object(document, {"schema_version", "models"})
+        fields = _object(document, {"schema_version", "models", "differences"})
         if fields["schema_version"] != SCHEMA_VERSION:
             raise DataError(f"Expected site models version {SCHEMA_VERSION}, got {fields['schema_version']!r}.")
         models = fields["models"]
         if not isinstance(models, Mapping) or not models or not set(models) <= set(OWN):
             raise DataError(f"Expected models named {', '.join(OWN)} from a site.")
-        return cls({name: _own(models[name], bins) for name in OWN if name in models})
+        differences = fields["differences"]
+        if not isinstance(differences, Mapping) or not set(differences) <= set(PAIRS):
+            raise DataError(f"Expected differences named {', '.join(PAIRS)} from a site.")
+        return cls(
+            {name: _own(models[name], bins) for name in OWN if name in models},
+            {pair: _difference(differences[pair]) for pair in PAIRS if pair in differences},
+        )
 
 
 def read_point(document: object) -> OperatingPoint:
@@ -85,6 +105,27 @@ def number(value: object, low: float, high: float) -> float:
 def _own(document: object, bins: int) -> OwnModel:
     fields = _object(document, {"scores", "threshold"})
     return OwnModel(ScoreState.from_json(fields["scores"], bins), read_point(fields["threshold"]))
+
+
+def _difference(document: object) -> Difference | None:
+    if document is None:
+        return None
+    fields = _object(document, {field.name for field in dataclasses.fields(Difference)})
+    value = number(fields["value"], -1, 1)
+    limits, patients = fields["bootstrap"], fields["patients"]
+    if fields["method"] not in ("DeLong", "MOVER") or type(patients) is not int or not 0 < patients <= 2 * MAX_PATIENTS:
+        raise DataError("Expected a difference with its method and how many patients were compared.")
+    if limits is not None and (not isinstance(limits, list | tuple) or len(limits) != 2):
+        raise DataError("Expected two bootstrap limits of a difference, or null.")
+    return Difference(
+        value=value,
+        variance=number(fields["variance"], 0, 4),
+        low=number(fields["low"], -1, value),
+        high=number(fields["high"], value, 1),
+        method=fields["method"],
+        bootstrap=None if limits is None else (number(limits[0], -1, 1), number(limits[1], -1, 1)),
+        patients=patients,
+    )
 
 
 def _object(document: object, names: set[str]) -> Mapping[str, Any]:

@@ -22,6 +22,8 @@ ROWS = 64
 """Resamples held at once; a part of what the seed means, so it must not change."""
 _DENSE = 8
 """With more patients a cell than this, drawing cell counts is cheaper than drawing patients."""
+MIN_CLASS = 10
+"""Fewest patients of either class for limits."""
 MOST_UNDEFINED = 0.05
 """A larger share of resamples without a value leaves no interval."""
 
@@ -73,13 +75,24 @@ def distribution(
     return [np.concatenate(kept) for kept in parts]
 
 
-def percentiles(values: Floats, confidence: float) -> tuple[Floats, Floats]:
-    """Returns the percentile limits over axis 0 (Efron 1981); NaN where over 5 % of the resamples are not defined."""
+def percentiles(values: Floats, confidence: float, fewest: int) -> tuple[Floats, Floats]:
+    """Returns the expanded percentile limits over axis 0; NaN where over 5 % of the resamples are not defined.
+
+    Plain percentiles are too narrow for few patients. Expanded ones (Hesterberg, Am Stat 69:371, 2015) take the
+    quantile ``Phi(-sqrt(n / (n - 1)) t)`` with t of n - 1 degrees of freedom; n is the smaller class.
+
+    Args:
+        values: A statistic's values, (R,) or (R, S).
+        confidence: Nominal.
+        fewest: Patients of the smaller class, at least 2.
+    """
+    from scipy.special import ndtr, stdtrit
+
+    tail = float(ndtr(-np.sqrt(fewest / (fewest - 1)) * stdtrit(fewest - 1, (1 + confidence) / 2)))
     undefined = np.isnan(values).mean(axis=0) > MOST_UNDEFINED
     # A column without any value would make numpy warn.
     filled = np.where(undefined, 0.0, values)
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    low, high = np.nanquantile(filled, tails, axis=0)
+    low, high = np.nanquantile(filled, [tail, 1 - tail], axis=0)
     return np.where(undefined, np.nan, low), np.where(undefined, np.nan, high)
 
 

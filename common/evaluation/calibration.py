@@ -7,12 +7,13 @@ more leaves a site.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 
 from common.evaluation.intervals import z_of
-from common.evaluation.recalibration import Graded, Line, apply, recalibration
+from common.evaluation.recalibration import Graded, Line, apply, recalibration, together
 from common.evaluation.scores import ScoreState, nearest_edge
 
 NOTHING: dict[str, float | None] = {"value": None, "low": None, "high": None}
@@ -68,7 +69,7 @@ def reliability(graded: Graded, bins: int, groups: int = GROUPS) -> dict[str, li
 def ece(diagram: dict[str, list[float]]) -> float | None:
     """Returns the expected calibration error of a reliability diagram: the mean of ``|score - observed|`` by patients.
 
-    Naeini, Cooper and Hauskrecht, AAAI 2015, equation 3. Grows with fewer patients even for a perfect model. The
+    Naeini, Cooper and Hauskrecht, AAAI 2015. Grows with fewer patients even for a perfect model. The
     binning error is at most the mean :attr:`Graded.reach`: groups end at bin edges, so only the mean scores move.
     """
     patients = np.asarray(diagram["patients"], dtype=np.float64)
@@ -107,22 +108,33 @@ def summarise_calibration(state: ScoreState, confidence: float) -> dict[str, Any
     }
 
 
-def after_recalibration(test: ScoreState, validation: ScoreState) -> dict[str, Any]:
-    """Returns what temperature and Platt scaling, fitted on validation patients, do to the test patients' figures.
+METHODS: Mapping[str, Literal["none", "slope", "both"]] = {"none": "none", "temperature": "slope", "platt": "both"}
 
-    Guo et al., ICML 2017, section 4; Platt 1999. ``none`` is the score as it came. A method is null where its fit has
-    no finite maximum or would turn the order of scores around.
+
+def recalibrated(test: Mapping[str, ScoreState], validation: Mapping[str, ScoreState]) -> dict[str, Any]:
+    """Returns what recalibration at each site, fitted on its validation patients, does to its test patients' figures.
+
+    ``sites.NAME`` holds ``validation_patients`` and for each of ``none`` (the score as it came), ``temperature``
+    (Guo et al., ICML 2017, section 4) and ``platt`` (Platt 1999) the line ``intercept``, ``slope`` with ``brier``,
+    ``log_loss`` and ``ece``; null where the fit has no finite maximum or would turn the order of scores around.
+    ``pooled`` holds the same figures over all sites, where every site has the method.
     """
-    scores, fitted_on = Graded.of(test), Graded.of(validation)
-    lines: dict[str, Line | None] = {
-        "none": Line(0.0, 1.0, None, None),
-        "temperature": recalibration(fitted_on, "slope"),
-        "platt": recalibration(fitted_on, "both"),
-    }
-    return {
-        "validation_patients": fitted_on.patients,
-        **{name: _figures(line, scores, test.bins) for name, line in lines.items()},
-    }
+    lines = {site: _lines(validation.get(site)) for site in test}
+    moved: dict[str, dict[str, Graded]] = {name: {} for name in METHODS}
+    sites: dict[str, Any] = {}
+    for site, state in test.items():
+        fitted = validation.get(site)
+        sites[site] = {"validation_patients": fitted.patients if fitted else 0}
+        for name, line in lines[site].items():
+            sites[site][name] = None
+            if line is not None:
+                moved[name][site] = apply(line, Graded.of(state))
+                sites[site][name] = {"intercept": line.intercept, "slope": line.slope}
+                sites[site][name] |= _figures(moved[name][site], state.bins)
+    bins = next(iter(test.values())).bins
+    everywhere = {name: parts for name, parts in moved.items() if len(parts) == len(test)}
+    pooled = {name: _figures(together(list(parts.values())), bins) for name, parts in everywhere.items()}
+    return {"sites": sites, "pooled": dict.fromkeys(METHODS) | pooled}
 
 
 def wald(value: float, error: float | None, confidence: float) -> dict[str, float | None]:
@@ -132,14 +144,16 @@ def wald(value: float, error: float | None, confidence: float) -> dict[str, floa
     return {"value": value, "low": value - z_of(confidence) * error, "high": value + z_of(confidence) * error}
 
 
-def _figures(line: Line | None, scores: Graded, bins: int) -> dict[str, float | None] | None:
-    if line is None or line.slope <= 0:
-        return None
-    graded = apply(line, scores)
-    return {
-        "intercept": line.intercept,
-        "slope": line.slope,
-        "brier": brier(graded),
-        "log_loss": log_loss_of(graded),
-        "ece": ece(reliability(graded, bins)),
-    }
+def _lines(validation: ScoreState | None) -> dict[str, Line | None]:
+    found: dict[str, Line | None] = {}
+    for name, fit in METHODS.items():
+        if fit == "none":
+            found[name] = Line(0.0, 1.0, None, None)
+            continue
+        line = None if validation is None else recalibration(Graded.of(validation), fit)
+        found[name] = line if line is not None and line.slope > 0 else None
+    return found
+
+
+def _figures(graded: Graded, bins: int) -> dict[str, float | None]:
+    return {"brier": brier(graded), "log_loss": log_loss_of(graded), "ece": ece(reliability(graded, bins))}

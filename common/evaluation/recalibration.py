@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -53,6 +54,13 @@ class Line:
     slope: float
     intercept_error: float | None
     slope_error: float | None
+
+
+def together(parts: Sequence[Graded]) -> Graded:
+    """Returns the patients of all parts; at least one."""
+    return Graded(
+        *(np.concatenate([getattr(part, field.name) for part in parts]) for field in dataclasses.fields(Graded))
+    )
 
 
 def recalibration(graded: Graded, fit: Literal["both", "intercept", "slope"] = "both") -> Line | None:

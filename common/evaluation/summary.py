@@ -115,10 +115,12 @@ class _Bootstrap:
         if bands:
             wanted |= {"roc": bootstrap.roc_at(FPR), "pr": bootstrap.precision_at(RECALL)}
         self._limits: dict[str, tuple[Floats, Floats]] = {}
-        if how.resamples and state.malignant and state.benign:
+        fewest = min(state.malignant, state.benign)
+        if how.resamples and fewest >= bootstrap.MIN_CLASS:
             found = bootstrap.distribution(strata, list(wanted.values()), how.resamples, how.seed)
             self._limits = {
-                name: bootstrap.percentiles(values, how.confidence) for name, values in zip(wanted, found, strict=True)
+                name: bootstrap.percentiles(values, how.confidence, fewest)
+                for name, values in zip(wanted, found, strict=True)
             }
         if "at_threshold" in self._limits:
             low, high = self._limits.pop("at_threshold")

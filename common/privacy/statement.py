@@ -32,7 +32,7 @@ NOT_COVERED = (
     "score histograms of validation and test patients: exact, without noise",
     "which round is best, chosen on validation patients",
     "hyper-parameters, chosen before the study",
-    "the site's own baseline model, which stays at the site; its test score histogram does not",
+    "the site's own models (alone, fine-tuned), which stay there; their test histograms, thresholds, AUROC gaps do not",
     "pictures and logs, which stay at the site",
     "that the site takes part, and how long its answers take",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from flwr.app import Context, Message
 
 from common.evaluation.scores import ScoreState
-from common.messages import unpack_answer, unpack_request
+from common.messages import pack_answer, unpack_answer, unpack_request
 from tests.scenarios.conftest import Federation
 
 
@@ -93,3 +94,48 @@ def test_a_resumed_run_fixes_the_same_threshold(federation: Federation) -> None:
     broken.mutations.clear()
     broken.run("privacy=none training.rounds=2", resume=True)
     assert broken.read("evaluation.json")["threshold"] == federation.read("evaluation.json")["threshold"]
+
+
+def test_three_models_meet_on_the_same_patients_and_the_gate_says_who_is_harmed(federation: Federation) -> None:
+    watched = Watched(federation.folder)
+    watched.run("privacy=none evaluation.resamples=50")
+    document = watched.read("evaluation.json")
+    models = document["models"]
+    assert set(models) == {"federated", "local", "personalised"}
+    for site, row in models["federated"]["sites"].items():
+        for name in ("local", "personalised"):
+            other = models[name]["sites"][site]
+            assert (row["malignant"], row["benign"]) == (other["malignant"], other["benign"])
+            pair = f"federated_minus_{name}" if name == "local" else "personalised_minus_federated"
+            difference = document["comparisons"][pair]["sites"][site]
+            expected = (1 if name == "local" else -1) * (row["auroc"]["value"] - other["auroc"]["value"])
+            allowed = row["auroc"]["binning_error"] + other["auroc"]["binning_error"] + 1e-9
+            assert abs(difference["value"] - expected) <= allowed
+    for site, gate in document["do_no_harm"]["sites"].items():
+        assert gate["difference"] == document["comparisons"]["federated_minus_local"]["sites"][site]["value"]
+        assert gate["harm"] == (gate["difference"] < -document["margin"])
+    worst = document["spread"]["federated"]["worst"]
+    areas = [row["auroc"]["value"] for row in models["federated"]["sites"].values()]
+    assert worst["auroc"] == min(areas)
+
+
+def test_a_site_whose_answer_on_its_own_models_is_no_answer_makes_the_run_partial(federation: Federation) -> None:
+    class Lying(Federation):
+        def _app(self) -> Any:
+            app = super()._app()
+
+            def lie(message: Message, context: Context) -> Message:
+                reply = app(message, context)
+                answer = unpack_answer(reply.content)
+                if unpack_request(message.content).purpose == "baseline" and answer.site == "site_2":
+                    document = {**answer.document, "differences": {"federated_minus_local": {"value": 5}}}
+                    reply.content = pack_answer(dataclasses.replace(answer, document=document))
+                return reply
+
+            return lie
+
+    run = Lying(federation.folder).run("privacy=none")
+    assert run["status"] == "PARTIAL" and "site_2 (bad-update)" in run["reason"]
+    document = federation.read("evaluation.json")
+    assert set(document["models"]["local"]["sites"]) == {"site_1", "site_3"}
+    assert set(document["models"]["federated"]["sites"]) == {"site_1", "site_2", "site_3"}

@@ -10,12 +10,19 @@ import pytest
 
 from common.errors import DataError
 from common.evaluation.answers import OwnModel, OwnModels
+from common.evaluation.comparison import Difference
 from common.evaluation.decision import operating_point
 from common.evaluation.scores import ScoreState
 from tests.common.evaluation.test_metrics import draw
 
 STATE = ScoreState.of(*draw(0, 40), 64)
-ANSWER = OwnModels({"local": OwnModel(STATE, operating_point("auto", STATE, 64))})
+DIFFERENCE = Difference(
+    value=-0.1, variance=0.01, low=-0.3, high=0.1, method="DeLong", bootstrap=(-0.28, 0.09), patients=40
+)
+ANSWER = OwnModels(
+    {"local": OwnModel(STATE, operating_point("auto", STATE, 64))},
+    {"federated_minus_local": DIFFERENCE, "personalised_minus_local": None},
+)
 
 
 def test_an_answer_survives_the_trip() -> None:
@@ -36,6 +43,7 @@ def at(path: tuple[str, ...], value: object) -> object:
 
 
 POINT = ("models", "local", "threshold")
+PAIR = ("differences", "federated_minus_local")
 
 
 @pytest.mark.parametrize(
@@ -61,6 +69,20 @@ POINT = ("models", "local", "threshold")
         at((*POINT, "youden"), math.inf),
         at((*POINT, "patients"), -1),
         at((*POINT, "patients"), 1.5),
+        at(("differences",), []),
+        at(("differences", "federated_minus_pooled"), None),
+        at(PAIR, 0.1),
+        at((*PAIR, "scores"), [0.1, 0.2]),
+        at((*PAIR, "value"), math.nan),
+        at((*PAIR, "value"), -1.1),
+        at((*PAIR, "value"), None),
+        at((*PAIR, "variance"), -0.1),
+        at((*PAIR, "low"), 0.0),
+        at((*PAIR, "high"), -0.2),
+        at((*PAIR, "method"), "average of sites"),
+        at((*PAIR, "bootstrap"), [0.1]),
+        at((*PAIR, "bootstrap"), [math.nan, 0.1]),
+        at((*PAIR, "patients"), 0),
     ],
 )
 def test_refuses_another_document(document: object) -> None:

@@ -100,8 +100,10 @@ def test_limits_agree_with_a_naive_bootstrap() -> None:
     for _ in range(1000):
         drawn = generator.integers(0, scores.size, scores.size)
         naive.append(reference.roc_auc_score(labels[drawn], binned(scores)[drawn]))
-    low, high = bootstrap.percentiles(areas, 0.95)
+    low, high = bootstrap.percentiles(areas, 0.95, 10**9)
     assert (low, high) == pytest.approx(tuple(np.quantile(naive, [0.025, 0.975])), abs=0.012)
+    wider = bootstrap.percentiles(areas, 0.95, 10)
+    assert wider[0] < low and wider[1] > high
     assert areas.std() == pytest.approx(np.std(naive), rel=0.1)
 
 
@@ -112,5 +114,5 @@ def test_a_resample_of_one_class_has_no_value_and_many_leave_no_interval() -> No
     assert alone.any()
     for statistic in (bootstrap.areas, bootstrap.average_precisions, bootstrap.sensitivities(0.9)):
         assert (np.isnan(statistic(chunk)) == alone).all()
-    low, high = bootstrap.percentiles(bootstrap.areas(chunk), 0.95)
+    low, high = bootstrap.percentiles(bootstrap.areas(chunk), 0.95, 2)
     assert np.isnan(low) and np.isnan(high)

@@ -12,7 +12,7 @@ from sklearn.metrics import brier_score_loss, log_loss
 from torchmetrics.functional.classification import binary_calibration_error
 
 from common.evaluation import calibration
-from common.evaluation.calibration import after_recalibration, brier, brier_error, ece, ece_error, reliability
+from common.evaluation.calibration import brier, brier_error, ece, ece_error, recalibrated, reliability
 from common.evaluation.recalibration import Graded, Line, apply, recalibration
 from common.evaluation.scores import ScoreState, nearest_edge
 from tests.common.evaluation.test_metrics import draw
@@ -93,7 +93,8 @@ def test_slope_and_intercept_find_the_truth_and_their_intervals_cover_it() -> No
 def test_a_fit_without_a_maximum_is_none(scores, labels) -> None:
     state = ScoreState.of(np.array(scores, float), np.array(labels, int))
     assert recalibration(Graded.of(state)) is None
-    assert after_recalibration(state, state)["platt"] is None
+    figures = recalibrated({"a": state}, {"a": state})
+    assert figures["sites"]["a"]["platt"] is None is figures["pooled"]["platt"]
 
 
 def test_scaling_fitted_on_validation_mends_an_overconfident_model() -> None:
@@ -106,7 +107,8 @@ def test_scaling_fitted_on_validation_mends_an_overconfident_model() -> None:
         return 1 / (1 + np.exp(-(4 * truth + 2))), labels
 
     validation, (scores, labels) = ScoreState.of(*sample(4000)), sample(4000)
-    figures = after_recalibration(ScoreState.of(scores, labels), validation)
+    figures = recalibrated({"a": ScoreState.of(scores, labels)}, {"a": validation})["sites"]["a"]
+    assert figures["validation_patients"] == 4000
     assert figures["none"]["log_loss"] == pytest.approx(log_loss(labels, scores), rel=1e-2)
     assert figures["platt"]["slope"] == pytest.approx(0.25, abs=0.02)
     assert figures["platt"]["intercept"] == pytest.approx(-0.5, abs=0.15)
@@ -118,8 +120,27 @@ def test_scaling_fitted_on_validation_mends_an_overconfident_model() -> None:
 def test_scaling_that_would_turn_the_order_round_is_not_offered() -> None:
     scores, labels = draw(0)
     turned = ScoreState.of(1 - scores, labels)
-    figures = after_recalibration(turned, turned)
+    figures = recalibrated({"a": turned}, {"a": turned})["sites"]["a"]
     assert figures["platt"] is None and figures["none"] is not None
+
+
+def test_sites_are_mended_each_in_its_own_way_and_pooled() -> None:
+    """Two sites whose scores are shifted in opposite directions: no common line would do, each site's own does."""
+    generator = np.random.default_rng(2)
+
+    def sample(shift: float) -> tuple[np.ndarray, np.ndarray]:
+        truth = generator.normal(0, 1.2, 1500)
+        return 1 / (1 + np.exp(-(truth + shift))), (generator.random(1500) < 1 / (1 + np.exp(-truth))).astype(int)
+
+    validation, test = ({site: ScoreState.of(*sample(s)) for site, s in (("a", 1.5), ("b", -1.5))} for _ in range(2))
+    found = recalibrated(test, validation)
+    assert found["pooled"]["platt"]["ece"] < 0.05 < found["sites"]["a"]["none"]["ece"]
+    weighted = np.mean([found["sites"][site]["platt"]["brier"] for site in "ab"])
+    assert found["pooled"]["platt"]["brier"] == pytest.approx(weighted)
+    assert found["pooled"]["none"]["brier"] == pytest.approx(brier(Graded.of(test["a"] + test["b"])))
+    without = recalibrated(test, {"a": validation["a"]})
+    assert without["sites"]["b"]["platt"] is None is without["pooled"]["platt"]
+    assert without["sites"]["b"]["validation_patients"] == 0 and without["pooled"]["none"] is not None
 
 
 def test_recalibrated_reach_holds_the_recalibrated_ends() -> None:

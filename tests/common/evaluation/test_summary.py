@@ -63,7 +63,7 @@ def test_single_patients_of_each_class_have_an_interval() -> None:
     document = summarise(ScoreState.of([0.2, 0.8], [0, 1]), threshold=0.5, measure=BOOT, bands=True)
     assert document["auroc"]["value"] == 1 and document["auroc"]["method"] == "Newcombe"
     assert document["auroc"]["low"] < 0.5
-    assert document["auroc"]["bootstrap"]["low"] is None, "half of the resamples hold one class"
+    assert document["auroc"]["bootstrap"]["low"] is None, "too few to resample"
     json.dumps(document, allow_nan=False)
 
 

@@ -1,0 +1,80 @@
+"""The site's own models beside the federated one, on its own test patients: scores, thresholds, paired differences."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from common.config import StudyConfig
+    from common.data.loading import PatientTensors
+    from common.evaluation.answers import OwnModels, OwnName, Pair
+    from common.evaluation.comparison import Difference
+    from common.evaluation.intervals import Floats
+    from common.models.zoo import Classifier
+    from common.privacy.randomness import Randomness
+
+
+def own_models(
+    site: str,
+    federated: Classifier,
+    fresh: Classifier,
+    load: Callable[[str], PatientTensors],
+    study: StudyConfig,
+    randomness: Callable[[str, int], Randomness],
+) -> OwnModels:
+    """Returns what may leave of the models that stay: test score counts, thresholds, differences of AUROC.
+
+    Args:
+        site: Name of the site; with the study's seed it seeds the bootstrap.
+        federated: The global model of the chosen round; fine-tuned in place.
+        fresh: The model before any training; trained in place.
+        load: Returns the site's patients of a split.
+        study: The study.
+        randomness: Of the site.
+    """
+    from client.baseline import own_threshold, personalise, train_alone
+    from common.evaluation.answers import OwnModel, OwnModels
+    from common.evaluation.scores import ScoreState
+    from common.training import predict
+
+    train_data, val_data, test_data = load("train"), load("val"), load("test")
+    labels = test_data.patient_labels().numpy()
+    scores: dict[str, Floats] = {"federated": predict(federated, test_data).numpy()}
+    models: dict[OwnName, OwnModel] = {}
+
+    def keep(name: OwnName, model: Classifier) -> None:
+        scores[name] = predict(model, test_data).numpy()
+        state = ScoreState.of(scores[name], labels, study.evaluation.bins)
+        models[name] = OwnModel(state, own_threshold(model, val_data, study))
+
+    train_alone(fresh, train_data, val_data, study, randomness("baseline", 0))
+    keep("local", fresh)
+    if study.evaluation.personal_epochs:
+        personalise(federated, train_data, val_data, study, randomness("personalise", 0))
+        keep("personalised", federated)
+    seed = zlib.crc32(f"{study.seed}|{site}".encode())
+    return OwnModels(models, _differences(scores, labels, study, seed))
+
+
+def _differences(
+    scores: dict[str, Floats], labels: Floats, study: StudyConfig, seed: int
+) -> dict[Pair, Difference | None]:
+    from common.evaluation.answers import PAIRS
+    from common.evaluation.comparison import paired_difference
+
+    rules = study.evaluation
+    found: dict[Pair, Difference | None] = {}
+    for pair in PAIRS:
+        first, second = pair.split("_minus_")
+        if first in scores and second in scores:
+            found[pair] = paired_difference(
+                scores[first],
+                scores[second],
+                labels,
+                confidence=rules.confidence,
+                resamples=rules.resamples,
+                seed=seed,
+            )
+    return found
