@@ -1,16 +1,19 @@
 """How a ClientApp process finds the site it works for.
 
-In the simulator an installed *emulator* (entry point group ``oncofed.emulators``) makes the site from Flower's
-``partition-id``. A hospital's node never carries a partition, so no emulator can be called there.
+A hospital's daemon names its home in ``ONCOFED_SITE_HOME``, and then nothing but its ``site.yaml`` is opened. In the
+simulator an installed *emulator* (entry point group ``oncofed.emulators``) makes the site from Flower's
+``partition-id``.
 """
 
 from __future__ import annotations
 
+import os
 from importlib import metadata
 
 from flwr.app import Context
 
 from client.site import Site
+from client.site_file import HOME_VARIABLE, open_real_site, site_home
 from common.errors import ConfigError
 
 EMULATORS = "oncofed.emulators"
@@ -21,10 +24,13 @@ def open_site(context: Context) -> Site:
 
     Raises:
         ConfigError: The node is neither an emulated hospital nor configured as a real one.
+        DataError: The hospital's data cannot be used.
     """
+    if os.environ.get(HOME_VARIABLE):
+        return open_real_site(site_home())
     if "partition-id" in context.node_config:
         return _emulated(context)
-    raise ConfigError("This node has no site: start it through the simulator, or with a site configuration")
+    raise ConfigError("This node has no site: start it through the simulator, or with oncofed-site start")
 
 
 def _emulated(context: Context) -> Site:

@@ -260,7 +260,7 @@ class Run:
 
     def _dataset(self) -> dict[str, Any]:
         cards = self.roster.cards.values()
-        return dict(next(iter(cards)).dataset) if cards else {"name": self.study.data.name}
+        return {"name": self.study.data.name} | (dict(next(iter(cards)).dataset) if cards else {})
 
     def _noise(self) -> str:
         seeded = any(card.seeded for card in self.roster.cards.values())

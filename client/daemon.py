@@ -1,0 +1,163 @@
+"""``oncofed-site start``: keeps the SuperNode and the worker alive until it is told to stop.
+
+The SuperNode dials the hub, never the other way round, and gives up at once on any trouble; it is started again for
+ever, with growing pauses. When the daemon itself dies, the kernel ends everything below it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from client.site_file import HOME_VARIABLE, SiteFile, SiteHome
+from common.environment import flower_environment
+from common.errors import ConfigError, NetworkError
+from common.supervisor import Backoff, Child, Stop
+from common.trust.durable import write_durably
+from common.trust.pki import write_private
+
+log = logging.getLogger("oncofed.site")
+TICK_SECONDS = 0.2
+LONGEST_PAUSE = 30.0
+
+
+class SiteDaemon:
+    """The site's processes."""
+
+    def __init__(self, home: SiteHome) -> None:
+        self._home, self._settings = home, home.read()
+        self._port = _free_port()
+        self._secret = home.path / "flower" / "worker.secret"
+        self._children = [self._supernode(self._settings), self._worker(self._settings)]
+        self._written = ""
+
+    def run(self) -> None:
+        """Returns after SIGTERM or SIGINT, once every process has ended.
+
+        Raises:
+            ConfigError: Another daemon runs in this home.
+        """
+        with only_one(self._home.path / "site.lock"):
+            stop = Stop()
+            self._secret.parent.mkdir(exist_ok=True, mode=0o700)
+            write_private(self._secret, secrets.token_bytes(32))
+            try:
+                while not stop.asked:
+                    self._tend()
+                    time.sleep(TICK_SECONDS)
+            finally:
+                for child in self._children:
+                    child.stop()
+                self._write_state("stopped")
+
+    def _tend(self) -> None:
+        if self._home.paused.exists():
+            for child in self._children:
+                child.stop()
+            self._write_state("paused")
+            return
+        for child in self._children:
+            if child.tend() and child.process is None:
+                log.warning("%s ended (exit %s); it starts again", child.name, child.last_exit)
+        running = all(child.process is not None for child in self._children)
+        self._write_state("running" if running else "reconnecting")
+
+    def _supernode(self, settings: SiteFile) -> Child:
+        home = self._home
+        arguments = [
+            *("--superlink", settings.hub),
+            *("--root-certificates", str(home.ca)),
+            *("--auth-supernode-private-key", str(home.node_key)),
+            *("--isolation", "process"),
+            *("--superexec-auth-secret-file", str(self._secret)),
+            *("--host", "127.0.0.1"),
+            *("--port", str(self._port)),
+        ]
+        return self._child("supernode", arguments)
+
+    def _worker(self, settings: SiteFile) -> Child:
+        arguments = [
+            *("--address", f"127.0.0.1:{self._port}"),
+            *("--secret", str(self._secret)),
+            *("--deadline", str(settings.job_seconds)),
+        ]
+        return self._child("worker", arguments)
+
+    def _child(self, name: str, arguments: list[str]) -> Child:
+        own = {HOME_VARIABLE: str(self._home.path), "OMP_NUM_THREADS": str(self._settings.threads)}
+        return Child(
+            name=name,
+            command=[sys.executable, "-m", f"client.{name}", *arguments],
+            environment=flower_environment(self._home.path / "flower", **own),
+            folder=self._home.path,
+            log=self._home.logs / f"{name}.log",
+            backoff=Backoff(longest=LONGEST_PAUSE),
+        )
+
+    def _write_state(self, status: str) -> None:
+        processes = {
+            child.name: {"pid": child.pid, "lives": child.lives, "last_exit": child.last_exit}
+            for child in self._children
+        }
+        body = {"schema_version": 1, "status": status, "pid": os.getpid(), "processes": processes}
+        text = json.dumps(body)
+        if text != self._written:
+            self._written = text
+            since = datetime.now(UTC).isoformat(timespec="seconds")
+            write_durably(self._home.state_file, json.dumps(body | {"since": since}, indent=2) + "\n")
+
+
+@contextmanager
+def only_one(path: Path) -> Iterator[None]:
+    """Holds a lock file; the kernel lets it go when this process ends.
+
+    Raises:
+        ConfigError: Another process holds it.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"A daemon runs in {path.parent} already; see: oncofed-site status") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def state(home: SiteHome) -> dict[str, Any]:
+    """Returns what the daemon last wrote; ``dead`` where its process is gone without a word.
+
+    Raises:
+        NetworkError: The file cannot be read.
+    """
+    try:
+        found: dict[str, Any] = json.loads(home.state_file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {"status": "never started", "processes": {}}
+    except ValueError:
+        raise NetworkError(f"{home.state_file} is damaged; restart the site") from None
+    if found["status"] != "stopped":
+        try:
+            with only_one(home.path / "site.lock"):
+                found["status"] = "dead"
+        except ConfigError:
+            pass
+    return found
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,81 @@
+"""``oncofed-site join``: checks a kit, makes the site's keys here, and writes the request that goes back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from client.site_file import SiteHome
+from common.errors import ConfigError
+from common.trust.durable import write_durably
+from common.trust.kit import JoinRequest, Kit, read_kit, signed_request, write_request
+from common.trust.pki import create_node_key
+from common.trust.signing import SiteKey
+
+
+def join(home: SiteHome, kit_path: Path) -> JoinRequest:
+    """Returns the request, which also lies in ``request.json``; an existing ``site.yaml`` or policy is kept.
+
+    Raises:
+        ConfigError: This home belongs to another site, or cannot be written.
+        TrustError: The kit is damaged or was changed.
+    """
+    kit = read_kit(kit_path)
+    if home.site_file.exists() and home.read().name != kit.site:
+        raise ConfigError(f"{home.path} belongs to {home.read().name}, the kit is for {kit.site}; use another --home")
+    try:
+        for folder in (home.path, home.node_key.parent, home.logs):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigError(f"{home.path} cannot be written ({error.strerror}); choose another with --home") from None
+    home.ca.write_text(kit.ca, encoding="utf-8")
+    (home.path / "study.json").write_text(json.dumps(kit.study, indent=2) + "\n", encoding="utf-8")
+    request = signed_request(kit, create_node_key(home.node_key, kit.site), SiteKey.open(home.signing_key))
+    write_request(home.path / "request.json", request)
+    _write_once(home.site_file, _site_yaml(kit))
+    _write_once(home.path / "policy.yaml", _policy_yaml(kit))
+    return request
+
+
+def _write_once(path: Path, text: str) -> None:
+    if not path.exists():
+        write_durably(path, text)
+
+
+def _site_yaml(kit: Kit) -> str:
+    return f"""\
+# What only this hospital knows. Nothing of it leaves but the name and declared_patients.
+name: {kit.site}
+hub: "{kit.hub}"
+# Public size of the training cohort, agreed with the consortium; round it, and do not change it for one study.
+declared_patients: 1
+data:
+  name: manifest
+  # A CSV with the columns image, patient, label (malignant or benign); paths relative to it, or to `images`.
+  root: ""
+  images: null
+# Longest time one request may take, in seconds.
+job_seconds: 3600
+threads: 1
+"""
+
+
+def _policy_yaml(kit: Kit) -> str:
+    privacy = kit.study.get("privacy", {})
+    asks = ", ".join(f"{key} {privacy.get(key)}" for key in ("mode", "epsilon", "delta", "max_images"))
+    return f"""\
+# What this hospital allows, whatever the hub says. Everything is closed until the privacy officer opens it.
+# The study of the kit asks for: model {kit.study.get("model", {}).get("name")}, {asks}.
+# Its digest, to allow it and no other:
+#   studies: [{kit.study_digest}]
+#   models: [{kit.study.get("model", {}).get("name")}]
+#   modes: [{privacy.get("mode")}]
+ceiling: 0.0
+delta_max: 1.0e-5
+min_patients: 20
+max_images: 8
+models: []
+studies: []
+modes: []
+release_metrics: false
+"""

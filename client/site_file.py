@@ -1,0 +1,229 @@
+"""``site.yaml``: what only this hospital knows of itself, and the :class:`client.site.Site` made from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from client.policy import load_policy
+from client.site import Cohort, Site, require_classes
+from common.config import DataConfig
+from common.errors import ConfigError
+
+if TYPE_CHECKING:
+    from common.config import StudyConfig
+    from common.data.loading import PatientTensors
+    from common.data.manifest import Dataset
+    from common.privacy.randomness import Randomness
+
+HOME_VARIABLE = "ONCOFED_SITE_HOME"
+_strict = ConfigDict(extra="forbid", allow_inf_nan=False)
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SiteData:
+    """Where the images are and how patients are divided; it never leaves the hospital.
+
+    Attributes:
+        name: ``manifest``, or a public layout.
+        root: The manifest's CSV, or the folder of the layout.
+        images: Folder that the manifest's paths start from; None: the CSV's.
+        train_share: Share of the patients in training; the test takes what ``val_share`` leaves.
+        split_seed: Divides the patients; never change it, or test patients become training patients.
+    """
+
+    __pydantic_config__ = _strict
+
+    name: str = "manifest"
+    root: str = ""
+    images: str | None = None
+    train_share: Share = 0.70
+    val_share: Share = 0.15
+    split_seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SiteFile:
+    """What ``site.yaml`` says.
+
+    Attributes:
+        name: As the consortium calls the site.
+        hub: ``host:port`` of the hub.
+        declared_patients: Public size of the training cohort, agreed with the consortium beforehand.
+        job_seconds: Longest time that one request may take before it is killed.
+        threads: Processor threads of the training.
+        noise_seed_for_tests_only: Makes the noise repeatable, so that it protects nobody; every report says so.
+    """
+
+    __pydantic_config__ = _strict
+
+    name: str
+    hub: str
+    declared_patients: Annotated[int, Field(ge=1)]
+    data: SiteData
+    policy: str = "policy.yaml"
+    ledger: str = "ledger.sqlite"
+    job_seconds: Annotated[float, Field(gt=0)] = 3600.0
+    threads: Annotated[int, Field(ge=1, le=256)] = 1
+    noise_seed_for_tests_only: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SiteHome:
+    """Where everything of a site is."""
+
+    path: Path
+
+    @property
+    def site_file(self) -> Path:
+        """Settings."""
+        return self.path / "site.yaml"
+
+    @property
+    def ca(self) -> Path:
+        """Certificate of the consortium's authority."""
+        return self.path / "ca.crt"
+
+    @property
+    def node_key(self) -> Path:
+        """EC key that proves the site to the hub."""
+        return self.path / "keys" / "node"
+
+    @property
+    def signing_key(self) -> Path:
+        """Ed25519 key that signs what the site says of itself."""
+        return self.path / "keys" / "site.ed25519"
+
+    @property
+    def logs(self) -> Path:
+        """Logs, which hold what never leaves."""
+        return self.path / "logs"
+
+    @property
+    def state_file(self) -> Path:
+        """What the daemon does now."""
+        return self.path / "state.json"
+
+    @property
+    def paused(self) -> Path:
+        """Present while the site is paused."""
+        return self.path / "paused"
+
+    def read(self) -> SiteFile:
+        """Returns what ``site.yaml`` says.
+
+        Raises:
+            ConfigError: There is no site here, or the file has an unknown key or a bad value.
+        """
+        import yaml
+
+        try:
+            document = yaml.safe_load(self.site_file.read_text(encoding="utf-8")) or {}
+            return TypeAdapter(SiteFile).validate_json(json.dumps(document, default=str), strict=True)
+        except FileNotFoundError:
+            raise ConfigError(f"There is no site in {self.path}; join with: oncofed-site join KIT") from None
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{self.site_file} is not YAML: {str(error).splitlines()[0]}") from None
+        except ValidationError as error:
+            named = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise ConfigError(f"{self.site_file} is not valid ({named})") from None
+
+
+def site_home(given: Path | None = None) -> SiteHome:
+    """Returns the home: ``given``, else ``ONCOFED_SITE_HOME``, else ``~/.oncofed/site``."""
+    chosen = given or Path(os.environ.get(HOME_VARIABLE, "~/.oncofed/site"))
+    return SiteHome(chosen.expanduser().resolve())
+
+
+def open_real_site(home: SiteHome) -> Site:
+    """Returns the hospital that ``site.yaml`` describes; its noise comes from the operating system.
+
+    Raises:
+        ConfigError, DataError: The settings, the policy or the data cannot be used; the site stays closed.
+    """
+    settings = home.read()
+    policy = load_policy(home.path / settings.policy)
+    dataset = open_data(settings.data)
+    counts = split_counts(dataset)
+    require_classes(counts, settings.name)
+    return Site(
+        name=settings.name,
+        declared_patients=settings.declared_patients,
+        cohort=_cohort(dataset, counts),
+        policy=policy,
+        randomness=_randomness(settings),
+        home=home.path,
+        ledger_path=home.path / settings.ledger,
+    )
+
+
+def open_data(data: SiteData) -> Dataset:
+    """Returns the site's patients, each in train, val or test.
+
+    Raises:
+        ConfigError, DataError: They cannot be read or divided.
+    """
+    from common.data.formats import open_dataset
+    from common.data.manifest import read_manifest
+    from common.data.splits import split_by_patient
+
+    if not data.root:
+        raise ConfigError("data.root is empty in site.yaml; write where the manifest is")
+    if data.name == "manifest" and data.images is not None:
+        dataset = read_manifest(Path(data.root), Path(data.images))
+    else:
+        dataset = open_dataset(DataConfig(name=data.name, root=data.root))
+    return split_by_patient(dataset, seed=data.split_seed, train_share=data.train_share, val_share=data.val_share)
+
+
+def split_counts(dataset: Dataset) -> dict[str, dict[str, int]]:
+    """Returns patients by split and class, exact; they are suppressed before they leave."""
+    rows = {split: {"patients": 0, "malignant": 0, "benign": 0} for split in ("train", "val", "test")}
+    for records in dataset.patients().values():
+        row = rows[records[0].split]
+        row["patients"] += 1
+        row["malignant" if records[0].label else "benign"] += 1
+    return rows
+
+
+def _cohort(dataset: Dataset, counts: dict[str, dict[str, int]]) -> Cohort:
+    from common.data.attributes import patient_attributes
+
+    train = tuple(patient for patient, records in dataset.patients().items() if records[0].split == "train")
+    return Cohort(
+        train_patients=train,
+        counts=counts,
+        load=_loader(dataset),
+        attributes=patient_attributes(dataset),
+        synthetic=dataset.synthetic,
+        dataset={"name": dataset.name, "citation": dataset.citation, "licence": dataset.licence, "notes": []}
+        if dataset.citation
+        else {},
+    )
+
+
+def _loader(dataset: Dataset) -> Callable[[StudyConfig, str], PatientTensors]:
+    @lru_cache(maxsize=8)
+    def tensors(data: Any, split: str) -> PatientTensors:
+        from common.data.loading import to_tensors
+
+        return to_tensors(dataset.in_split(split), data)
+
+    return lambda study, split: tensors(study.data, split)
+
+
+def _randomness(settings: SiteFile) -> Callable[[str, int], Randomness]:
+    from common.privacy.randomness import Randomness
+
+    seed = settings.noise_seed_for_tests_only
+    if seed is None:
+        return lambda purpose, round_index: Randomness.from_entropy()
+    return lambda purpose, round_index: Randomness.from_seed(seed, settings.name, purpose, round_index)

@@ -1,0 +1,59 @@
+"""Turns what went wrong in a command into one paragraph on stderr and the exit code that tells the truth."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import tempfile
+import textwrap
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+from common.errors import OncoFedError
+
+BUG = 70
+INTERRUPTED = 130
+WIDTH = 100
+
+
+class Guarded:
+    """Mixed into a Typer group, keeps tracebacks from its commands and those of its sub-groups."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Returns what the command returns, or exits with the code of what went wrong."""
+        with guard():
+            return super().invoke(ctx)  # type: ignore[misc]
+
+
+@contextlib.contextmanager
+def guard() -> Iterator[None]:
+    """Exits with the error's own code, 130 when interrupted, 70 for what nobody foresaw.
+
+    Raises:
+        SystemExit: Instead of any of those.
+    """
+    try:
+        yield
+    except OncoFedError as error:
+        say(f"Error: {error}")
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        say("Interrupted.")
+        raise SystemExit(INTERRUPTED) from None
+    except Exception as error:
+        if type(error).__module__.startswith("click."):
+            raise
+        say(f"This is a bug: {type(error).__name__}: {error}. Please report it with the file {_keep_traceback()}")
+        raise SystemExit(BUG) from None
+
+
+def say(text: str) -> None:
+    """Writes one paragraph to stderr."""
+    print(textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False), file=sys.stderr)
+
+
+def _keep_traceback() -> str:
+    with tempfile.NamedTemporaryFile("w", prefix="oncofed-traceback-", suffix=".txt", delete=False) as file:
+        file.write(traceback.format_exc())
+    return file.name

@@ -1,0 +1,178 @@
+"""``oncofed-hub run``: submits the study, follows it, and goes on from its last checkpoint whatever died meanwhile."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from common.errors import ConfigError, FederationError, NetworkError
+from server.hub.control import Control
+from server.hub.home import HubHome
+from server.run_folder import RunFolder
+
+FINAL = ("COMPLETED", "PARTIAL", "FAILED")
+TICK_SECONDS = 0.5
+ASK_SECONDS = 10.0
+"""Between two calls of ``flwr ls``, each of which takes a second of a core; the run's folder says the rest."""
+Progress = Callable[[Mapping[str, Any]], None]
+
+_PYPROJECT = """\
+[project]
+name = "oncofed"
+version = "{version}"
+description = "Names installed code; holds none"
+license = "Apache-2.0"
+dependencies = []
+
+[tool.flwr.app]
+publisher = "oncofed"
+
+[tool.flwr.app.components]
+serverapp = "server.app:app"
+clientapp = "client.app:app"
+
+[tool.flwr.app.config]
+overrides = ""
+out-dir = ""
+resume = ""
+"""
+
+
+class Conductor:
+    """Starts and follows runs of the hub's study."""
+
+    def __init__(self, home: HubHome, *, attempts: int = 10) -> None:
+        self._home, self._control, self._attempts = home, Control(home), attempts
+
+    def start(self, out: Path | None, progress: Progress) -> Path:
+        """Returns the folder of a new run, once it has ended.
+
+        Raises:
+            ConfigError: The study or the folder cannot be used.
+            NetworkError: The hub is not there.
+            FederationError: The run kept breaking down.
+        """
+        config = self._home.config()
+        study = config.study()
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{study.name}"
+        folder = RunFolder.create((out or self._home.runs / name).resolve(), resume=False).path
+        progress({"phase": "starting", "folder": str(folder), "rounds": study.training.rounds})
+        return self._follow(folder, list(config.overrides), progress)
+
+    def resume(self, folder: Path, progress: Progress) -> Path:
+        """Returns the folder of an interrupted run, once it has ended.
+
+        Raises:
+            ConfigError: There is no run to go on with, or it has ended.
+        """
+        folder = folder.resolve()
+        found = read_status(folder)
+        if found is None:
+            raise ConfigError(f"{folder} holds no run to resume; oncofed-hub status names the runs")
+        if found["status"] in ("COMPLETED", "PARTIAL"):
+            raise ConfigError(f"The run in {folder} has ended as {found['status']}; start a new one")
+        progress({"phase": "resuming", "folder": str(folder), "rounds": found["rounds_planned"]})
+        return self._follow(folder, self._overrides(folder), progress)
+
+    def _follow(self, folder: Path, overrides: list[str], progress: Progress) -> Path:
+        """Submits, watches, and submits again with ``resume`` while the run broke down without an end."""
+        seen = _Rounds(folder, progress)
+        for attempt in range(self._attempts):
+            before = _stamp(folder)
+            resume = read_status(folder) is not None
+            self._wait_for_hub()
+            run_id = self._control.submit(self._app(), self._run_config(folder, overrides, resume=resume))
+            details = self._watch(folder, run_id, before, seen)
+            if _final(folder, before):
+                return folder
+            progress({"phase": "interrupted", "attempt": attempt + 1, "reason": details})
+        raise FederationError(
+            f"The run in {folder} broke down {self._attempts} times without an end; see {self._home.logs}, "
+            f"then go on with: oncofed-hub run --resume {folder}"
+        )
+
+    def _watch(self, folder: Path, run_id: int, before: float, seen: _Rounds) -> str:
+        asked = time.monotonic()
+        while True:
+            seen()
+            if _ended(folder, before):
+                return ""
+            if time.monotonic() - asked > ASK_SECONDS:
+                asked = time.monotonic()
+                try:
+                    status, details = self._control.run_status(run_id)
+                except (NetworkError, KeyError, ValueError):
+                    status, details = "unknown", ""
+                if status.startswith("finished:"):
+                    seen()
+                    return details or status
+            time.sleep(TICK_SECONDS)
+
+    def _wait_for_hub(self) -> None:
+        deadline = time.monotonic() + self._home.config().restart_seconds * 4
+        while not self._control.alive():
+            if time.monotonic() > deadline:
+                raise NetworkError("The hub does not answer; start it with: oncofed-hub start")
+            time.sleep(TICK_SECONDS)
+
+    def _run_config(self, folder: Path, overrides: list[str], *, resume: bool) -> dict[str, str]:
+        where = {"resume": str(folder)} if resume else {"out-dir": str(folder)}
+        return {"overrides": shlex.join(overrides), "out-dir": "", "resume": ""} | where
+
+    def _overrides(self, folder: Path) -> list[str]:
+        import yaml
+
+        kept = yaml.safe_load((folder / "overrides.yaml").read_text(encoding="utf-8"))
+        return [str(item) for item in kept or []]
+
+    def _app(self) -> Path:
+        """Returns a Flower app without a line of code: hub and sites run what is installed on them."""
+        folder = self._home.flower / "app" / "oncofed"
+        folder.mkdir(parents=True, exist_ok=True)
+        text = _PYPROJECT.format(version=metadata.version("oncofed"))
+        (folder / "pyproject.toml").write_text(text, encoding="utf-8")
+        return folder
+
+
+class _Rounds:
+    """Reports rounds as they are written to ``metrics.jsonl``."""
+
+    def __init__(self, folder: Path, progress: Progress) -> None:
+        self._folder, self._progress = RunFolder(folder), progress
+        self._seen = max((row["round"] for row in self._folder.read_metrics()), default=0)
+
+    def __call__(self) -> None:
+        for row in self._folder.read_metrics():
+            if row["round"] > self._seen:
+                self._seen = row["round"]
+                self._progress(row)
+
+
+def read_status(folder: Path) -> dict[str, Any] | None:
+    """Returns the run's ``run.json``, None where there is none."""
+    try:
+        return dict(json.loads((folder / "run.json").read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+
+
+def _stamp(folder: Path) -> float:
+    path = folder / "run.json"
+    return path.stat().st_mtime_ns if path.exists() else 0.0
+
+
+def _ended(folder: Path, before: float) -> bool:
+    """Tells whether this attempt, not the one before it, brought the run to its end, report included."""
+    report = folder / "report.html"
+    return _final(folder, before) and report.exists() and report.stat().st_mtime_ns >= _stamp(folder)
+
+
+def _final(folder: Path, before: float) -> bool:
+    found = read_status(folder)
+    return found is not None and _stamp(folder) != before and found["status"] in FINAL

@@ -1,0 +1,140 @@
+"""Talks to the hub's own SuperLink through Flower's command line, and keeps its node list equal to the registry."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from common.environment import flower_environment
+from common.errors import ConfigError, NetworkError
+from server.hub.home import HubHome
+from server.hub.registry import Registry
+
+CONNECTION = "hub"
+ANSWER_SECONDS = 120.0
+"""A command imports Flower first, which takes seconds on a loaded machine."""
+
+
+class Control:
+    """The operator's side of the SuperLink on this machine."""
+
+    def __init__(self, home: HubHome) -> None:
+        self._home, self._config = home, home.config()
+
+    def alive(self) -> bool:
+        """Tells whether the SuperLink answers on its port with a certificate of our authority."""
+        import ssl
+
+        context = ssl.create_default_context(cafile=str(self._home.ca))
+        handlers = urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        try:
+            url = f"https://{self._config.local}/health"
+            with urllib.request.build_opener(*handlers).open(url, timeout=3) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def nodes(self) -> dict[int, str]:
+        """Returns Flower's nodes: number -> ``registered``, ``online`` or ``offline``.
+
+        Raises:
+            NetworkError: The SuperLink does not answer.
+        """
+        answer = self._flwr("supernode", "list", CONNECTION)
+        return {int(node["node-id"]): str(node["status"]) for node in answer.get("nodes") or []}
+
+    def follow_registry(self) -> None:
+        """Registers the approved sites' keys and takes the revoked ones' away.
+
+        Raises:
+            NetworkError: The SuperLink does not answer, or refuses.
+        """
+        registry, nodes = Registry(self._home.sites_file), self.nodes()
+        for site in registry.by_status("revoked"):
+            if site.node_id in nodes:
+                self._require(self._flwr("supernode", "unregister", str(site.node_id), CONNECTION))
+            if site.node_id:
+                registry.set_node(site.name, 0)
+        for site in registry.by_status("approved"):
+            if site.node_id not in nodes:
+                registry.set_node(site.name, self._register(site.name, site.node_key))
+
+    def submit(self, app: Path, run_config: Mapping[str, str]) -> int:
+        """Returns Flower's number of the run that it made of the app.
+
+        Raises:
+            NetworkError: Flower refuses it.
+        """
+        text = "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in run_config.items())
+        with tempfile.TemporaryDirectory(prefix="oncofed-") as folder:
+            config = Path(folder) / "run-config.toml"
+            config.write_text(text, encoding="utf-8")
+            answer = self._flwr("run", str(app), CONNECTION, "--run-config", str(config))
+        self._require(answer)
+        return int(answer["run-id"])
+
+    def run_status(self, run_id: int) -> tuple[str, str]:
+        """Returns Flower's word for the run and its reason.
+
+        Raises:
+            NetworkError: The SuperLink does not answer or does not know the run.
+        """
+        answer = self._flwr("ls", CONNECTION, "--run-id", str(run_id))
+        self._require(answer)
+        (run,) = answer["runs"]
+        return str(run["status"]), str(run.get("status-details") or "")
+
+    def stop_run(self, run_id: int) -> None:
+        """Asks Flower to stop the run."""
+        self._flwr("stop", str(run_id), CONNECTION)
+
+    def _register(self, name: str, key: str) -> int:
+        with tempfile.TemporaryDirectory(prefix="oncofed-") as folder:
+            public = Path(folder) / "node.pub"
+            public.write_text(f"{key} {name}\n", encoding="utf-8")
+            answer = self._flwr("supernode", "register", str(public), CONNECTION, "--name", name)
+        self._require(answer)
+        return int(answer["node-id"])
+
+    def _flwr(self, *arguments: str) -> dict[str, Any]:
+        self._write_connection()
+        command = [str(Path(sys.executable).parent / "flwr"), *arguments, "--format", "json"]
+        try:
+            done = subprocess.run(
+                command, cwd=self._home.flower, env=flower_environment(self._home.flower), capture_output=True,
+                stdin=subprocess.DEVNULL, text=True, timeout=ANSWER_SECONDS, check=False,
+            )  # fmt: skip
+        except FileNotFoundError:
+            raise ConfigError(f"Flower's commands are not beside {sys.executable}; install OncoFed again") from None
+        except subprocess.TimeoutExpired:
+            raise NetworkError(f"The SuperLink did not answer `flwr {arguments[0]}` in {ANSWER_SECONDS:g} s") from None
+        return _json(done.stdout, done.stderr)
+
+    def _require(self, answer: Mapping[str, Any]) -> None:
+        if not answer.get("success"):
+            reason = " ".join(str(answer.get("error-message") or "no reason given").split())[-300:]
+            raise NetworkError(f"The SuperLink refused: {reason}. Is the hub running? See: oncofed-hub status")
+
+    def _write_connection(self) -> None:
+        text = (
+            f'[superlink]\ndefault = "{CONNECTION}"\n[superlink.{CONNECTION}]\n'
+            f'address = "{self._config.local}"\nroot-certificates = "{self._home.ca}"\n'
+        )
+        path = self._home.flower / "config.toml"
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
+def _json(stdout: str, stderr: str) -> dict[str, Any]:
+    start, end = stdout.find("{"), stdout.rfind("}")
+    try:
+        return dict(json.loads(stdout[start : end + 1]))
+    except json.JSONDecodeError:
+        return {"success": False, "error-message": (stderr or stdout).strip()}

@@ -1,0 +1,182 @@
+"""``oncofed-hub start``: keeps the SuperLink and the SuperExec alive until it is told to stop.
+
+The SuperLink holds Flower's state in a database, so after a crash it goes on where it was; the aggregator, a child
+of the SuperExec, waits for it. When the daemon itself dies, the kernel ends everything below it, and a run goes on
+from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from common.environment import flower_environment
+from common.errors import ConfigError, NetworkError, OncoFedError
+from common.supervisor import Backoff, Child, Stop
+from common.trust.durable import write_durably
+from server.hub.control import Control
+from server.hub.home import HubHome
+from server.hub.processes import write_launcher
+
+log = logging.getLogger("oncofed.hub")
+TICK_SECONDS = 0.2
+REGISTRY_SECONDS = 1.0
+
+
+class HubDaemon:
+    """The hub's processes."""
+
+    def __init__(self, home: HubHome) -> None:
+        self._home, self._config = home, home.config()
+        self._control = Control(home)
+        self._children = [self._superlink(), self._superexec()]
+        self._followed = 0.0
+        self._ready = False
+
+    def run(self) -> None:
+        """Returns after SIGTERM or SIGINT, once every process has ended.
+
+        Raises:
+            ConfigError: Another daemon runs in this home.
+        """
+        with only_one(self._home.path / "hub.lock"):
+            stop = Stop()
+            write_launcher(self._home.flower / "bin", self._home.logs / "aggregator.log")
+            try:
+                while not stop.asked:
+                    self._tend()
+                    time.sleep(TICK_SECONDS)
+            finally:
+                for child in reversed(self._children):
+                    child.stop()
+                self._write_state("stopped")
+
+    def _tend(self) -> None:
+        changed = [child.tend() for child in self._children]
+        if any(changed):
+            self._ready = False
+            for child in self._children:
+                if child.process is None:
+                    log.warning("%s ended (%s); it starts again", child.name, child.last_exit)
+            self._write_state("starting")
+        if not self._ready and self._children[0].process is not None and self._control.alive():
+            self._ready = True
+            self._follow_registry()
+            self._write_state("ready")
+            log.info("The hub is ready on %s", self._config.local)
+        if self._ready and self._home.sites_file.stat().st_mtime > self._followed:
+            self._follow_registry()
+
+    def _follow_registry(self) -> None:
+        self._followed = self._home.sites_file.stat().st_mtime
+        try:
+            self._control.follow_registry()
+        except OncoFedError as error:
+            log.warning("The SuperLink's list of sites is not current yet: %s", error)
+            self._followed = 0.0
+        else:
+            self._followed = self._home.sites_file.stat().st_mtime
+
+    def _superlink(self) -> Child:
+        config, home = self._config, self._home
+        arguments = [
+            *("--host", config.bind),
+            *("--port", str(config.port)),
+            *("--ssl-certfile", str(home.server)),
+            *("--ssl-keyfile", str(home.server_key)),
+            *("--ssl-ca-certfile", str(home.ca)),
+            *("--isolation", "process"),
+            *("--superexec-auth-secret-file", str(home.secret)),
+            *("--database", str(home.flower / "state.db")),
+            "--enable-supernode-auth",
+            "--disable-runtime-dependency-installation",
+        ]
+        return self._child("superlink", arguments, flower_environment(home.flower))
+
+    def _superexec(self) -> Child:
+        config, home = self._config, self._home
+        arguments = [
+            *("--runtime-api-address", config.local),
+            *("--root-certificates", str(home.ca)),
+            *("--superexec-auth-secret-file", str(home.secret)),
+        ]
+        environment = flower_environment(
+            home.flower, ONCOFED_HUB_HOME=str(home.path), ONCOFED_RUNS=str(home.runs)
+        )  # read by the aggregator
+        environment["PATH"] = os.pathsep.join([str(home.flower / "bin"), environment["PATH"]])
+        return self._child("superexec", arguments, environment)
+
+    def _child(self, name: str, arguments: list[str], environment: Mapping[str, str]) -> Child:
+        return Child(
+            name=name,
+            command=[sys.executable, "-m", "server.hub.processes", name, *arguments],
+            environment=environment,
+            folder=self._home.flower,
+            log=self._home.logs / f"{name}.log",
+            backoff=Backoff(longest=self._config.restart_seconds),
+        )
+
+    def _write_state(self, status: str) -> None:
+        document = {
+            "schema_version": 1,
+            "status": status,
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+            "pid": os.getpid(),
+            "processes": {
+                child.name: {"pid": child.pid, "lives": child.lives, "last_exit": child.last_exit}
+                for child in self._children
+            },
+        }
+        write_durably(self._home.state_file, json.dumps(document, indent=2) + "\n")
+
+
+@contextmanager
+def only_one(path: Path) -> Iterator[None]:
+    """Holds a lock file; the kernel lets it go when this process ends.
+
+    Raises:
+        ConfigError: Another process holds it.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"A daemon runs in {path.parent} already; see: oncofed-hub status") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def state(home: HubHome) -> dict[str, Any]:
+    """Returns what the daemon last wrote; ``stopped`` where its process is gone.
+
+    Raises:
+        NetworkError: The file cannot be read.
+    """
+    try:
+        found: dict[str, Any] = json.loads(home.state_file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {"status": "never started", "processes": {}}
+    except ValueError:
+        raise NetworkError(f"{home.state_file} is damaged; restart the hub") from None
+    if found["status"] != "stopped" and not _locked(home.path / "hub.lock"):
+        found["status"] = "dead"
+    return found
+
+
+def _locked(path: Path) -> bool:
+    try:
+        with only_one(path):
+            return False
+    except ConfigError:
+        return True

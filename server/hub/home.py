@@ -1,0 +1,186 @@
+"""The hub's home: one folder with its authority, certificate, settings, sites, journal and runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from common.config import StudyConfig, compose
+from common.errors import ConfigError
+from common.trust import pki
+from common.trust.durable import write_durably
+
+HOME_VARIABLE = "ONCOFED_HUB_HOME"
+Port = Annotated[int, Field(ge=1, le=65_535)]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HubConfig:
+    """What ``hub.yaml`` says.
+
+    Attributes:
+        name: Of the consortium; it stands in the authority's certificate.
+        bind: Address the SuperLink listens on. Anything but loopback needs the proxy in front: see the guide.
+        port: Its port.
+        address: ``host:port`` that sites dial: the proxy's, or the SuperLink's where there is none.
+        names: DNS names and addresses in the server's certificate.
+        overrides: Hydra overrides of the study.
+        restart_seconds: Longest pause before a dead process is started again.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    name: str = "consortium"
+    bind: str = "127.0.0.1"
+    port: Port = 9443
+    address: Annotated[str, Field(pattern=r"^[^\s/:]+:\d{1,5}$|^\[[0-9a-f:]+\]:\d{1,5}$")] = "127.0.0.1:9443"
+    names: tuple[str, ...] = ("localhost", "127.0.0.1")
+    overrides: tuple[str, ...] = ()
+    restart_seconds: Annotated[float, Field(gt=0)] = 30.0
+
+    @property
+    def local(self) -> str:
+        """``host:port`` at which processes of this machine reach the SuperLink."""
+        return f"{'127.0.0.1' if self.bind in ('0.0.0.0', '::') else self.bind}:{self.port}"
+
+    def study(self) -> StudyConfig:
+        """Returns the composed study.
+
+        Raises:
+            ConfigError: An override is wrong.
+        """
+        return compose(list(self.overrides))
+
+
+_ADAPTER = TypeAdapter(HubConfig)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HubHome:
+    """Where everything is."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        """Settings."""
+        return self.path / "hub.yaml"
+
+    @property
+    def ca_key(self) -> Path:
+        """The authority's private key; the most secret file here."""
+        return self.path / "ca" / "ca.key"
+
+    @property
+    def ca(self) -> Path:
+        """The authority's certificate, which every kit carries."""
+        return self.path / "ca" / "ca.crt"
+
+    @property
+    def server_key(self) -> Path:
+        """The server's private key."""
+        return self.path / "tls" / "server.key"
+
+    @property
+    def server(self) -> Path:
+        """The server's certificate."""
+        return self.path / "tls" / "server.pem"
+
+    @property
+    def secret(self) -> Path:
+        """What the SuperExec shows the SuperLink before it is given a task."""
+        return self.path / "tls" / "superexec.secret"
+
+    @property
+    def sites_file(self) -> Path:
+        """The registry of sites."""
+        return self.path / "sites.json"
+
+    @property
+    def flower(self) -> Path:
+        """``FLWR_HOME``: state and connections of Flower."""
+        return self.path / "flower"
+
+    @property
+    def runs(self) -> Path:
+        """Folders of the runs."""
+        return self.path / "runs"
+
+    @property
+    def logs(self) -> Path:
+        """Logs of the processes."""
+        return self.path / "logs"
+
+    @property
+    def state_file(self) -> Path:
+        """What the daemon does now, for ``status``."""
+        return self.path / "state.json"
+
+    def config(self) -> HubConfig:
+        """Returns the settings.
+
+        Raises:
+            ConfigError: There is no hub here, or ``hub.yaml`` has an unknown key or a bad value.
+        """
+        import yaml
+
+        try:
+            document = yaml.safe_load(self.config_file.read_text(encoding="utf-8")) or {}
+            # JSON, since only there does a strict check take a list for a tuple.
+            return _ADAPTER.validate_json(json.dumps(document, default=str), strict=True)
+        except FileNotFoundError:
+            raise ConfigError(f"There is no hub in {self.path}; make one with: oncofed-hub init") from None
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{self.config_file} is not YAML: {str(error).splitlines()[0]}") from None
+        except ValidationError as error:
+            named = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise ConfigError(f"{self.config_file} is not valid ({named})") from None
+
+
+def hub_home(given: Path | None) -> HubHome:
+    """Returns the home: ``given``, else ``ONCOFED_HUB_HOME``, else ``~/.oncofed/hub``."""
+    chosen = given or Path(os.environ.get(HOME_VARIABLE, "~/.oncofed/hub"))
+    return HubHome(chosen.expanduser().resolve())
+
+
+def create(home: HubHome, config: HubConfig) -> None:
+    """Makes the home: authority, server certificate, secret, settings, empty registry.
+
+    Raises:
+        ConfigError: There is a hub already, the study is wrong, or the folder cannot be written.
+    """
+    if home.config_file.exists():
+        raise ConfigError(f"{home.path} already holds a hub; choose another folder with --home, or remove it yourself")
+    config.study()
+    try:
+        for folder in (home.path, home.ca_key.parent, home.server.parent, home.flower, home.runs, home.logs):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigError(f"{home.path} cannot be written ({error.strerror}); choose another with --home") from None
+    pki.create_authority(home.ca_key, home.ca, config.name)
+    rotate(home, config.names)
+    write_durably(home.sites_file, '{"schema_version": 1, "sites": {}}\n')
+    write_config(home, config)
+
+
+def rotate(home: HubHome, names: Sequence[str]) -> None:
+    """Makes a new server certificate and a new secret; sites notice nothing, for the authority stays."""
+    everyone = list(dict.fromkeys([*names, "localhost", "127.0.0.1"]))
+    pki.issue_server(home.ca_key, home.ca, everyone, key=home.server_key, certificate=home.server)
+    pki.write_private(home.secret, secrets.token_bytes(32))
+
+
+def write_config(home: HubHome, config: HubConfig) -> None:
+    """Writes ``hub.yaml``."""
+    import yaml
+
+    document: dict[str, Any] = _ADAPTER.dump_python(config, mode="json")
+    text = yaml.safe_dump(document, sort_keys=False)
+    write_durably(home.config_file, "# Settings of this hub; the guide for hub operators explains each.\n" + text)

@@ -1,0 +1,50 @@
+"""What ``oncofed-hub status`` says: the processes, the sites' connections, the last run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from common.errors import OncoFedError
+from common.trust.pki import certificate_facts
+from server.hub.conductor import read_status
+from server.hub.control import Control
+from server.hub.daemon import state
+from server.hub.home import HubHome
+from server.hub.registry import Registry
+
+
+def overview(home: HubHome) -> dict[str, Any]:
+    """Returns the hub, its sites and its last run as JSON values.
+
+    Raises:
+        ConfigError: There is no hub here.
+    """
+    nodes = _nodes(home)
+    sites = [
+        {"name": site.name, "status": site.status, "connection": nodes.get(site.node_id, "unknown")}
+        for site in Registry(home.sites_file).sites().values()
+    ]
+    return {
+        "schema_version": 1,
+        "hub": state(home),
+        "certificate_days_left": round(certificate_facts(home.server).days_left()),
+        "sites": sites,
+        "run": _last_run(home),
+    }
+
+
+def _nodes(home: HubHome) -> dict[int, str]:
+    control = Control(home)
+    try:
+        return control.nodes() if control.alive() else {}
+    except OncoFedError:
+        return {}
+
+
+def _last_run(home: HubHome) -> dict[str, Any] | None:
+    folders = sorted(home.runs.glob("*/run.json"), key=lambda path: path.stat().st_mtime)
+    if not folders:
+        return None
+    found = read_status(folders[-1].parent) or {}
+    kept = ("status", "reason", "rounds_done", "rounds_planned", "run_id", "started", "finished")
+    return {"folder": str(folders[-1].parent)} | {key: found.get(key) for key in kept}

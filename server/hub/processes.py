@@ -1,0 +1,39 @@
+"""Flower's commands as the hub starts them: each ends with its parent, however that ends.
+
+``python -m server.hub.processes superlink|superexec|serverapp [Flower's arguments]``
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from common.supervisor import die_with_parent
+
+
+def main() -> None:
+    """Runs one of Flower's commands in this process."""
+    die_with_parent()
+    name, sys.argv = sys.argv[1], [f"flower-{sys.argv[1]}", *sys.argv[2:]]
+    if name == "superlink":
+        from flwr.superlink.cli.flower_superlink import flower_superlink as command
+    elif name == "superexec":
+        from flwr.supercore.cli.flower_superexec import flower_superexec as command
+    elif name == "serverapp":
+        from flwr.superlink.cli.flwr_serverapp import flwr_serverapp as command
+    else:
+        raise SystemExit(f"Expected superlink, superexec or serverapp, got {name}")
+    command()
+
+
+def write_launcher(folder: Path, log: Path) -> None:
+    """Writes the ``flwr-serverapp`` that the SuperExec finds first on its PATH; its output goes to ``log``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    launcher = folder / "flwr-serverapp"
+    text = f'#!/bin/sh\nexec "{sys.executable}" -m server.hub.processes serverapp "$@" >>"{log}" 2>&1\n'
+    launcher.write_text(text, encoding="utf-8")
+    launcher.chmod(0o700)
+
+
+if __name__ == "__main__":
+    main()
