@@ -16,6 +16,8 @@ from typing import Annotated, Any
 import typer
 
 from common.errors import FederationError, OncoFedError
+from simulations.audit_cli import HELP as AUDIT_HELP
+from simulations.audit_cli import audit
 from simulations.guard import GuardedGroup
 
 HELP = """Emulated hospitals on one machine train one classifier, privately.
@@ -29,6 +31,8 @@ Examples:
   oncofed-sim run data=bus_bra data.root=~/BUS-BRA partition=natural privacy.epsilon=3
 
   oncofed-sim report runs/20261123T180000Z-study
+
+  oncofed-sim audit privacy.epsilon=3
 
 Exit codes: 0 ok, 2 usage, 3 config, 4 data, 5 trust, 6 budget refused, 7 network, 8 run PARTIAL or FAILED,
 70 bug, 130 interrupted.
@@ -88,7 +92,7 @@ def run(
     screen = console()
     try:
         with progress_on(screen, wanted=not no_progress) as progress:
-            folder = run_study(_expanded(overrides or []), engine.value, out, resume, progress)
+            folder = run_study(expanded(overrides or []), engine.value, out, resume, progress)
     except OncoFedError as error:
         if as_json:
             _print_json("error", {"exit_code": error.exit_code, "message": str(error)})
@@ -136,7 +140,7 @@ def _show(folder: Path, screen: Any, *, as_json: bool, judge: bool = True) -> No
         raise typer.Exit(FederationError.exit_code)
 
 
-def _expanded(overrides: Sequence[str]) -> list[str]:
+def expanded(overrides: Sequence[str]) -> list[str]:
     """Returns the overrides with a leading ``~`` of a value made the user's home, as no shell does after ``=``."""
     pairs = [override.partition("=") for override in overrides]
     return [key + sign + (str(Path(value).expanduser()) if value[:1] == "~" else value) for key, sign, value in pairs]
@@ -145,6 +149,8 @@ def _expanded(overrides: Sequence[str]) -> list[str]:
 def _print_json(status: str, data: Any) -> None:
     sys.stdout.write(json.dumps({"schema_version": 1, "status": status, "data": data}, indent=2) + "\n")
 
+
+app.command("audit", help=AUDIT_HELP)(audit)
 
 if importlib.util.find_spec("simulations.data_cli") is not None:
     from simulations.data_cli import app as data_app
