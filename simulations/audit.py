@@ -19,7 +19,7 @@ from common.privacy.audit import Bools, Check, Floats, attack_ceiling, canary_bo
 from common.privacy.randomness import Randomness
 from common.provenance import code_digest
 from simulations import audit_checks
-from simulations.attacks import Attack, attack_models, joined
+from simulations.attacks import FEWEST_MODELS, Attack, attack_models, joined
 from simulations.canaries import (
     Canaries,
     CanaryScorer,
@@ -67,6 +67,8 @@ class AuditOptions:
     def __post_init__(self) -> None:
         if min(self.canaries, self.worst_case) < 20:
             raise ConfigError("An audit needs at least 20 canaries of each kind; fewer can show nothing")
+        if 0 < self.models < FEWEST_MODELS:
+            raise ConfigError(f"An attack needs models to learn from; choose --models {FEWEST_MODELS} or more, or 0")
         if not 0.5 < self.confidence < 1 or self.plain_passes <= 0:
             raise ConfigError("Expected 0.5 < confidence < 1 and plain passes > 0")
 

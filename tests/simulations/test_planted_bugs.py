@@ -240,6 +240,8 @@ def test_too_few_canaries_and_studies_without_a_claim_are_refused() -> None:
 
     with pytest.raises(ConfigError, match="canaries"):
         AuditOptions(canaries=3)
+    with pytest.raises(ConfigError, match="--models 4"):
+        AuditOptions(models=2)
     study = dataclasses.replace(STUDY, privacy=PrivacyConfig(mode="none"))
     with pytest.raises(ConfigError, match="privacy=local"):
         audit_study(study, OPTIONS)
