@@ -1,7 +1,8 @@
 """``oncofed-site start``: keeps the SuperNode and the worker alive until it is told to stop.
 
 The SuperNode dials the hub, never the other way round, and gives up at once on any trouble; it is started again for
-ever, with growing pauses. When the daemon itself dies, the kernel ends everything below it.
+ever, with growing pauses. When the worker dies, the SuperNode takes leave of the hub, which so learns at once that
+no answer will come, and connects anew. When the daemon itself dies, the kernel ends everything below it.
 """
 
 from __future__ import annotations
@@ -57,21 +58,25 @@ class SiteDaemon:
                     self._tend()
                     time.sleep(TICK_SECONDS)
             finally:
-                for child in self._children:
-                    child.stop()
+                self._stop_children()
                 self._write_state("stopped")
 
     def _tend(self) -> None:
         if self._home.paused.exists():
-            for child in self._children:
-                child.stop()
+            self._stop_children()
             self._write_state("paused")
             return
         for child in self._children:
             if child.tend() and child.process is None:
                 log.warning("%s ended (exit %s); it starts again", child.name, child.last_exit)
+                if child.name == "worker":
+                    self._children[0].restart()
         running = all(child.process is not None for child in self._children)
         self._write_state("running" if running else "reconnecting")
+
+    def _stop_children(self) -> None:
+        for child in reversed(self._children):
+            child.stop()
 
     def _supernode(self, settings: SiteFile) -> Child:
         home = self._home

@@ -11,8 +11,10 @@ used here only; ``tests/client/test_flower_contract.py`` fails on a Flower that 
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import os
+import pkgutil
 import signal
 import sys
 import threading
@@ -21,24 +23,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from common.flower import HEARTBEAT_SECONDS, quicken
 from common.supervisor import die_with_parent
 
 log = logging.getLogger("oncofed.site")
+WARM = ("client.app", "common.training", "common.data", "common.evaluation", "common.models", "common.privacy")
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 15.0
 """After its deadline a child may still send its refusal; then it is killed."""
 
 
 def main() -> None:
-    """Runs until it is told to stop, or its daemon dies."""
+    """Runs until SIGTERM, or until its daemon dies."""
     die_with_parent()
     arguments = _arguments()
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    quicken(HEARTBEAT_SECONDS)
     _warm_up()
     worker = Worker(arguments.address, Path(arguments.secret).read_bytes(), arguments.deadline)
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
-    worker.run()
+    worker.run_for_ever()
 
 
 class Worker:
@@ -47,13 +52,12 @@ class Worker:
     def __init__(self, address: str, secret: bytes, deadline: float) -> None:
         self._address, self._secret, self._deadline = address, secret, deadline
         self._child: int | None = None
-        self._stopping = False
 
-    def run(self) -> None:
-        """Returns after :meth:`stop`."""
+    def run_for_ever(self) -> None:
+        """Waits for requests; Flower's client retries as long as the SuperNode is away."""
         log.info("The worker is warm")
         client = self._client()
-        while not self._stopping:
+        while True:
             token = self._acquire(client)
             if token:
                 self._answer(token)
@@ -61,10 +65,10 @@ class Worker:
                 time.sleep(POLL_SECONDS)
 
     def stop(self) -> None:
-        """Ends the request that is being answered, and the worker."""
-        self._stopping = True
+        """Ends the request that is being answered, and this process, at once: nothing here needs an end."""
         if self._child is not None:
             os.kill(self._child, signal.SIGKILL)
+        os._exit(0)
 
     def _client(self) -> Any:
         from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor, SuperExecAuthHttpInterceptor
@@ -106,9 +110,8 @@ class Worker:
             if pid:
                 return os.waitstatus_to_exitcode(status)
             if time.monotonic() > until:
-                log.error("A request passed its deadline of %g s and was killed", self._deadline)
-                os.kill(child, signal.SIGKILL)
-                until = float("inf")
+                log.error("A request passed its deadline of %g s and is killed; the site connects anew", self._deadline)
+                self.stop()
             time.sleep(0.05)
 
 
@@ -149,11 +152,12 @@ def bounded(app: Callable[..., Any], deadline: float) -> Callable[..., Any]:
     """
 
     def answer(message: Any, context: Any) -> Any:
-        found: list[Any] = []
+        started, found = time.monotonic(), list[Any]()
         thread = threading.Thread(target=lambda: found.append(app(message, context)), daemon=True)
         thread.start()
         thread.join(deadline)
         if found:
+            log.info("%s answered in %.1f s", message.metadata.message_type, time.monotonic() - started)
             return found[0]
         log.error("The request did not end within %g s", deadline)
         return _late(message)
@@ -179,11 +183,10 @@ def _warm_up() -> None:
     """Imports what answering needs; a fork of this process has it at once."""
     import torch
 
-    import client.app  # noqa: F401
-    import common.models.zoo
-    import common.privacy.engine
-    import common.training  # noqa: F401
-
+    for name in WARM:
+        package = importlib.import_module(name)
+        for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
+            importlib.import_module(f"{name}.{module.name}")
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from flwr.serverapp import Grid
 
@@ -13,6 +15,10 @@ from common.errors import FederationError, SiteCode
 from common.messages import Refusal, Request, SiteCard, pack_request
 from common.provenance import code_digest
 from server.exchange import POLL_SECONDS, ask
+from server.hub.registry import Registry
+
+REGISTER = "ONCOFED_HUB_SITES"
+"""Names the hub's ``sites.json`` to the aggregator; set by the hub's daemon only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,28 +39,45 @@ class Roster:
 def enrol(grid: Grid, study: StudyConfig, run: str) -> Roster:
     """Returns the roster after asking every connected node once.
 
+    Where a hub keeps a register of its sites (:func:`registered_sites`), all of them are waited for, a site may only
+    speak under its own name, and one that does not connect in time is refused as unavailable.
+
     Raises:
         FederationError: Fewer nodes than the quorum connected within ``strategy.join_timeout`` seconds.
     """
-    nodes = wait_for_nodes(grid, study.strategy.quorum, study.strategy.join_timeout)
+    registered = registered_sites()
+    nodes = wait_for_nodes(grid, study.strategy.quorum, study.strategy.join_timeout, expected=registered)
     content = pack_request(Request(purpose="enrol", study=study, run=run))
     answers = ask(grid, dict.fromkeys(nodes, content), "query", study.strategy.round_timeout)
-    return _roster(answers, study)
+    roster = _roster(answers, registered)
+    absent = {name: SiteCode.UNAVAILABLE for node, name in registered.items() if node not in nodes}
+    return replace(roster, refused={**roster.refused, **absent})
 
 
-def wait_for_nodes(grid: Grid, quorum: int, timeout: float) -> list[int]:
+def registered_sites() -> dict[int, str]:
+    """Returns node -> name of the approved sites, from the file named in ``ONCOFED_HUB_SITES``; empty without one."""
+    path = os.environ.get(REGISTER)
+    if not path:
+        return {}
+    return {site.node_id: site.name for site in Registry(Path(path)).by_status("approved") if site.node_id}
+
+
+def wait_for_nodes(grid: Grid, quorum: int, timeout: float, expected: Mapping[int, str] | None = None) -> list[int]:
     """Returns the ids of the connected nodes once there are at least ``quorum`` and their number stands still.
 
-    Flower's simulator shows its nodes one after the other, so a first look may see too few.
+    Flower's simulator shows its nodes one after the other, so a first look may see too few. With ``expected`` nodes
+    no others count, and all of them are waited for until the time is over.
 
     Raises:
         FederationError: Too few connected in time.
     """
     deadline = time.monotonic() + timeout
     nodes: list[int] = []
-    while (seen := sorted(grid.get_node_ids())) != nodes or len(nodes) < quorum:
+    while (seen := _connected(grid, expected)) != nodes or len(nodes) < max(quorum, len(expected or ())):
         nodes = seen
-        if len(nodes) < quorum and time.monotonic() > deadline:
+        if time.monotonic() > deadline:
+            if len(nodes) >= quorum:
+                break
             raise FederationError(
                 f"Only {len(nodes)} of at least {quorum} sites connected within {timeout:g} s; "
                 "see that the sites' daemons run, or raise strategy.join_timeout"
@@ -63,13 +86,18 @@ def wait_for_nodes(grid: Grid, quorum: int, timeout: float) -> list[int]:
     return nodes
 
 
-def _roster(answers: Iterable[tuple[int, object]], study: StudyConfig) -> Roster:
+def _connected(grid: Grid, expected: Mapping[int, str] | None) -> list[int]:
+    return sorted(node for node in grid.get_node_ids() if not expected or node in expected)
+
+
+def _roster(answers: Iterable[tuple[int, object]], registered: Mapping[int, str]) -> Roster:
     nodes: dict[str, int] = {}
     cards: dict[str, SiteCard] = {}
     refused: dict[str, SiteCode] = {}
     for node, answer in sorted(answers, key=lambda item: str(getattr(item[1], "site", ""))):
-        name = str(getattr(answer, "site", "")) or f"node-{node}"
-        code = _verdict(answer, name in nodes, next(iter(cards.values()), None))
+        said = str(getattr(answer, "site", ""))
+        name = registered.get(node) or said or f"node-{node}"
+        code = _verdict(answer, name in nodes or said not in ("", name), next(iter(cards.values()), None))
         if isinstance(answer, SiteCard) and code is None:
             nodes[name], cards[name] = node, answer
         else:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from common.flower import quicken
 from common.supervisor import die_with_parent
 
 
 def main() -> None:
     """Runs one of Flower's commands in this process."""
     die_with_parent()
+    quicken()
     name, sys.argv = sys.argv[1], [f"flower-{sys.argv[1]}", *sys.argv[2:]]
     if name == "superlink":
         from flwr.superlink.cli.flower_superlink import flower_superlink as command

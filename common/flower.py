@@ -1,0 +1,37 @@
+"""Waits inside Flower that are made shorter, all in one place, since their names are private.
+
+``tests/common/test_flower.py`` fails on a Flower that has moved them.
+"""
+
+from __future__ import annotations
+
+import sys
+
+_COPIES = ("flwr.supercore.inflatable.inflatable_utils", "flwr.supercore.heartbeat")
+"""Modules that take the values as they are when they are imported."""
+FIRST_PULL_PAUSE = 0.1
+"""Seconds after which an array that is not there yet is asked for again; Flower's own second doubles each time."""
+
+
+HEARTBEAT_SECONDS = 10.0
+"""Flower's own least. Twice that without a sign of life and a site counts as gone, or may come back."""
+
+
+def quicken(heartbeat: float | None = None) -> None:
+    """Shortens Flower's first pause between two pulls; call it before anything else of Flower is imported.
+
+    Args:
+        heartbeat: Also has this process send and expect a sign of life at this interval, in seconds.
+
+    Raises:
+        RuntimeError: Too late: the values have been copied already.
+    """
+    import flwr.common.constant as common
+    import flwr.supercore.constant as supercore
+
+    late = [name for name in _COPIES if name in sys.modules]
+    if late and supercore.PULL_INITIAL_BACKOFF != FIRST_PULL_PAUSE:
+        raise RuntimeError(f"quicken() was called after {', '.join(late)}")
+    vars(supercore)["PULL_INITIAL_BACKOFF"] = FIRST_PULL_PAUSE
+    if heartbeat is not None:
+        vars(common)["HEARTBEAT_DEFAULT_INTERVAL"] = heartbeat
