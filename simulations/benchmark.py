@@ -13,26 +13,31 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 NETWORKS = ("small_cnn", "mobilenet_v3_small", "lite0", "resnet18", "densenet121")
+PARTS = ("startup", "engines", "memory", "overhead", "flower", "scale", "bootstrap")
+OWN_MODELS_OFF = ("evaluation.local_baseline=false", "evaluation.personal_epochs=0")
 SIZES = (28, 64, 128, 224)
 ROWS = {28: 64, 64: 32, 128: 16, 224: 8}
 """Images a step at each size, one a patient."""
 
 
-def interleaved(actions: Sequence[Callable[[], object]], repeats: int) -> list[float]:
-    """Returns the median seconds of each action, all run in turn ``repeats`` times after one warm-up."""
+def interleaved(
+    actions: Sequence[Callable[[], object]], repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> list[float]:
+    """Returns the median seconds of each action by ``clock``, all run in turn ``repeats`` times after one warm-up."""
     for action in actions:
         action()
     times: list[list[float]] = [[] for _ in actions]
     for _ in range(repeats):
         for kept, action in zip(times, actions, strict=True):
-            started = time.perf_counter()
+            started = clock()
             action()
-            kept.append(time.perf_counter() - started)
+            kept.append(clock() - started)
     return [statistics.median(kept) for kept in times]
 
 
@@ -51,6 +56,22 @@ def engines(sizes: Sequence[int], networks: Sequence[str], repeats: int) -> list
 
 
 def _engine_row(name: str, side: int, repeats: int) -> dict[str, Any]:
+    model, inputs, labels = _step_of(name, side)
+    plain, fast, hooks = interleaved(
+        [
+            lambda: _plain(model, inputs, labels),
+            *(_private(model, inputs, labels, e) for e in ("book_keeping", "hooks")),
+        ],
+        repeats,
+        time.process_time,  # one thread: another program on the machine does not count
+    )
+    per_image = 1000 * plain / ROWS[side]
+    return {"network": name, "side": side, "plain ms/image": per_image, "private/plain": fast / plain,
+            "private/hooks": fast / hooks}  # fmt: skip
+
+
+def _step_of(name: str, side: int) -> tuple[Any, Any, Any]:
+    """Returns the network, all of it trained, with the images and labels of one step."""
     import torch
 
     from common.allocator import keep_large_blocks
@@ -61,18 +82,42 @@ def _engine_row(name: str, side: int, repeats: int) -> dict[str, Any]:
     weights = "package" if name == "lite0" else None
     model = build_model(ModelConfig(name=name, weights=weights), (1, side, side), 0)
     model.requires_grad_(True)
-    inputs = torch.randn(ROWS[side], 1, side, side)
-    labels = (torch.arange(ROWS[side]) % 2).float()
-    plain, fast, hooks = interleaved(
-        [
-            lambda: _plain(model, inputs, labels),
-            *(_private(model, inputs, labels, e) for e in ("book_keeping", "hooks")),
-        ],
-        repeats,
+    return model, torch.randn(ROWS[side], 1, side, side), (torch.arange(ROWS[side]) % 2).float()
+
+
+def memory(sizes: Sequence[int], networks: Sequence[str]) -> list[dict[str, Any]]:
+    """Returns the peak memory of a process that takes private steps over that of one that takes plain ones."""
+    return [_memory_row(name, side) for side in sizes for name in networks if not (name == "lite0" and side < 32)]
+
+
+def _memory_row(name: str, side: int) -> dict[str, Any]:
+    plain, private = _peak_megabytes(name, side, "plain"), _peak_megabytes(name, side, "book_keeping")
+    return {"network": name, "side": side, "plain MB": plain, "private MB": private, "ratio": private / plain}
+
+
+def _peak_megabytes(name: str, side: int, engine: str) -> float:
+    code = (
+        "import sys; from simulations.benchmark import steps_peak;"
+        "print(steps_peak(sys.argv[1], int(sys.argv[2]), sys.argv[3]))"
     )
-    per_image = 1000 * plain / ROWS[side]
-    return {"network": name, "side": side, "plain ms/image": per_image, "private/plain": fast / plain,
-            "private/hooks": fast / hooks}  # fmt: skip
+    command = [sys.executable, "-c", code, name, str(side), engine]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def steps_peak(name: str, side: int, engine: str) -> float:
+    """Returns this process' peak memory in MB after three steps; imports are in it on both sides."""
+    import resource
+
+    import torch
+
+    import common.privacy.engine as _same_imports  # noqa: F401
+
+    torch.set_num_threads(1)
+    model, inputs, labels = _step_of(name, side)
+    step = partial(_plain, model, inputs, labels) if engine == "plain" else _private(model, inputs, labels, engine)
+    for _ in range(3):
+        step()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _plain(model: Any, inputs: Any, labels: Any) -> None:
@@ -104,10 +149,9 @@ def overhead(overrides: Sequence[str]) -> list[dict[str, Any]]:
     """Returns the in-process federation against a bare loop that takes the same local steps and scores the same."""
     from common.config import compose
 
-    study = compose(["evaluation.local_baseline=false", *overrides])
-    bare, federated = interleaved(
-        [lambda: _bare_loop(study), lambda: _federation(["evaluation.local_baseline=false", *overrides])], 1
-    )
+    overrides = [*OWN_MODELS_OFF, *overrides]
+    study = compose(overrides)
+    bare, federated = interleaved([lambda: _bare_loop(study), lambda: _federation(overrides)], 1)
     return [{"bare loop (s)": bare, "inprocess (s)": federated, "ratio": federated / bare}]
 
 
@@ -132,6 +176,25 @@ def _federation(overrides: Sequence[str]) -> None:
         run_study(list(overrides), "inprocess", Path(folder) / "run", None, lambda row: None)
 
 
+def flower() -> list[dict[str, Any]]:
+    """Returns what Flower's runtime adds to the same study in one process: before, in and after the rounds."""
+    rows = [_phases(engine) for engine in ("inprocess", "flower")]
+    beyond = {"engine": "flower beyond inprocess"}
+    return [*rows, beyond | {key: rows[1][key] - rows[0][key] for key in rows[0] if key != "engine"}]
+
+
+def _phases(engine: str) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        out, begun = Path(folder) / "run", time.time()
+        command = [sys.executable, "-m", "simulations.cli", "run", "--engine", engine, "--out", str(out)]
+        subprocess.run(command, check=True, capture_output=True)
+        total = time.time() - begun
+        run = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    start, end = (datetime.fromisoformat(run[key]).timestamp() for key in ("started", "finished"))
+    return {"engine": engine, "start (s)": start - begun, "study (s)": end - start,
+            "stop (s)": begun + total - end, "whole (s)": total}  # fmt: skip
+
+
 def scale(sites: Sequence[int]) -> list[dict[str, Any]]:
     """Returns seconds a site-round and the peak memory of a process that runs so many sites."""
     return [_scale_row(count) for count in sites]
@@ -144,7 +207,7 @@ def _scale_row(count: int) -> dict[str, Any]:
         "print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
     )
     overrides = [f"data.patients={40 * count}", f"partition.sites={count}", "data.image_size=28", "training.rounds=2",
-                 "training.local_epochs=1", "evaluation.local_baseline=false", "privacy.accountant=rdp"]  # fmt: skip
+                 "training.local_epochs=1", *OWN_MODELS_OFF, "privacy.accountant=rdp"]  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code, *overrides], check=True, capture_output=True, text=True)
     seconds, peak = map(float, done.stdout.split())
     return {"sites": count, "s a site-round": seconds / (2 * count), "peak MB": peak}
@@ -193,7 +256,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 def main() -> None:
     """Runs the chosen benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=["startup", "engines", "overhead", "scale", "bootstrap"], action="append")
+    parser.add_argument("--only", choices=PARTS, action="append")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, choices=SIZES)
     parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
     parser.add_argument("--repeats", type=int, default=5)
@@ -205,7 +268,9 @@ def main() -> None:
     parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "startup": lambda: startup(options.repeats),
         "engines": lambda: engines(options.sizes, options.networks, options.repeats),
+        "memory": lambda: memory(options.sizes, options.networks),
         "overhead": lambda: overhead([]),
+        "flower": flower,
         "scale": lambda: scale([10, 30, 100]),
         "bootstrap": bootstraps,
     }
