@@ -7,7 +7,6 @@ no answer will come, and connects anew. When the daemon itself dies, the kernel 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -15,16 +14,13 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from client.site_file import HOME_VARIABLE, SiteFile, SiteHome
 from common.environment import flower_environment
-from common.errors import ConfigError, NetworkError
-from common.supervisor import Backoff, Child, Stop
+from common.errors import NetworkError
+from common.supervisor import Backoff, Child, Stop, is_held, only_one
 from common.trust.durable import write_durably
 from common.trust.pki import write_private
 
@@ -123,24 +119,6 @@ class SiteDaemon:
             write_durably(self._home.state_file, json.dumps(body | {"since": since}, indent=2) + "\n")
 
 
-@contextmanager
-def only_one(path: Path) -> Iterator[None]:
-    """Holds a lock file; the kernel lets it go when this process ends.
-
-    Raises:
-        ConfigError: Another process holds it.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(f"A daemon runs in {path.parent} already; see: oncofed-site status") from None
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def state(home: SiteHome) -> dict[str, Any]:
     """Returns what the daemon last wrote; ``dead`` where its process is gone without a word.
 
@@ -153,12 +131,8 @@ def state(home: SiteHome) -> dict[str, Any]:
         return {"status": "never started", "processes": {}}
     except ValueError:
         raise NetworkError(f"{home.state_file} is damaged; restart the site") from None
-    if found["status"] != "stopped":
-        try:
-            with only_one(home.path / "site.lock"):
-                found["status"] = "dead"
-        except ConfigError:
-            pass
+    if found["status"] != "stopped" and not is_held(home.path / "site.lock"):
+        found["status"] = "dead"
     return found
 
 

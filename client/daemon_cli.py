@@ -21,7 +21,7 @@ Json = Annotated[bool, typer.Option("--json", help="Machine-readable answer on s
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to ``app``."""
-    for command in (join, start, status, pause, resume):
+    for command in (join, doctor, start, status, pause, resume):
         app.command()(command)
 
 
@@ -38,6 +38,26 @@ def join(kit: Annotated[Path, typer.Argument(help="The zip that the hub sent.")]
     say(f"Send {place.path / 'request.json'} to the hub, and read its operator this fingerprint: {request.fingerprint}")
     say(f"Then edit {place.site_file} and {place.path / 'policy.yaml'}, and run: oncofed-site doctor")
     print(request.fingerprint)
+
+
+def doctor(json_: Json = False, home: Home = None) -> None:
+    """Check what goes wrong in hospitals, and say how to mend it; ends with 0 when nothing failed.
+
+    Example: oncofed-site doctor
+    """
+    from dataclasses import asdict
+
+    from client.doctor import examine, exit_code
+    from client.site_file import site_home
+
+    findings = examine(site_home(home))
+    if json_:
+        print(json.dumps({"schema_version": 1, "findings": [asdict(finding) for finding in findings]}, indent=2))
+    else:
+        for finding in findings:
+            fix = f" To do: {finding.fix}." if finding.fix else ""
+            say(f"{finding.status:4} {finding.check}: {finding.found}.{fix}")
+    raise typer.Exit(exit_code(findings))
 
 
 def start(home: Home = None) -> None:

@@ -1,17 +1,20 @@
 """Flower's SuperNode as a site starts it: it ends with the daemon, and it looks for messages more often.
 
-Run as ``python -m client.supernode`` with Flower's own arguments. One private name of Flower is used, here only:
-the SuperNode waits a fixed three seconds between two looks, which would be most of a small round.
+Run as ``python -m client.supernode`` with Flower's own arguments. Two private names of Flower are used, here only:
+its fixed wait of three seconds between two looks, which would be most of a small round, and its way to take a message.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 from common.flower import HEARTBEAT_SECONDS, quicken
 from common.supervisor import die_with_parent
 
+Pull = Callable[..., int | None]
 BUSY_SECONDS = 60.0
 """For so long after a message the next one is expected soon."""
 LOOK_SECONDS = 0.5
@@ -36,6 +39,30 @@ class Sleeper:
         time.sleep(min(seconds, shorter) if time.monotonic() < self._busy_until else seconds)
 
 
+def without_orphans(pull: Pull) -> Pull:
+    """Returns Flower's way to take a message, mended: a run that ends while its message arrives leaves nothing behind.
+
+    Flower leaves the task of such a message, and the worker would wait for its arrays for hours.
+    """
+
+    def wrapped(*, state: Any, receive: Callable[[], Any], **others: Any) -> int | None:
+        taken: list[Any] = []
+
+        def noted() -> Any:
+            found = receive()
+            taken.extend([] if found is None else [found[0].metadata])
+            return found
+
+        run_id = pull(state=state, receive=noted, **others)
+        for message in taken if run_id is None else ():
+            for task in state.get_tasks(run_ids=[message.run_id]):
+                state.finish_task(task.task_id, "failed", "The run ended")
+            state.delete_messages(message_ids=[message.message_id])
+        return run_id
+
+    return wrapped
+
+
 def main() -> None:
     """Runs the SuperNode in this process."""
     die_with_parent()
@@ -44,6 +71,7 @@ def main() -> None:
     from flwr.supernode.cli.flower_supernode import flower_supernode
 
     vars(internals)["time"] = SimpleNamespace(sleep=Sleeper().sleep)
+    vars(internals)["_pull_and_store_message"] = without_orphans(internals._pull_and_store_message)
     flower_supernode()
 
 

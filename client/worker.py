@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from common.flower import HEARTBEAT_SECONDS, quicken
+from common.provenance import code_digest
 from common.supervisor import die_with_parent
 
 log = logging.getLogger("oncofed.site")
@@ -187,6 +188,7 @@ def _warm_up() -> None:
         package = importlib.import_module(name)
         for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
             importlib.import_module(f"{name}.{module.name}")
+    code_digest()  # of what was imported, should the files change while this process runs
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
 

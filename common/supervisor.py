@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.errors import NetworkError
+from common.errors import ConfigError
 
 PR_SET_PDEATHSIG = 1
 STEADY_SECONDS = 60.0
 """A child that lived so long starts its next life at once."""
+
+PATIENCE_SECONDS = 0.5
+"""Whoever only asks whether a lock is held holds it for a moment."""
 
 
 def die_with_parent(expected_parent: int | None = None) -> None:
@@ -120,6 +124,42 @@ class Child:
         self._due = time.monotonic() + self.backoff.pause(self._failures)
 
 
+@contextlib.contextmanager
+def only_one(path: Path) -> Iterator[None]:
+    """Holds a lock file; the kernel lets it go when this process ends.
+
+    Raises:
+        ConfigError: Another process holds it.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not _locked(descriptor):
+            if time.monotonic() > deadline:
+                raise ConfigError(f"A daemon runs in {path.parent} already; ask its `status` command")
+            time.sleep(0.02)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_held(path: Path) -> bool:
+    """Tells whether a living process holds the lock file."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        return not _locked(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 class Stop:
     """Turns SIGTERM and SIGINT into a flag; use it in the main thread."""
 
@@ -130,17 +170,3 @@ class Stop:
 
     def _ask(self, number: int, frame: object) -> None:
         self.asked = True
-
-
-def wait_until(condition: object, seconds: float, what: str) -> None:
-    """Returns once ``condition()`` is true.
-
-    Raises:
-        NetworkError: It was not within ``seconds``.
-    """
-    deadline = time.monotonic() + seconds
-    assert callable(condition)
-    while not condition():
-        if time.monotonic() > deadline:
-            raise NetworkError(f"{what} within {seconds:g} s")
-        time.sleep(0.1)

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -122,7 +123,7 @@ def checked_public_line(line: str) -> str:
     key = " ".join(line.split()[:2])
     try:
         loaded = serialization.load_ssh_public_key(key.encode())
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         raise TrustError("The request holds no readable public key; ask the site to run join again") from None
     if not isinstance(loaded, ec.EllipticCurvePublicKey) or not isinstance(loaded.curve, ec.SECP384R1):
         raise TrustError("The request's key is not an EC P-384 key; ask the site to run join again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import time
@@ -14,12 +15,15 @@ from typing import Any
 from common.errors import ConfigError, FederationError, NetworkError
 from server.hub.control import Control
 from server.hub.home import HubHome
+from server.hub.processes import aggregator_lives
 from server.run_folder import RunFolder
 
 FINAL = ("COMPLETED", "PARTIAL", "FAILED")
 TICK_SECONDS = 0.5
 ASK_SECONDS = 10.0
 """Between two calls of ``flwr ls``, each of which takes a second of a core; the run's folder says the rest."""
+FRUITLESS = 3
+"""So many attempts without a new round, and the run is given up."""
 Progress = Callable[[Mapping[str, Any]], None]
 
 _PYPROJECT = """\
@@ -47,8 +51,8 @@ resume = ""
 class Conductor:
     """Starts and follows runs of the hub's study."""
 
-    def __init__(self, home: HubHome, *, attempts: int = 10) -> None:
-        self._home, self._control, self._attempts = home, Control(home), attempts
+    def __init__(self, home: HubHome) -> None:
+        self._home, self._control = home, Control(home)
 
     def start(self, out: Path | None, progress: Progress) -> Path:
         """Returns the folder of a new run, once it has ended.
@@ -82,27 +86,32 @@ class Conductor:
 
     def _follow(self, folder: Path, overrides: list[str], progress: Progress) -> Path:
         """Submits, watches, and submits again with ``resume`` while the run broke down without an end."""
-        seen = _Rounds(folder, progress)
-        for attempt in range(self._attempts):
-            before = _stamp(folder)
+        seen, fruitless = _Rounds(folder, progress), 0
+        while fruitless < FRUITLESS:
+            before, done = _stamp(folder), _rounds_done(folder)
             resume = read_status(folder) is not None
             self._wait_for_hub()
             run_id = self._control.submit(self._app(), self._run_config(folder, overrides, resume=resume))
             details = self._watch(folder, run_id, before, seen)
             if _final(folder, before):
                 return folder
-            progress({"phase": "interrupted", "attempt": attempt + 1, "reason": details})
+            fruitless = 0 if _rounds_done(folder) > done else fruitless + 1
+            progress({"phase": "interrupted", "reason": details})
         raise FederationError(
-            f"The run in {folder} broke down {self._attempts} times without an end; see {self._home.logs}, "
-            f"then go on with: oncofed-hub run --resume {folder}"
+            f"The run in {folder} broke down {FRUITLESS} times without another round ({details}); see "
+            f"{self._home.logs}, then go on with: oncofed-hub run --resume {folder}"
         )
 
     def _watch(self, folder: Path, run_id: int, before: float, seen: _Rounds) -> str:
-        asked = time.monotonic()
+        asked, lived = time.monotonic(), False
         while True:
             seen()
             if _ended(folder, before):
                 return ""
+            lives = aggregator_lives(self._home.path)
+            if lived and not lives and not _final(folder, before):
+                return self._stop(run_id)
+            lived = lived or lives
             if time.monotonic() - asked > ASK_SECONDS:
                 asked = time.monotonic()
                 try:
@@ -113,6 +122,16 @@ class Conductor:
                     seen()
                     return details or status
             time.sleep(TICK_SECONDS)
+
+    def _stop(self, run_id: int) -> str:
+        """Tells Flower, which would wait for another minute, that the aggregator died; returns why if it knows."""
+        self._wait_for_hub()
+        with contextlib.suppress(NetworkError):
+            status, details = self._control.run_status(run_id)
+            if status.startswith("finished:"):
+                return details
+            self._control.stop_run(run_id)
+        return "the aggregator died"
 
     def _wait_for_hub(self) -> None:
         deadline = time.monotonic() + self._home.config().restart_seconds * 4
@@ -160,6 +179,10 @@ def read_status(folder: Path) -> dict[str, Any] | None:
         return dict(json.loads((folder / "run.json").read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
+
+
+def _rounds_done(folder: Path) -> int:
+    return int((read_status(folder) or {}).get("rounds_done", 0))
 
 
 def _stamp(folder: Path) -> float:

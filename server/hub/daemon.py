@@ -7,21 +7,18 @@ from its last checkpoint.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from common.environment import flower_environment
-from common.errors import ConfigError, NetworkError, OncoFedError
-from common.supervisor import Backoff, Child, Stop
+from common.errors import NetworkError, OncoFedError
+from common.supervisor import Backoff, Child, Stop, is_held, only_one
 from common.trust.durable import write_durably
 from server.hub.control import Control
 from server.hub.home import HubHome
@@ -139,24 +136,6 @@ class HubDaemon:
         write_durably(self._home.state_file, json.dumps(document, indent=2) + "\n")
 
 
-@contextmanager
-def only_one(path: Path) -> Iterator[None]:
-    """Holds a lock file; the kernel lets it go when this process ends.
-
-    Raises:
-        ConfigError: Another process holds it.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(f"A daemon runs in {path.parent} already; see: oncofed-hub status") from None
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def state(home: HubHome) -> dict[str, Any]:
     """Returns what the daemon last wrote; ``stopped`` where its process is gone.
 
@@ -169,14 +148,6 @@ def state(home: HubHome) -> dict[str, Any]:
         return {"status": "never started", "processes": {}}
     except ValueError:
         raise NetworkError(f"{home.state_file} is damaged; restart the hub") from None
-    if found["status"] != "stopped" and not _locked(home.path / "hub.lock"):
+    if found["status"] != "stopped" and not is_held(home.path / "hub.lock"):
         found["status"] = "dead"
     return found
-
-
-def _locked(path: Path) -> bool:
-    try:
-        with only_one(path):
-            return False
-    except ConfigError:
-        return True

@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sys
 from pathlib import Path
 
 from common.flower import quicken
-from common.supervisor import die_with_parent
+from common.supervisor import die_with_parent, is_held
+
+AGGREGATOR_LOCK = "aggregator.lock"
 
 
 def main() -> None:
@@ -22,10 +26,22 @@ def main() -> None:
     elif name == "superexec":
         from flwr.supercore.cli.flower_superexec import flower_superexec as command
     elif name == "serverapp":
+        _hold(Path(os.environ["ONCOFED_HUB_SITES"]).with_name(AGGREGATOR_LOCK))
         from flwr.superlink.cli.flwr_serverapp import flwr_serverapp as command
     else:
         raise SystemExit(f"Expected superlink, superexec or serverapp, got {name}")
     command()
+
+
+def _hold(path: Path) -> None:
+    """Waits until no other aggregator runs, then holds the lock as long as this process lives."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def aggregator_lives(folder: Path) -> bool:
+    """Tells whether an aggregator of the hub in ``folder`` runs."""
+    return is_held(folder / AGGREGATOR_LOCK)
 
 
 def write_launcher(folder: Path, log: Path) -> None:

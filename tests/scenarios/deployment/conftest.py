@@ -24,10 +24,11 @@ from common.data.manifest import write_manifest
 from simulations.emulation import declared, emulated_cohorts
 
 STUDY = (
-    "data=bus_bra data.image_size=32 model.width=4 training.rounds=2 training.local_epochs=1 "
-    "training.batch_patients=10 training.lr=0.1 evaluation.local_epochs=1 evaluation.bins=256 evaluation.resamples=50 "
-    "evaluation.personal_epochs=0 privacy.accountant=rdp strategy.quorum=2 strategy.join_timeout=60"
-).split()
+    *("data=bus_bra", "data.image_size=32", "model.width=4", "privacy.accountant=rdp"),
+    *("training.rounds=2", "training.local_epochs=1", "training.batch_patients=10", "training.lr=0.1"),
+    *("evaluation.local_epochs=1", "evaluation.bins=256", "evaluation.resamples=50", "evaluation.personal_epochs=0"),
+    *("strategy.quorum=2", "strategy.join_timeout=60"),
+)
 SITES = ("ge_logiq_5", "ge_logiq_7", "toshiba_aplio_300")
 OPEN = {
     "ceiling": 1000.0, "delta_max": 0.01, "min_patients": 1, "models": ["small_cnn"], "studies": ["*"],
@@ -48,7 +49,7 @@ class Deployment:
 
     folder: Path
     data: Path
-    study: list[str] = field(default_factory=lambda: list(STUDY))
+    study: tuple[str, ...] = STUDY
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     port: int = 0
 
@@ -128,7 +129,7 @@ class Deployment:
         return int(self.state(name)["processes"][process]["pid"])
 
     def kill(self, name: str, process: str = "") -> None:
-        """kill -9 of a daemon, or of one of its processes."""
+        """Ends with kill -9 a daemon, or of one of its processes."""
         if process:
             os.kill(self.pid(name, process), signal.SIGKILL)
         else:

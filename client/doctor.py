@@ -1,0 +1,239 @@
+"""``oncofed-site doctor``: checks what goes wrong in hospitals, each with how to mend it.
+
+A check never raises and never changes anything but an empty ledger, which it may make. ``fail`` keeps the site from
+working, ``warn`` will sooner or later, ``ok`` is fine.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import ssl
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http.client import HTTPSConnection
+from typing import Literal
+
+from client.site_file import SiteFile, SiteHome
+from common.errors import BudgetExceeded, ConfigError, NetworkError, OncoFedError, TrustError
+
+Status = Literal["ok", "warn", "fail"]
+DISK_GB = 1.0
+CLOCK_SECONDS = 120.0
+"""The hub refuses what is signed more than 300 s away from its own clock."""
+CERTIFICATE_DAYS = 30.0
+NETWORK_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one check found.
+
+    Attributes:
+        fix: What to do; empty when there is nothing to do.
+        exit_code: What ``doctor`` ends with when this is the first failure.
+    """
+
+    check: str
+    status: Status
+    found: str
+    fix: str = ""
+    exit_code: int = ConfigError.exit_code
+
+
+def examine(home: SiteHome) -> list[Finding]:
+    """Returns all findings, in the order in which they should be mended."""
+    return list(_findings(home))
+
+
+def exit_code(findings: list[Finding]) -> int:
+    """Returns 0 when nothing failed, else the code of the first failure."""
+    return next((finding.exit_code for finding in findings if finding.status == "fail"), 0)
+
+
+def _findings(home: SiteHome) -> Iterator[Finding]:
+    yield _versions()
+    yield _disk(home)
+    yield from _permissions(home)
+    try:
+        settings = home.read()
+    except OncoFedError as error:
+        yield Finding(check="site.yaml", status="fail", found=str(error), fix="correct the file, then run doctor again")
+        return
+    yield Finding(check="site.yaml", status="ok", found=f"{settings.name}, hub {settings.hub}")
+    yield _noise(settings)
+    yield from _hub(home, settings)
+    for check in (_data, _ledger, _policy):
+        yield _guarded(check, home, settings)
+
+
+def _guarded(check: Callable[[SiteHome, SiteFile], Finding], home: SiteHome, settings: SiteFile) -> Finding:
+    name = check.__name__.strip("_")
+    try:
+        return check(home, settings)
+    except OncoFedError as error:
+        return Finding(check=name, status="fail", found=str(error), fix="mend what it names", exit_code=error.exit_code)
+    except Exception as error:
+        return Finding(
+            check=name, status="fail", found=f"{type(error).__name__}: {error}", fix="report this", exit_code=70
+        )
+
+
+def _versions() -> Finding:
+    from common.provenance import versions
+
+    found = versions()
+    missing = [name for name, version in found.items() if version == "not installed"]
+    said = f"Python {sys.version.split()[0]}, flwr {found['flwr']}, torch {found['torch']}"
+    if missing or not found["flwr"].startswith("1.41."):
+        return Finding(
+            check="versions", status="fail", found=said + (f"; missing: {', '.join(missing)}" if missing else ""),
+            fix="install OncoFed again from its kit, with its constraints file",
+        )  # fmt: skip
+    return Finding(check="versions", status="ok", found=said)
+
+
+def _disk(home: SiteHome) -> Finding:
+    folder = next(path for path in (home.path, *home.path.parents) if path.exists())
+    free = shutil.disk_usage(folder).free / 1e9
+    if free < DISK_GB:
+        return Finding(check="disk", status="fail", found=f"{free:.1f} GB free in {folder}",
+                       fix=f"free {DISK_GB:g} GB: on a full disk nothing is charged or trained")  # fmt: skip
+    return Finding(check="disk", status="ok", found=f"{free:.0f} GB free")
+
+
+def _permissions(home: SiteHome) -> Iterator[Finding]:
+    for path in (home.node_key, home.signing_key):
+        name = f"keys/{path.name}"
+        if not path.exists():
+            yield Finding(check=name, status="fail", found="there is no key", fix="oncofed-site join KIT",
+                          exit_code=TrustError.exit_code)  # fmt: skip
+        elif path.stat().st_mode & 0o077:
+            yield Finding(check=name, status="fail", found="other users of this machine can read it",
+                          fix=f"chmod 600 {path}", exit_code=TrustError.exit_code)  # fmt: skip
+        else:
+            yield Finding(check=name, status="ok", found="only this user can read it")
+
+
+def _noise(settings: SiteFile) -> Finding:
+    if settings.noise_seed_for_tests_only is not None:
+        return Finding(
+            check="noise", status="fail", found="the noise is seeded, so it protects no patient",
+            fix="remove noise_seed_for_tests_only from site.yaml", exit_code=TrustError.exit_code,
+        )  # fmt: skip
+    return Finding(check="noise", status="ok", found="from the operating system")
+
+
+def _hub(home: SiteHome, settings: SiteFile) -> Iterator[Finding]:
+    host, _, port = settings.hub.rpartition(":")
+    host = host.strip("[]")
+    proxies = [name for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY") if os.environ.get(name)]
+    if proxies:
+        yield Finding(check="proxy", status="warn", found=f"{', '.join(proxies)} is set and is not used",
+                      fix=f"ask for a direct way to {settings.hub}, or a TCP relay that does not open TLS")  # fmt: skip
+    try:
+        address = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0][4]
+    except (OSError, ValueError) as error:
+        yield _network("dns", f"{host} has no address here ({error})", "correct `hub` in site.yaml, or ask for DNS")
+        return
+    yield Finding(check="dns", status="ok", found=f"{host} is {address[0]}")
+    try:
+        socket.create_connection((host, int(port)), timeout=NETWORK_SECONDS).close()
+    except OSError as error:
+        yield _network("port", f"{settings.hub} does not answer ({error})",
+                       "ask your network for outgoing TCP to it, or the hub whether it runs")  # fmt: skip
+        return
+    yield Finding(check="port", status="ok", found=f"{settings.hub} answers")
+    yield from _certificate(home, host, int(port))
+
+
+def _certificate(home: SiteHome, host: str, port: int) -> Iterator[Finding]:
+    try:
+        context = ssl.create_default_context(cafile=str(home.ca))
+        connection = HTTPSConnection(host, port, timeout=NETWORK_SECONDS, context=context)
+        connection.connect()
+        certificate = connection.sock.getpeercert()
+        connection.request("GET", "/health")
+        date = connection.getresponse().getheader("date")
+        connection.close()
+    except ssl.SSLCertVerificationError as error:
+        yield Finding(
+            check="certificate", status="fail", found=f"the hub is not proved to be ours: {error.verify_message}",
+            fix="do not go on; ask the hub whether its certificate changed, and whether your network opens TLS",
+            exit_code=TrustError.exit_code,
+        )  # fmt: skip
+        return
+    except (OSError, ssl.SSLError) as error:
+        yield _network("certificate", f"no TLS with {host}:{port} ({error})", "ask the hub whether it runs")
+        return
+    yield _validity(certificate)
+    yield _clock(date)
+
+
+def _validity(certificate: object) -> Finding:
+    assert isinstance(certificate, dict)
+    ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)
+    days = (ends - datetime.now(UTC)).total_seconds() / 86400
+    if days < CERTIFICATE_DAYS:
+        return Finding(check="certificate", status="warn", found=f"the hub's ends in {days:.0f} days",
+                       fix="tell the hub's operator: oncofed-hub rotate")  # fmt: skip
+    return Finding(check="certificate", status="ok", found=f"the hub's is ours, {days:.0f} days left")
+
+
+def _clock(date: str | None) -> Finding:
+    if not date:
+        return Finding(check="clock", status="warn", found="the hub did not say its time", fix="check NTP")
+    skew = (datetime.now(UTC) - parsedate_to_datetime(date)).total_seconds()
+    if abs(skew) > CLOCK_SECONDS:
+        return Finding(check="clock", status="fail", found=f"{skew:+.0f} s from the hub's", fix="set the clock (NTP)")
+    return Finding(check="clock", status="ok", found=f"{skew:+.0f} s from the hub's")
+
+
+def _data(home: SiteHome, settings: SiteFile) -> Finding:
+    from client.site import require_classes
+    from client.site_file import open_data, split_counts
+
+    dataset = open_data(settings.data)
+    counts = split_counts(dataset)
+    require_classes(counts, settings.name)
+    dataset.read(dataset.records[0].image)
+    train = counts["train"]["patients"]
+    said = ", ".join(f"{row['patients']} {split}" for split, row in counts.items())
+    if not 0.5 * train <= settings.declared_patients <= 2.0 * train:
+        return Finding(
+            check="data", status="warn", found=f"patients: {said}; declared_patients says {settings.declared_patients}",
+            fix="agree on a round public number near the training cohort with the consortium, once",
+        )  # fmt: skip
+    return Finding(check="data", status="ok", found=f"patients: {said}")
+
+
+def _ledger(home: SiteHome, settings: SiteFile) -> Finding:
+    from common.privacy.ledger import Ledger
+
+    with Ledger(home.path / settings.ledger) as ledger:
+        rows = ledger.verify()
+    return Finding(check="ledger", status="ok", found=f"{rows} rows, chain and signatures hold")
+
+
+def _policy(home: SiteHome, settings: SiteFile) -> Finding:
+    import json
+
+    from client.policy import check_request, load_policy
+    from common.config import from_dict
+
+    policy = load_policy(home.path / settings.policy)
+    study = from_dict(json.loads((home.path / "study.json").read_text(encoding="utf-8")))
+    try:
+        check_request(policy, study, settings.declared_patients)
+    except (TrustError, BudgetExceeded) as error:
+        return Finding(check="policy", status="warn", found=f"closed for the study of the kit: {error}",
+                       fix="the privacy officer decides; see policy.yaml")  # fmt: skip
+    return Finding(check="policy", status="ok", found=f"open for the study of the kit, ceiling {policy.ceiling:g}")
+
+
+def _network(check: str, found: str, fix: str) -> Finding:
+    return Finding(check=check, status="fail", found=found, fix=fix, exit_code=NetworkError.exit_code)

@@ -1,0 +1,61 @@
+"""Fails on a Flower that has moved the private names that the daemons lean on."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+
+
+def _run(code: str) -> object:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_flowers_waits_are_shortened_where_they_are_used() -> None:
+    found = _run("""
+import inspect, json
+from common.flower import quicken
+quicken(10.0)
+from flwr.supercore import heartbeat
+from flwr.supercore.inflatable import inflatable_utils
+pause = inspect.signature(inflatable_utils.pull_objects).parameters["initial_backoff"].default
+again = inspect.signature(inflatable_utils.pull_and_inflate_object_from_tree).parameters["initial_backoff"].default
+print(json.dumps([pause, again, heartbeat.HEARTBEAT_DEFAULT_INTERVAL]))
+""")
+    assert found == [0.1, 0.1, 10.0]
+
+
+def test_it_says_when_it_is_too_late() -> None:
+    found = _run("""
+import json
+import flwr.supercore.inflatable.inflatable_utils
+from common.flower import quicken
+try:
+    quicken()
+except RuntimeError as error:
+    print(json.dumps(str(error)))
+""")
+    assert "after flwr.supercore.inflatable.inflatable_utils" in str(found)
+
+
+def test_a_supernode_still_waits_through_its_time_module() -> None:
+    from flwr.supernode import start_client_internal
+
+    source = inspect.getsource(start_client_internal)
+    assert "time.sleep(3)" in source and "time.sleep(0.5)" in source
+
+
+def test_the_worker_still_finds_what_it_replaces_and_how_it_is_called() -> None:
+    from flwr.supercore.interceptors import SuperExecAuthHttpInterceptor
+    from flwr.supercore.superexec.run_superexec import _SUPEREXEC_AUTH_METHODS
+    from flwr.supernode.runtime import run_clientapp as module
+
+    source = inspect.getsource(module.run_clientapp)
+    assert "install_from_fab(fab.content, skip_prompt=True)" in source
+    assert "load_client_app_fn(\n            run.fab_id, run.fab_version, fab.hash_str" in source
+    assert {"runtime_api_address", "token", "insecure"} <= set(inspect.signature(module.run_clientapp).parameters)
+    assert "/flwr.proto.Runtime/AcquireTask" in _SUPEREXEC_AUTH_METHODS
+    assert {"master_secret", "protected_methods"} <= set(inspect.signature(SuperExecAuthHttpInterceptor).parameters)

@@ -1,0 +1,91 @@
+"""A kit and a request are believed whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from common.config import StudyConfig
+from common.errors import ConfigError, TrustError
+from common.trust import kit as kits
+from common.trust.pki import create_authority, create_node_key
+from common.trust.signing import SiteKey
+
+
+@pytest.fixture
+def kit(tmp_path: Path) -> kits.Kit:
+    create_authority(tmp_path / "ca.key", tmp_path / "ca.crt", "consortium")
+    study = StudyConfig(name="mammae")
+    return kits.Kit(
+        site="north",
+        hub="hub.example.org:9443",
+        invitation="ab" * 16,
+        study_digest=study.digest(),
+        study=study.travelling(),
+        ca=(tmp_path / "ca.crt").read_text(),
+    )
+
+
+def test_a_kit_comes_back_as_it_was_and_is_the_same_file_each_time(kit: kits.Kit, tmp_path: Path) -> None:
+    kits.write_kit(tmp_path / "a.zip", kit)
+    kits.write_kit(tmp_path / "b.zip", kit)
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+    assert kits.read_kit(tmp_path / "a.zip") == dataclasses.replace(kit, study=json.loads(json.dumps(kit.study)))
+
+
+@pytest.mark.parametrize("name", [*kits.FILES, kits.SUMS])
+def test_a_kit_with_any_file_changed_or_gone_is_refused(kit: kits.Kit, tmp_path: Path, name: str) -> None:
+    for changed in (None, b"other"):
+        kits.write_kit(tmp_path / "kit.zip", kit)
+        with zipfile.ZipFile(tmp_path / "kit.zip") as archive:
+            files = {info: archive.read(info) for info in archive.namelist()}
+        with zipfile.ZipFile(tmp_path / "kit.zip", "w") as archive:
+            for info, content in files.items():
+                if info != name:
+                    archive.writestr(info, content)
+                elif changed is not None:
+                    archive.writestr(info, changed)
+        with pytest.raises(TrustError):
+            kits.read_kit(tmp_path / "kit.zip")
+
+
+def test_a_kit_whose_card_names_another_study_is_refused(kit: kits.Kit, tmp_path: Path) -> None:
+    kits.write_kit(tmp_path / "kit.zip", dataclasses.replace(kit, study_digest="0" * 64))
+    with pytest.raises(TrustError, match="digest"):
+        kits.read_kit(tmp_path / "kit.zip")
+
+
+def test_what_is_no_kit_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no kit"):
+        kits.read_kit(tmp_path / "absent.zip")
+    (tmp_path / "text.zip").write_text("hello")
+    with pytest.raises(TrustError, match="not a kit"):
+        kits.read_kit(tmp_path / "text.zip")
+
+
+@pytest.mark.parametrize("field", ["site", "invitation", "node_key", "signing_key"])
+def test_a_request_changed_after_it_was_signed_is_refused(kit: kits.Kit, tmp_path: Path, field: str) -> None:
+    request = kits.signed_request(kit, create_node_key(tmp_path / "node", "x"), SiteKey.open(tmp_path / "key"))
+    kits.write_request(tmp_path / "request.json", request)
+    assert kits.read_request(tmp_path / "request.json") == request
+    other = {
+        "site": "south",
+        "invitation": "cd" * 16,
+        "node_key": create_node_key(tmp_path / "other", "x"),
+        "signing_key": SiteKey.open(tmp_path / "other_key").public_hex,
+    }
+    forged = dataclasses.replace(request, **{field: other[field]})
+    kits.write_request(tmp_path / "request.json", forged)
+    assert forged.fingerprint != request.fingerprint
+    with pytest.raises(TrustError, match="changed"):
+        kits.read_request(tmp_path / "request.json")
+
+
+@pytest.mark.parametrize("name", ["", "../up", "North", "a b", "a" * 41, "_x"])
+def test_a_site_name_is_a_plain_word(name: str) -> None:
+    with pytest.raises(ConfigError):
+        kits.check_site_name(name)

@@ -1,0 +1,61 @@
+"""Who is let in: only an invited site, once, with keys of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from common.errors import ConfigError, TrustError
+from common.trust.kit import JoinRequest
+from server.hub.registry import Registry
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    (tmp_path / "sites.json").write_text('{"schema_version": 1, "sites": {}}')
+    return Registry(tmp_path / "sites.json")
+
+
+def _request(registry: Registry, name: str, key: str = "k1") -> JoinRequest:
+    return JoinRequest(site=name, invitation=registry.sites()[name].invitation, node_key=key, signing_key="00")
+
+
+def test_a_site_is_let_in_by_its_invitation_once(registry: Registry) -> None:
+    registry.invite("north")
+    request = _request(registry, "north")
+    assert registry.approve(request).status == "approved"
+    with pytest.raises(TrustError, match="used or replaced"):
+        registry.approve(request)
+    with pytest.raises(ConfigError, match="joined already"):
+        registry.invite("north")
+
+
+def test_strangers_old_invitations_and_borrowed_keys_are_refused(registry: Registry) -> None:
+    with pytest.raises(TrustError, match="No site"):
+        registry.approve(JoinRequest(site="east", invitation="", node_key="k", signing_key=""))
+    registry.invite("north")
+    old = _request(registry, "north")
+    registry.invite("north")
+    with pytest.raises(TrustError, match="used or replaced"):
+        registry.approve(old)
+    registry.approve(_request(registry, "north"))
+    registry.invite("south")
+    with pytest.raises(TrustError, match="Another site has this key"):
+        registry.approve(_request(registry, "south"))
+
+
+def test_an_empty_invitation_never_opens(registry: Registry) -> None:
+    registry.invite("north")
+    registry.approve(_request(registry, "north"))
+    registry.revoke("north")
+    with pytest.raises(TrustError):
+        registry.approve(dataclasses.replace(_request(registry, "north"), invitation=""))
+    assert registry.invite("north").status == "invited"
+
+
+def test_a_damaged_file_says_so(registry: Registry, tmp_path: Path) -> None:
+    (tmp_path / "sites.json").write_text("{")
+    with pytest.raises(ConfigError, match="damaged"):
+        registry.sites()
