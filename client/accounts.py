@@ -5,31 +5,59 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from common.privacy.ledger import Ledger
+from common.privacy.plan import PrivacyPlan
+from common.privacy.signature import signed
 from common.privacy.statement import Account, privacy_statement
 
 if TYPE_CHECKING:
     from client.site import Site
+    from client.studies import NotedStudy
     from common.messages import Request
-    from common.privacy.plan import PrivacyPlan
 
 
 def site_statement(site: Site, request: Request, plan: PrivacyPlan | None) -> dict[str, Any]:
-    """Returns the privacy statement of ``request.study`` at ``site``, over all its runs on this cohort."""
-    digest = request.study.digest()
-    return privacy_statement(
-        site=site.name,
-        study_digest=digest,
-        plan=plan,
-        account=_account(site, digest, plan),
-        seeded=site.randomness("statement", 0).seeded,
-        synthetic=site.cohort.synthetic,
-        declared_patients=site.declared_patients,
-    )
+    """Returns the privacy statement of ``request.study`` at ``site``, over all its runs on this cohort.
 
-
-def _account(site: Site, digest: str, plan: PrivacyPlan | None) -> Account:
+    A private one is signed with the key of the site's ledger.
+    """
+    facts: dict[str, Any] = {
+        "site": site.name,
+        "study_digest": request.study.digest(),
+        "seeded": site.randomness("statement", 0).seeded,
+        "synthetic": site.cohort.synthetic,
+        "declared_patients": site.declared_patients,
+    }
     if plan is None:
-        return Account(rows=(), lifetime_epsilon=0.0, ceiling=site.policy.ceiling, public_key="")
+        nothing = Account(rows=(), lifetime_epsilon=0.0, ceiling=site.policy.ceiling, public_key="")
+        return privacy_statement(plan=None, account=nothing, **facts)
     with Ledger(site.ledger_path) as ledger:
         cohort = ledger.register_cohort(site.cohort.train_patients)
-        return Account.of(ledger, cohort, digest, plan, site.policy.ceiling)
+        return _signed_statement(ledger, cohort, plan, site.policy.ceiling, facts)
+
+
+def noted_statements(ledger: Ledger, noted: NotedStudy, ceiling: float | None = None) -> list[dict[str, Any]]:
+    """Returns the signed statements of a study from ledger and note alone, one for each cohort that it was charged on.
+
+    Args:
+        ledger: The site's ledger.
+        noted: The study as the site noted it.
+        ceiling: The policy's ceiling now; None: the one of the note.
+    """
+    study = noted.study
+    plan = PrivacyPlan.for_site(study.privacy, study.training, noted.declared_patients)
+    facts = {
+        "site": noted.site,
+        "study_digest": study.digest(),
+        "seeded": noted.seeded,
+        "synthetic": noted.synthetic,
+        "declared_patients": noted.declared_patients,
+    }
+    limit = noted.ceiling if ceiling is None else ceiling
+    return [_signed_statement(ledger, cohort, plan, limit, facts) for cohort in ledger.cohorts(study.digest())]
+
+
+def _signed_statement(
+    ledger: Ledger, cohort: str, plan: PrivacyPlan, ceiling: float, facts: dict[str, Any]
+) -> dict[str, Any]:
+    account = Account.of(ledger, cohort, facts["study_digest"], plan, ceiling)
+    return signed(privacy_statement(plan=plan, account=account, **facts), ledger.sign)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from client.policy import SitePolicy, check_request
+from client.studies import note_study
 from common.errors import DataError, TrustError
 from common.messages import DocumentAnswer, Request, SiteCard, TrainAnswer
 from common.privacy.ledger import Ledger
@@ -194,6 +195,7 @@ class Site:
             check_private_step(model, shape, plan)
 
     def _charge(self, plan: PrivacyPlan, request: Request) -> float:
+        note_study(self, request.study)
         with Ledger(self.ledger_path) as ledger:
             cohort = ledger.register_cohort(self.cohort.train_patients)
             charge = ledger.charge(

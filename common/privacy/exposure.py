@@ -69,7 +69,7 @@ def histories_of(rows: Sequence[Row], cohort: str, study: str | None = None) -> 
     cohorts = cohorts_in(rows)
     if cohort not in cohorts:
         raise LedgerError("The cohort is not in the ledger; register it first")
-    charges = [charge for charge in map(_charge, rows) if charge is not None and study in (None, charge.study)]
+    charges = [charge for charge in charges_in(rows) if study in (None, charge.study)]
     return [tuple(row for row in charges if row.cohort in kind) for kind in memberships(cohorts, cohort)]
 
 
@@ -88,6 +88,11 @@ def epsilon_after(history: Sequence[LedgerRow], delta: float, accountant: str) -
 def cohorts_in(rows: Sequence[Row]) -> dict[str, frozenset[str]]:
     """Returns the fingerprints of the patients of every registered cohort."""
     return {row["cohort"]: frozenset(row["patients"]) for row in rows if row["kind"] == "cohort"}
+
+
+def charges_in(rows: Sequence[Row]) -> tuple[LedgerRow, ...]:
+    """Returns the charges among the rows, in order."""
+    return tuple(charge for charge in map(_charge, rows) if charge is not None)
 
 
 def _charge(row: Row) -> LedgerRow | None:

@@ -30,6 +30,7 @@ from common.privacy.exposure import (
     Charge,
     LedgerRow,
     Row,
+    charges_in,
     cohorts_in,
     epsilon_after,
     histories_of,
@@ -178,6 +179,19 @@ class Ledger:
 
         met = bisect_left(range(1, rounds_left + 1), True, key=lambda rounds: not after(rounds) <= ceiling)
         return Forecast(after(rounds_left), met + 1 if met < rounds_left else None)
+
+    def cohorts(self, study: str) -> tuple[str, ...]:
+        """Returns the cohorts that a study was charged on, in the order of their first charge."""
+        charged = (row["cohort"] for row in self._rows() if row["kind"] == "charge" and row["study"] == study)
+        return tuple(dict.fromkeys(charged))
+
+    def charges(self) -> tuple[LedgerRow, ...]:
+        """Returns every charge in order, whatever its cohort."""
+        return charges_in(self._rows())
+
+    def sign(self, message: bytes) -> str:
+        """Returns the signature (hex) of the site's key, which says that the site stands behind ``message``."""
+        return self._key.sign(message)
 
     def head(self) -> Head:
         """Returns number and digest of the last row: whoever notes it can see a later rollback."""

@@ -11,8 +11,12 @@ from common.reporting.templates.base import render as render_page
 from common.reporting.templates.privacy import PRIVACY
 
 
-def render(statement: Mapping[str, Any]) -> str:
+def render(statement: Mapping[str, Any], file: str | None = None) -> str:
     """Returns the page, self-contained HTML; every figure on it stands in ``statement``.
+
+    Args:
+        statement: The site's statement.
+        file: Name of the JSON file beside the page; default: the site's name.
 
     Raises:
         TrustError: The statement, which may come from another machine, lacks a field or holds one of another kind.
@@ -20,7 +24,8 @@ def render(statement: Mapping[str, Any]) -> str:
     from jinja2 import TemplateError
 
     try:
-        values = {"s": statement, "facts": _facts(statement), "picture": _picture(statement)}
+        name = file or f"{statement['site']}.json"
+        values = {"s": statement, "file": name, "facts": _facts(statement), "picture": _picture(statement)}
         return render_page("privacy", {"privacy": PRIVACY}, values)
     except (KeyError, TypeError, ValueError, TemplateError) as error:
         raise TrustError(
@@ -70,6 +75,7 @@ def _facts(s: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Ledger key (Ed25519)", s["ledger_key"]),
         ("Last row of the ledger", _head(s["ledger_head"])),
         ("Study digest (SHA-256)", s["study_digest"]),
+        ("Signature (Ed25519)", str(s.get("signature") or "not signed")),
     ]  # fmt: skip
 
 

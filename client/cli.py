@@ -1,0 +1,57 @@
+"""``oncofed-site``: one hospital's side.
+
+Nothing heavy is imported before a command runs, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import typer
+from typer.core import TyperGroup
+
+from client import daemon_cli, privacy_cli
+from common.guard import Guarded, guard
+
+HELP = """One hospital: joins a consortium, runs the daemon, keeps the ledger, writes privacy reports.
+
+Research use only - not a medical device.
+
+Examples:
+
+  oncofed-site join north.kit.zip
+
+  oncofed-site start
+
+  oncofed-site ledger verify
+
+  oncofed-site privacy report --out reports
+
+  oncofed-site privacy verify reports/REPORT.json
+
+Exit codes: 0 ok, 2 usage, 3 config, 4 data, 5 trust, 6 budget refused, 7 network, 70 bug, 130 interrupted.
+"""
+
+
+class _Group(Guarded, TyperGroup):
+    pass
+
+
+app = typer.Typer(
+    name="oncofed-site",
+    help=HELP,
+    cls=_Group,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+daemon_cli.register(app)
+privacy_cli.register(app)
+
+
+def main() -> None:
+    """Runs the command line."""
+    with guard():
+        app()
+
+
+if __name__ == "__main__":
+    main()
