@@ -10,10 +10,10 @@ OVERRIDES ?=
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types contracts unit benchmark clean
+.PHONY: help install run test lint types contracts unit deployment-tests benchmark clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 install: $(STAMP) ## create .venv and install OncoFed with everything its checks need
 
@@ -41,6 +41,9 @@ contracts: install ## who may import whom (import-linter)
 
 unit: install ## pytest; ARGS='-k grid' narrows it
 	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+deployment-tests: install ## kill and revoke what a hub and three hospitals run, over TLS; about 15 minutes
+	$(BIN)/python -m pytest tests/scenarios/deployment/faults.py --durations=0 $(ARGS)
 
 benchmark: install ## start-up, private against plain, overhead and scale, as Markdown
 	$(BIN)/python -m simulations.benchmark

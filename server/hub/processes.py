@@ -12,6 +12,7 @@ from pathlib import Path
 
 from common.flower import quicken
 from common.supervisor import die_with_parent, is_held
+from server.hub import gate
 
 AGGREGATOR_LOCK = "aggregator.lock"
 
@@ -23,6 +24,8 @@ def main() -> None:
     name, sys.argv = sys.argv[1], [f"flower-{sys.argv[1]}", *sys.argv[2:]]
     if name == "superlink":
         from flwr.superlink.cli.flower_superlink import flower_superlink as command
+
+        gate.install()
     elif name == "superexec":
         from flwr.supercore.cli.flower_superexec import flower_superexec as command
     elif name == "serverapp":

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import ssl
 import zipfile
+from http.client import HTTPSConnection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.numpy import load_file
@@ -43,6 +45,7 @@ def test_three_hospitals_reach_a_report_with_the_weights_of_the_simulator(
     _what_left_each_hospital_is_in_its_journal(deployment)
     _no_private_key_travels_in_a_kit_or_a_request(deployment)
     _the_hubs_journal_says_who_did_what(deployment)
+    _a_stranger_with_the_certificate_finds_no_control(deployment)
 
 
 def _what_left_each_hospital_is_in_its_journal(deployment: Deployment) -> None:
@@ -73,3 +76,31 @@ def _the_hubs_journal_says_who_did_what(deployment: Deployment) -> None:
     assert {entry.get("site") for entry in entries if entry["event"] == "approve"} == set(SITES)
     assert all(entry["user"] and entry["time"] for entry in entries)
     assert len(SiteKey.open(deployment.home("hub") / "hub.ed25519").public_hex) == 64
+
+
+def _a_stranger_with_the_certificate_finds_no_control(deployment: Deployment) -> None:
+    """From another address than the hub's own, with all that a stolen kit holds."""
+    from flwr.superlink.main import create_app
+
+    posts = [route.path for route in _routes(create_app()) if "POST" in (route.methods or ())]
+    shut = [path for path in posts if not path.startswith("/v1/fleet/")]
+    assert {path.split("/")[2] for path in shut} == {"control", "runtime"}
+    context = ssl.create_default_context(cafile=str(deployment.home(SITES[0]) / "ca.crt"))
+    for path, method in [*((path, "POST") for path in shut), ("/docs", "GET"), ("/openapi.json", "GET")]:
+        assert _answer(deployment.port, context, method, path) == 404, path
+    assert _answer(deployment.port, context, "POST", "/v1/fleet/pull-messages") in (400, 401, 403)
+
+
+def _routes(app: Any) -> list[Any]:
+    from fastapi.routing import iter_route_contexts
+
+    return [context.route for context in iter_route_contexts(app.routes) if hasattr(context.route, "methods")]
+
+
+def _answer(port: int, context: ssl.SSLContext, method: str, path: str) -> int:
+    connection = HTTPSConnection("127.0.0.1", port, timeout=20, context=context, source_address=("127.0.0.2", 0))
+    try:
+        connection.request(method, path, body=b"")
+        return connection.getresponse().status
+    finally:
+        connection.close()
