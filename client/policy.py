@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from common.config import StudyConfig
-from common.errors import BudgetExceeded, ConfigError, TrustError
+from common.errors import BudgetExceeded, ConfigError, SiteClosed, TrustError
 from common.privacy.accounting import default_delta
 
 ANY = "*"
+Hour = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,8 @@ class SitePolicy:
         strategies: Ways of aggregation that the site takes part in; any by default, since what the hub does with an
             update that already carries its noise costs no privacy.
         modes: Privacy modes allowed; ``none`` must be written to be allowed.
+        opening_hours: Local times ``("20:00", "06:00")`` between which the site works, over midnight if the second is
+            the smaller; None: always. The policy's other limits hold at any hour.
         release_metrics: Whether score histograms of the site's patients may leave.
     """
 
@@ -45,6 +49,7 @@ class SitePolicy:
     studies: tuple[str, ...] = ()
     strategies: tuple[str, ...] = (ANY,)
     modes: tuple[Literal["local", "none"], ...] = ()
+    opening_hours: tuple[Hour, Hour] | None = None
     release_metrics: bool = False
 
     def __post_init__(self) -> None:
@@ -56,6 +61,14 @@ class SitePolicy:
     def ceiling_of_a_study(self) -> float:
         """The largest epsilon that one study can have here."""
         return self.ceiling if self.study_ceiling is None else min(self.ceiling, self.study_ceiling)
+
+    def open_at(self, now: datetime) -> bool:
+        """Returns whether the site works at this local time."""
+        if self.opening_hours is None:
+            return True
+        start, end = self.opening_hours
+        at = now.strftime("%H:%M")
+        return start <= at < end if start <= end else at >= start or at < end
 
     @classmethod
     def emulated(cls, ceiling: float) -> SitePolicy:
@@ -100,14 +113,16 @@ def _read_yaml(path: Path) -> Any:
     return {} if document is None else document
 
 
-def check_request(policy: SitePolicy, study: StudyConfig, declared_patients: int) -> None:
-    """Checks what the hub asks for before anything is read from disk.
+def check_request(policy: SitePolicy, study: StudyConfig, declared_patients: int, now: datetime | None = None) -> None:
+    """Checks what the hub asks for before anything is read from disk; ``now`` is the local time, by default this one.
 
     Raises:
         TrustError: The site's policy does not allow it.
         BudgetExceeded: The study by itself would pass the site's ceiling.
     """
     privacy = study.privacy
+    if not policy.open_at(now or datetime.now()):
+        raise SiteClosed("The site is outside its opening hours; the hub may ask again later")
     _require(privacy.mode in policy.modes, f"privacy.mode={privacy.mode} is not allowed here")
     _require(ANY in policy.models or study.model.name in policy.models, f"model {study.model.name} is not allowed here")
     _require(ANY in policy.studies or study.digest() in policy.studies, "this study is not allowed here")

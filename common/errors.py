@@ -60,6 +60,12 @@ class TrustError(OncoFedError):
     code = SiteCode.POLICY_REFUSED
 
 
+class SiteClosed(TrustError):
+    """The site does not work at this hour."""
+
+    code = SiteCode.UNAVAILABLE
+
+
 class BudgetExceeded(OncoFedError):
     """The request would pass the site's own privacy ceiling: the privacy officer can decide."""
 

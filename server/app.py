@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from pathlib import Path
@@ -53,12 +52,10 @@ def conduct(grid: Grid, context: Context) -> tuple[RunFolder, str]:
 
 def render(path: Path) -> None:
     """Writes ``report.html`` and the sites' privacy reports from the files of the run."""
-    from common.reporting.privacy_report import render as render_privacy
     from common.reporting.run_report import write_run_report
+    from common.reporting.study_privacy import write_privacy_pages
 
-    for statement in sorted((path / "privacy").glob("*.json")):
-        page = render_privacy(json.loads(statement.read_text(encoding="utf-8")))
-        statement.with_suffix(".html").write_text(page, encoding="utf-8")
+    write_privacy_pages(path / "privacy")
     write_run_report(path)
 
 

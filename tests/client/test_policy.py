@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from client.policy import SitePolicy, check_request, load_policy
 from common.config import ModelConfig, PrivacyConfig, StrategyConfig, StudyConfig
-from common.errors import BudgetExceeded, ConfigError, OncoFedError, TrustError
+from common.errors import BudgetExceeded, ConfigError, OncoFedError, SiteCode, TrustError
 
 OPEN = SitePolicy(ceiling=10.0, models=("*",), studies=("*",), modes=("local",))
 STUDY = StudyConfig()
@@ -153,3 +154,39 @@ class TestRequest:
         check_request(policy, study(epsilon=2.0, max_images=1000), 3)
         with pytest.raises(BudgetExceeded):
             check_request(policy, study(epsilon=2.1), 3)
+
+
+@pytest.mark.parametrize(
+    ("hours", "now", "is_open"),
+    [
+        (("20:00", "06:00"), "23:59", True),
+        (("20:00", "06:00"), "05:59", True),
+        (("20:00", "06:00"), "06:00", False),
+        (("20:00", "06:00"), "12:00", False),
+        (("08:00", "18:00"), "08:00", True),
+        (("08:00", "18:00"), "18:00", False),
+        (("08:00", "18:00"), "03:00", False),
+        (None, "03:00", True),
+    ],
+)
+def test_a_site_answers_only_in_its_opening_hours(hours: tuple[str, str] | None, now: str, is_open: bool) -> None:
+    policy = dataclasses.replace(SitePolicy.emulated(10.0), opening_hours=hours)
+    at = datetime.fromisoformat(f"2026-11-23T{now}")
+    if is_open:
+        check_request(policy, StudyConfig(), 100, at)
+    else:
+        with pytest.raises(TrustError) as refused:
+            check_request(policy, StudyConfig(), 100, at)
+        assert refused.value.code == SiteCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("hours", ["[20:00, 6:00]", "[20:00]", "always", '["24:00", "06:00"]'])
+def test_unclear_opening_hours_keep_the_site_closed(hours: str, tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text(f"opening_hours: {hours}\n")
+    with pytest.raises(ConfigError, match="closed"):
+        load_policy(tmp_path / "policy.yaml")
+
+
+def test_quoted_opening_hours_are_read(tmp_path: Path) -> None:
+    policy = load_policy(written(tmp_path, 'opening_hours: ["20:00", "06:00"]\n'))
+    assert policy.opening_hours == ("20:00", "06:00")

@@ -1,0 +1,41 @@
+"""The page that collects the sites' privacy statements says which of them a key stands behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from simulations.run import run_study
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    overrides = ["data.patients=200", "data.image_size=28", "training.rounds=1", "privacy.accountant=rdp",
+                 "evaluation.local_baseline=false", "evaluation.personal_epochs=0"]  # fmt: skip
+    return run_study(overrides, "inprocess", tmp_path_factory.mktemp("study") / "run")
+
+
+def test_a_run_leaves_one_page_with_every_site_signed(run_folder: Path) -> None:
+    page = (run_folder / "privacy" / "index.html").read_text(encoding="utf-8")
+    for path in (run_folder / "privacy").glob("*.json"):
+        statement = json.loads(path.read_text(encoding="utf-8"))
+        assert f'href="{path.stem}.html"' in page
+        assert f"{statement['epsilon']:.4f}" in page
+    assert page.count('<td class="wrap">right</td>') == 4
+    assert "Research use only - not a medical device" in page
+
+
+def test_a_statement_that_was_changed_shows_as_changed(run_folder: Path, tmp_path: Path) -> None:
+    from common.reporting.study_privacy import write_privacy_pages
+
+    for path in (run_folder / "privacy").glob("*.json"):
+        statement = json.loads(path.read_text(encoding="utf-8"))
+        if path.stem == "site_2":
+            statement["epsilon"] /= 2
+        (tmp_path / path.name).write_text(json.dumps(statement), encoding="utf-8")
+    write_privacy_pages(tmp_path)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert page.count('<td class="wrap">right</td>') == 3
+    assert "changed after the site had signed it" in page
