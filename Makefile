@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := simulation,lite0,medmnist,dp-check,dev
+EXTRAS := simulation,lite0,medmnist,dicom,jpeg12,hdf5,dp-check,dev
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 OVERRIDES ?=
 # One thread a process: torch otherwise starts one a core in each of them.

@@ -48,6 +48,10 @@ class DataConfig:
     channels: Literal[1, 3] = 1
     include_normal: bool = False
     exclude_conflicts: bool = True
+    breast_crop: bool = False
+    """Mammograms: crop to the breast and turn the chest wall to the left before resizing."""
+    only: Annotated[str, Field(pattern=r"^$|^[A-Za-z][A-Za-z0-9_ -]{0,39}:[^:]{1,200}$")] = ""
+    """Keeps the records with a value of a column, as in ``magnification:400`` or ``view:CC,MLO``; empty: all."""
     column: str = ""
     """Manifest column that tells the hospital (``natural`` partition); empty: the reader's own."""
     train_share: Share = 0.70

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.data.formats import find_folder
 from common.data.images import ImageFiles
 from common.data.manifest import LABEL_WORDS, Dataset, Record, first, slug
+from common.data.rows import read_rows
 from common.errors import DataError
 
 if TYPE_CHECKING:
@@ -47,11 +47,7 @@ def open_bus_bra(data: DataConfig) -> Dataset:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
-    lacking = [name for name in NEEDED if not rows or name not in rows[0]]
-    if lacking:
-        raise DataError(f"{path} has no rows or lacks {', '.join(lacking)}; expected the published bus_data.csv")
+    rows = read_rows(path, NEEDED)
     odd = [row["ID"] for row in rows if row["Pathology"].lower() not in LABEL_WORDS]
     if odd:
         raise DataError(f"{path}: {len(odd)} Pathologies are unknown ({first(odd)}); expected benign or malignant")

@@ -19,6 +19,14 @@ READERS = {
     "breastmnist": "common.data.medmnist",
     "wdbc": "common.data.tables",
     "wbc": "common.data.tables",
+    "cbis_ddsm": "common.data.cbis",
+    "mias": "common.data.mias",
+    "inbreast": "common.data.inbreast",
+    "vindr_mammo": "common.data.vindr",
+    "breakhis": "common.data.breakhis",
+    "bach": "common.data.bach",
+    "idc": "common.data.idc",
+    "pcam": "common.data.pcam",
     "manifest": "common.data.formats",
 }
 
@@ -26,16 +34,17 @@ READERS = {
 def open_dataset(data: DataConfig) -> Dataset:
     """Returns the data set that ``data.name`` and ``data.root`` tell, without decoding more than it must.
 
-    With ``data.column``, the sites are taken from that column.
+    With ``data.only``, only records with one of its values are kept; with ``data.column``, the sites are taken from
+    that column.
 
     Raises:
         ConfigError: The name is unknown, or ``data.root`` is needed and missing.
-        DataError: The files are not there, or not in the published layout.
+        DataError: The files are not there, or not in the published layout, or ``data.only`` keeps none.
     """
     if data.name not in READERS:
         raise ConfigError(f"data.name={data.name} is unknown; expected one of {', '.join(READERS)}, or phantom")
     reader: Callable[[DataConfig], Dataset] = getattr(import_module(READERS[data.name]), f"open_{data.name}")
-    dataset = reader(data)
+    dataset = keep_only(reader(data), data.only) if data.only else reader(data)
     return site_from_column(dataset, data.column) if data.column else dataset
 
 
@@ -45,6 +54,22 @@ def open_manifest(data: DataConfig) -> Dataset:
 
     path = required_root(data, "the manifest's CSV, or the folder that holds manifest.csv")
     return read_manifest(path / "manifest.csv" if path.is_dir() else path)
+
+
+def keep_only(dataset: Dataset, choice: str) -> Dataset:
+    """Returns the records whose attribute has one of the values: ``view:CC`` or ``magnification:200,400``.
+
+    Raises:
+        DataError: None has; the message lists the values there are.
+    """
+    column, _, values = choice.partition(":")
+    wanted = {value.strip().lower() for value in values.split(",")}
+    kept = [record for record in dataset.records if record.attributes.get(column, "").lower() in wanted]
+    if not kept:
+        there = sorted({record.attributes[column] for record in dataset.records if column in record.attributes})
+        known = ", ".join(there[:20]) or f"columns {sorted({key for r in dataset.records for key in r.attributes})}"
+        raise DataError(f"data.only={choice} keeps no image of {dataset.name}; there are {known}")
+    return dataset.with_records(kept)
 
 
 def required_root(data: DataConfig, what: str) -> Path:

@@ -30,18 +30,23 @@ class ImageFiles:
 def read_image(path: Path) -> NDArray[np.float32]:
     """Returns the pixels as float32 in [0, 1]: (H, W) for grey and 1-bit files, (H, W, 3) for colour.
 
-    Alpha is dropped, 16-bit grey is divided by 65535, and EXIF rotation is applied.
+    Alpha is dropped, 16-bit grey is divided by 65535, and EXIF rotation is applied. DICOM is read as
+    :func:`common.data.dicom.read_dicom` does.
 
     Raises:
         DataError: The file is missing, truncated, larger than :data:`MAX_PIXELS` or in no format we know.
     """
+    from common.data.dicom import is_dicom, read_dicom
+
+    if is_dicom(path):
+        return read_dicom(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 return _pixels(image)
     except UnidentifiedImageError:
-        raise DataError(f"{path} is no image we can read; expected PNG, JPEG, TIFF, BMP or PGM") from None
+        raise DataError(f"{path} is no image we can read; expected DICOM, PNG, JPEG, TIFF, BMP or PGM") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} is missing or damaged ({error}); export it again") from None
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from common.data.breast import crop_and_turn
 from common.data.manifest import Dataset, first
 from common.data.transforms import normalise, preprocess
 from common.errors import ConfigError, DataError
@@ -91,7 +92,10 @@ def to_tensors(dataset: Dataset, data: DataConfig) -> PatientTensors:
 
 def _input(dataset: Dataset, key: str, data: DataConfig) -> NDArray[np.float32]:
     pixels = dataset.read(key)
-    return normalise(pixels) if dataset.kind == "table" else preprocess(pixels, data.image_size, data.channels)
+    if dataset.kind == "table":
+        return normalise(pixels)
+    shown = crop_and_turn(pixels) if data.breast_crop else pixels
+    return preprocess(shown, data.image_size, data.channels)
 
 
 def _inputs(dataset: Dataset, keys: list[str], data: DataConfig) -> NDArray[np.float32]:

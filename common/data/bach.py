@@ -1,0 +1,77 @@
+"""BACH: 400 histology images of four classes, 2048 x 1536 TIFF (Aresta 2019)."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common.data.formats import find_folder
+from common.data.images import ImageFiles
+from common.data.manifest import Dataset, Record, first
+from common.errors import DataError
+
+if TYPE_CHECKING:
+    from common.config import DataConfig
+
+CITATION = (
+    "Aresta G, Araujo T, Kwok S, et al. BACH: Grand challenge on breast cancer histology images. Medical Image "
+    "Analysis 56:122-139, 2019. doi:10.1016/j.media.2019.05.010; Zenodo doi:10.5281/zenodo.3632035"
+)
+LICENCE = "CC BY-NC-ND 4.0 (Zenodo)"
+TABLE = "microscopy_ground_truth.csv"
+CLASSES = {"Normal": 0, "Benign": 0, "InSitu": 1, "Invasive": 1}
+"""Non-carcinoma against carcinoma, the two-class task of Araujo et al. (PLoS ONE 12(6):e0177544, 2017)."""
+
+
+def open_bach(data: DataConfig) -> Dataset:
+    """Returns BACH's microscopy images: normal and benign 0, in situ and invasive carcinoma 1; attribute class.
+
+    Each image counts as a patient. Normal images come with ``data.include_normal``.
+
+    Raises:
+        ConfigError, DataError: The table or images are missing, or a folder contradicts the table.
+    """
+    folder = find_folder(data, "Photos", "Benign")
+    words = _words(_table(folder))
+    missing = [name for name, word in words.items() if not (folder / word / name).is_file()]
+    if missing:
+        raise DataError(
+            f"{len(missing)} images of {TABLE} are not in the folder of their class below {folder} ({first(missing)}); "
+            "copy them"
+        )
+    records = tuple(
+        Record(image=f"{word}/{name}", patient=Path(name).stem, label=CLASSES[word], attributes={"class": word.lower()})
+        for name, word in sorted(words.items())
+        if data.include_normal or word != "Normal"
+    )
+    return Dataset(
+        name="BACH",
+        records=records,
+        read=ImageFiles(folder),
+        citation=CITATION,
+        licence=LICENCE,
+        notes=("No patient ids are published: each image counts as a patient, so test figures are optimistic.",),
+    )
+
+
+def _table(folder: Path) -> Path:
+    return next((path for path in (folder / TABLE, folder.parent / TABLE) if path.is_file()), folder / TABLE)
+
+
+def _words(path: Path) -> dict[str, str]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read ({error}); copy it again from the challenge") from None
+    # Some copies have a header.
+    rows = rows[1:] if rows and not rows[0][0].endswith(".tif") else rows
+    odd = [",".join(row) for row in rows if len(row) != 2 or row[1] not in CLASSES or Path(row[0]).name != row[0]]
+    if odd or not rows:
+        raise DataError(
+            f"{path} has {len(odd)} odd lines ({first(odd)}); expected 'b001.tif,Benign' and {set(CLASSES)}"
+        )
+    if len({row[0] for row in rows}) < len(rows):
+        raise DataError(f"{path} names an image twice; copy it again")
+    return dict(rows)
