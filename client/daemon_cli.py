@@ -25,7 +25,11 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def join(kit: Annotated[Path, typer.Argument(help="The zip that the hub sent.")], home: Home = None) -> None:
+def join(
+    kit: Annotated[Path, typer.Argument(help="The zip that the hub sent.")],
+    new_keys: Annotated[bool, typer.Option("--new-keys", help="Make new keys, after the old were revoked.")] = False,
+    home: Home = None,
+) -> None:
     """Make this site's keys and the request for the hub.
 
     Example: oncofed-site join north.kit.zip
@@ -34,7 +38,7 @@ def join(kit: Annotated[Path, typer.Argument(help="The zip that the hub sent.")]
     from client.site_file import site_home
 
     place = site_home(home)
-    request = join_hub(place, kit)
+    request = join_hub(place, kit, new_keys=new_keys)
     say(f"Send {place.path / 'request.json'} to the hub, and read its operator this fingerprint: {request.fingerprint}")
     say(f"Then edit {place.site_file} and {place.path / 'policy.yaml'}, and run: oncofed-site doctor")
     print(request.fingerprint)

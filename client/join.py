@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 from client.site_file import SiteHome
@@ -13,8 +14,10 @@ from common.trust.pki import create_node_key
 from common.trust.signing import SiteKey
 
 
-def join(home: SiteHome, kit_path: Path) -> JoinRequest:
+def join(home: SiteHome, kit_path: Path, *, new_keys: bool = False) -> JoinRequest:
     """Returns the request, which also lies in ``request.json``; an existing ``site.yaml`` or policy is kept.
+
+    Keys are kept too, unless ``new_keys``; the old ones are then put aside.
 
     Raises:
         ConfigError: This home belongs to another site, or cannot be written.
@@ -28,6 +31,8 @@ def join(home: SiteHome, kit_path: Path) -> JoinRequest:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise ConfigError(f"{home.path} cannot be written ({error.strerror}); choose another with --home") from None
+    if new_keys:
+        _put_aside(home)
     home.ca.write_text(kit.ca, encoding="utf-8")
     (home.path / "study.json").write_text(json.dumps(kit.study, indent=2) + "\n", encoding="utf-8")
     request = signed_request(kit, create_node_key(home.node_key, kit.site), SiteKey.open(home.signing_key))
@@ -35,6 +40,12 @@ def join(home: SiteHome, kit_path: Path) -> JoinRequest:
     _write_once(home.site_file, _site_yaml(kit))
     _write_once(home.path / "policy.yaml", _policy_yaml(kit))
     return request
+
+
+def _put_aside(home: SiteHome) -> None:
+    for path in (home.node_key, home.signing_key):
+        if path.exists():
+            path.replace(path.with_name(f"{path.name}.{time.time_ns()}.old"))
 
 
 def _write_once(path: Path, text: str) -> None:

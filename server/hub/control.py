@@ -15,7 +15,7 @@ from typing import Any
 from common.environment import flower_environment
 from common.errors import ConfigError, NetworkError
 from server.hub.home import HubHome
-from server.hub.registry import Registry
+from server.hub.registry import KnownSite, Registry
 
 CONNECTION = "hub"
 ANSWER_SECONDS = 120.0
@@ -54,17 +54,19 @@ class Control:
         """Registers the approved sites' keys and takes the revoked ones' away.
 
         Raises:
-            NetworkError: The SuperLink does not answer, or refuses.
+            NetworkError: The SuperLink does not answer, or refuses some; the others are done.
         """
         registry, nodes = Registry(self._home.sites_file), self.nodes()
-        for site in registry.by_status("revoked"):
-            if site.node_id in nodes:
-                self._require(self._flwr("supernode", "unregister", str(site.node_id), CONNECTION))
-            if site.node_id:
+        sites = registry.sites().values()
+        wanted = {site.node_id for site in sites if site.status == "approved"}
+        refused = [self._unregister(node) for node in nodes if node not in wanted]
+        for site in sites:
+            if site.status != "approved" and site.node_id:
                 registry.set_node(site.name, 0)
-        for site in registry.by_status("approved"):
-            if site.node_id not in nodes:
-                registry.set_node(site.name, self._register(site.name, site.node_key))
+            if site.status == "approved" and site.node_id not in nodes:
+                refused.append(self._register(registry, site))
+        if any(refused):
+            raise NetworkError("; ".join(filter(None, refused)))
 
     def submit(self, app: Path, run_config: Mapping[str, str]) -> int:
         """Returns Flower's number of the run that it made of the app.
@@ -95,13 +97,21 @@ class Control:
         """Asks Flower to stop the run."""
         self._flwr("stop", str(run_id), CONNECTION)
 
-    def _register(self, name: str, key: str) -> int:
+    def _register(self, registry: Registry, site: KnownSite) -> str:
+        """Returns why the SuperLink refuses the site's key, or nothing."""
         with tempfile.TemporaryDirectory(prefix="oncofed-") as folder:
             public = Path(folder) / "node.pub"
-            public.write_text(f"{key} {name}\n", encoding="utf-8")
-            answer = self._flwr("supernode", "register", str(public), CONNECTION, "--name", name)
-        self._require(answer)
-        return int(answer["node-id"])
+            public.write_text(f"{site.node_key} {site.name}\n", encoding="utf-8")
+            answer = self._flwr("supernode", "register", str(public), CONNECTION, "--name", site.name)
+        if not answer.get("success"):
+            return f"{site.name}: {_reason(answer)}"
+        registry.set_node(site.name, int(answer["node-id"]))
+        return ""
+
+    def _unregister(self, node: int) -> str:
+        """Returns why the SuperLink keeps a node that no approved site has, or nothing."""
+        answer = self._flwr("supernode", "unregister", str(node), CONNECTION)
+        return "" if answer.get("success") else f"node {node}: {_reason(answer)}"
 
     def _flwr(self, *arguments: str) -> dict[str, Any]:
         self._write_connection()
@@ -119,8 +129,7 @@ class Control:
 
     def _require(self, answer: Mapping[str, Any]) -> None:
         if not answer.get("success"):
-            reason = " ".join(str(answer.get("error-message") or "no reason given").split())[-300:]
-            raise NetworkError(f"The SuperLink refused: {reason}. Is the hub running? See: oncofed-hub status")
+            raise NetworkError(f"The SuperLink refused: {_reason(answer)}. Is the hub running? See: oncofed-hub status")
 
     def _write_connection(self) -> None:
         text = (
@@ -130,6 +139,10 @@ class Control:
         path = self._home.flower / "config.toml"
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
+
+
+def _reason(answer: Mapping[str, Any]) -> str:
+    return " ".join(str(answer.get("error-message") or "no reason given").split())[-300:]
 
 
 def _json(stdout: str, stderr: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from common.errors import ConfigError, TrustError
 from common.trust.durable import exclusive, write_durably
@@ -26,6 +26,7 @@ class KnownSite:
         node_key: OpenSSH public key of its SuperNode.
         signing_key: Ed25519 public key, hex.
         node_id: Flower's number of the node, 0 while Flower does not know it.
+        former_keys: Its keys that were revoked; none of them is let in again.
     """
 
     name: str
@@ -35,6 +36,7 @@ class KnownSite:
     node_key: str = ""
     signing_key: str = ""
     node_id: int = 0
+    former_keys: tuple[str, ...] = ()
 
 
 class Registry:
@@ -51,7 +53,7 @@ class Registry:
         """
         try:
             rows = json.loads(self._path.read_text(encoding="utf-8"))["sites"]
-            return {name: KnownSite(name=name, **row) for name, row in sorted(rows.items())}
+            return {name: _site(name, row) for name, row in sorted(rows.items())}
         except FileNotFoundError:
             raise ConfigError(f"There is no hub in {self._path.parent}; make one with: oncofed-hub init") from None
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -71,7 +73,18 @@ class Registry:
         known = self.sites().get(name)
         if known is not None and known.status == "approved":
             raise ConfigError(f"{name} has joined already; revoke it first if it must make new keys")
-        return self._put(KnownSite(name=name, status="invited", changed=_now(), invitation=secrets.token_hex(16)))
+        former = () if known is None else _former(known)
+        invitation = secrets.token_hex(16)
+        return self._put(
+            KnownSite(
+                name=name,
+                status="invited",
+                changed=_now(),
+                invitation=invitation,
+                former_keys=former,
+                node_id=known.node_id if known else 0,
+            )
+        )
 
     def approve(self, request: JoinRequest) -> KnownSite:
         """Returns the site, approved with the keys of its request.
@@ -88,6 +101,10 @@ class Registry:
                 f"This request of {request.site} answers an invitation that was used or replaced; "
                 f"find out who sent it, then invite the site again: oncofed-hub invite {request.site}"
             )
+        if any(request.node_key in site.former_keys for site in sites.values()):
+            raise TrustError(
+                f"This key was revoked; {request.site} must make new ones: oncofed-site join KIT --new-keys"
+            )
         if any(site.node_key == request.node_key for site in sites.values()):
             raise TrustError("Another site has this key; each site must make its own with oncofed-site join")
         return self._put(
@@ -97,6 +114,7 @@ class Registry:
                 changed=_now(),
                 node_key=request.node_key,
                 signing_key=request.signing_key,
+                former_keys=known.former_keys,
             )
         )
 
@@ -109,7 +127,8 @@ class Registry:
         known = self.sites().get(name)
         if known is None:
             raise ConfigError(f"There is no site {name}; oncofed-hub sites lists them")
-        return self._put(replace(known, status="revoked", changed=_now(), invitation=""))
+        former = _former(known)
+        return self._put(replace(known, status="revoked", changed=_now(), invitation="", former_keys=former))
 
     def set_node(self, name: str, node_id: int) -> KnownSite:
         """Returns the site with the number that Flower gave its node, 0 for none."""
@@ -123,6 +142,14 @@ class Registry:
         with exclusive(self._path.with_suffix(".lock"), seconds=30.0):
             rows = {name: _row(site) for name, site in sorted(change(self.sites()).items())}
             write_durably(self._path, json.dumps({"schema_version": 1, "sites": rows}, indent=2) + "\n")
+
+
+def _former(site: KnownSite) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*site.former_keys, *([site.node_key] if site.node_key else [])]))
+
+
+def _site(name: str, row: dict[str, Any]) -> KnownSite:
+    return KnownSite(name=name, **(row | {"former_keys": tuple(row.get("former_keys", ()))}))
 
 
 def _row(site: KnownSite) -> dict[str, object]:

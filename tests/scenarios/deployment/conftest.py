@@ -66,10 +66,12 @@ class Deployment:
             self.configure(name, declared(len(train)))
         return self
 
-    def admit(self, name: str) -> None:
+    def admit(self, name: str, *options: str, code: int = 0) -> None:
+        """From invitation to approval, which ends with ``code``."""
         kit = self.hub("invite", name).stdout.strip()
-        fingerprint = self.site(name, "join", kit).stdout.strip()
-        self.hub("approve", str(self.home(name) / "request.json"), "--fingerprint", fingerprint)
+        fingerprint = self.site(name, "join", kit, *options).stdout.strip()
+        request = str(self.home(name) / "request.json")
+        self._command("server.cli", "hub", ("approve", request, "--fingerprint", fingerprint), code)
 
     def configure(self, name: str, patients: int) -> None:
         home = self.home(name)
@@ -170,10 +172,12 @@ class Deployment:
                 process.kill()
                 process.wait()
 
-    def _command(self, module: str, name: str, arguments: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    def _command(
+        self, module: str, name: str, arguments: tuple[str, ...], code: int = 0
+    ) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", module, *arguments, "--home", str(self.home(name))]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        if done.returncode:
+        if done.returncode != code:
             pytest.fail(f"{' '.join(command[2:])} ended with {done.returncode}: {done.stderr}\n{self.tails()}")
         return done
 

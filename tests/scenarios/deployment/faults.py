@@ -124,7 +124,9 @@ def test_a_revoked_site_is_out_at_once_and_only_a_new_invitation_lets_it_in(depl
     status = run.wait(deployment)
     _lost_only(status, run, deployment)
     deployment.until(lambda: deployment.online() == OTHERS, 60, "the revoked site is out")
-    deployment.admit(VICTIM)
+    deployment.admit(VICTIM, code=5)
+    deployment.admit(VICTIM, "--new-keys")
+    _restart(deployment)
     _all_back(deployment)
 
 

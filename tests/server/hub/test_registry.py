@@ -59,3 +59,19 @@ def test_a_damaged_file_says_so(registry: Registry, tmp_path: Path) -> None:
     (tmp_path / "sites.json").write_text("{")
     with pytest.raises(ConfigError, match="damaged"):
         registry.sites()
+
+
+def test_a_revoked_key_never_comes_back_but_new_ones_do(registry: Registry) -> None:
+    registry.invite("north")
+    registry.approve(_request(registry, "north", "stolen"))
+    registry.set_node("north", 7)
+    registry.revoke("north")
+    for _ in range(2):
+        registry.invite("north")
+        with pytest.raises(TrustError, match="--new-keys"):
+            registry.approve(_request(registry, "north", "stolen"))
+    assert registry.sites()["north"].node_id == 7  # so that Flower's list is mended even after the new invitation
+    assert registry.approve(_request(registry, "north", "fresh")).former_keys == ("stolen",)
+    registry.invite("south")
+    with pytest.raises(TrustError, match="revoked"):
+        registry.approve(_request(registry, "south", "stolen"))
