@@ -38,7 +38,7 @@ from common.privacy.exposure import (
     worst_epsilon,
 )
 from common.privacy.fingerprints import cohort_id, fingerprints
-from common.trust.durable import exclusive, sync_folder
+from common.trust.durable import exclusive, make_folder, sync_folder
 from common.trust.journal import Entry, Head, first_bad, next_entry, read_head, write_head
 from common.trust.signing import SiteKey
 
@@ -82,7 +82,8 @@ class Ledger:
         self._head_path = head_path or _beside(path, ".head")
         self._believed: Head | None = None
         with _readable_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if not _beside(path, ".key").exists():  # the last file of the first use, so the names above it are secured
+                make_folder(path.parent)
             with exclusive(_beside(path, ".lock")):
                 self._open()
 

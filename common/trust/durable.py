@@ -6,7 +6,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from common.errors import LedgerError
@@ -25,6 +25,21 @@ def write_durably(path: Path, text: str) -> None:
         os.fsync(file.fileno())
     partial.replace(path)
     sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes the folder if it is not there, and makes its name and those above it survive a power loss.
+
+    Names above the mount point are left alone: they were there before, or nothing could be mounted on them. One that
+    may not be listed is left alone too.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    device = folder.stat().st_dev
+    for above in folder.resolve().parents:
+        if above.stat().st_dev != device:
+            return
+        with suppress(PermissionError):
+            sync_folder(above)
 
 
 def sync_folder(folder: Path) -> None:

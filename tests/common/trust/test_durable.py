@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import LedgerError
-from common.trust.durable import exclusive, write_durably
+from common.trust.durable import exclusive, make_folder, write_durably
 
 
 @pytest.mark.parametrize("call", ["os.fsync", "Path.replace"])
@@ -35,3 +35,15 @@ def test_a_lock_has_one_holder_and_is_let_go_on_any_end(tmp_path: Path) -> None:
         raise KeyError
     with exclusive(lock, seconds=0):
         pass
+
+
+def test_a_new_folder_is_made_with_those_above_it_and_each_name_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr("common.trust.durable.sync_folder", synced.append)
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    above = [tmp_path.resolve() / "a", tmp_path.resolve()]
+    assert synced[:2] == above and synced.count(above[0]) == 2, "a crash may have come before the first sync"
