@@ -182,7 +182,7 @@ def test_a_runner_that_is_ended_leaves_no_process(toy: Path, tmp_path: Path, num
             break
     assert len(below) > 4, (tmp_path / "flower.log").read_text()[-3000:]
     runner.send_signal(number)
-    runner.communicate(timeout=60)
+    runner.communicate(timeout=150)
     _, alive = psutil.wait_procs(below, timeout=60)
     assert not alive, alive
     assert runner.returncode != 0
