@@ -71,6 +71,10 @@ class _Worker:
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
 
+    def usable(self) -> bool:
+        """Returns whether it lives and is this process's own: pipes copied by a fork would mix the answers."""
+        return self.owner == os.getpid() and self._process.poll() is None
+
     def ask(self, request: dict[str, Any], most_bytes: int) -> NDArray[Any]:
         assert self._process.stdin and self._process.stdout
         deadline = time.monotonic() + SECONDS
@@ -124,7 +128,7 @@ _WORKERS: list[_Worker] = []
 
 
 def _current() -> _Worker:
-    if _WORKERS and _WORKERS[0].owner != os.getpid():
+    if _WORKERS and not _WORKERS[0].usable():
         _stop()
     if not _WORKERS:
         _WORKERS.append(_Worker())
