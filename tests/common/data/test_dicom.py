@@ -25,7 +25,6 @@ from common.errors import DataError
 from tests.common.data.layouts import dicom, film, save, table
 
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
-GREY = {"PhotometricInterpretation": "MONOCHROME2", "BitsStored": 12, "PixelRepresentation": 0}
 
 
 def sample(name: str) -> Path:
@@ -72,7 +71,7 @@ def test_twelve_bit_jpeg_and_jpeg_2000_of_one_picture_agree() -> None:
 def test_windows_are_those_of_pydicom(centre: float, width: float, function: str) -> None:
     tags = Dataset()
     tags.WindowCenter, tags.WindowWidth, tags.VOILUTFunction = str(round(centre, 3)), str(round(width, 3)), function
-    tags.update({"PhotometricInterpretation": "MONOCHROME2"})
+    tags.PhotometricInterpretation = "MONOCHROME2"
     tags.BitsStored, tags.PixelRepresentation = 12, 0
     with np.errstate(over="ignore"):
         expected = apply_windowing(RAMP, tags) / 4095
