@@ -69,10 +69,10 @@ operating system.</div>{% endif %}
 </tbody></table></div>
 {% if evaluation is not none %}
 <p class="soft">Local only: a model that the site trained alone on its own training patients, without privacy noise
-because it never leaves the site. "Clearly" means that the two intervals do not touch. A paired test would be sharper,
-but it needs scores patient by patient, and those stay at the site. Pooled: all sites' test patients together, each
-scored by the federated model or by their own site's local model. Intervals cover the chance of drawing these patients,
-not the training seed.</p>
+because it never leaves the site. "Clearly" means that the two intervals do not touch. Sharper paired
+differences, computed at each site, and the do-no-harm gate stand in evaluation.json (comparisons, do_no_harm).
+Pooled: all sites' test patients together, each scored by the federated model or by their own site's local model.
+Intervals cover the chance of drawing these patients, not the training seed.</p>
 {% endif %}
 {% else %}<p>Not measured: no site took part.</p>{% endif %}
 {{ figure("forest", "Test AUROC with " ~ confidence ~ " intervals, federated (circles) above local only (squares).") }}
