@@ -51,6 +51,7 @@ _SCHEMA = (
     "CREATE TRIGGER IF NOT EXISTS no_update BEFORE UPDATE ON rows BEGIN SELECT RAISE(ABORT, 'append-only'); END",
     "CREATE TRIGGER IF NOT EXISTS no_delete BEFORE DELETE ON rows BEGIN SELECT RAISE(ABORT, 'append-only'); END",
 )
+_SELECT = "SELECT seq, body, previous, digest, signature FROM rows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +265,11 @@ class Ledger:
         entry = next_entry(last, {**body, "time": self._clock().isoformat(timespec="seconds")}, self._key)
         values = (entry.seq, entry.text, entry.previous, entry.digest, entry.signature)
         self._db.execute("INSERT INTO rows VALUES (?, ?, ?, ?, ?)", values)
+        if self._db.execute(f"{_SELECT} WHERE seq = ?", [entry.seq]).fetchall() != [values]:  # a trigger can swallow it
+            raise LedgerError(
+                f"The ledger {self.path} did not keep the row that was written: somebody changed its tables. Nothing "
+                "may train; keep the file as evidence and restore the newest backup."
+            )
         return entry
 
     def _rows(self) -> list[Row]:
@@ -272,7 +278,7 @@ class Ledger:
 
     def _verified(self) -> list[Row]:
         """Under the lock: the head is then behind by one row if a writer died, and else not at all."""
-        found = self._db.execute("SELECT seq, body, previous, digest, signature FROM rows ORDER BY seq").fetchall()
+        found = self._db.execute(f"{_SELECT} ORDER BY seq").fetchall()
         entries = [Entry(*columns) for columns in found]
         bad = first_bad(entries, self.public_key, self._believed)
         if bad is not None:
@@ -304,7 +310,7 @@ def _readable_errors(path: Path) -> Iterator[None]:
     """Turns failures of disk and file into one error that stops training; keeps our own."""
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # the last when damage is in SQLite's own message
         raise LedgerError(
             f"The ledger {path} cannot be used ({error}); nothing was trained. Free the disk or mend its permissions."
         ) from None

@@ -8,7 +8,7 @@ import os
 import threading
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -37,7 +37,7 @@ class SiteKey:
             raise TrustError(f"The key {path} can be read by other users; run: chmod 600 {path}")
         try:
             private = serialization.load_pem_private_key(path.read_bytes(), password=None)
-        except ValueError:
+        except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):  # what a damaged file can end in
             raise TrustError(f"{path} holds no readable private key; restore it from the backup") from None
         if not isinstance(private, Ed25519PrivateKey):
             raise TrustError(f"{path} holds a {type(private).__name__}, expected an Ed25519 key")
