@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
 from safetensors.numpy import load_file
 
 from common.trust.signing import SiteKey
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 SITES = ("ge_logiq_5", "ge_logiq_7", "toshiba_aplio_300")
 
 
+@pytest.mark.timeout(900)
 def test_three_hospitals_reach_a_report_with_the_weights_of_the_simulator(
     deployment: Deployment, tmp_path: Path
 ) -> None:
@@ -34,7 +36,7 @@ def test_three_hospitals_reach_a_report_with_the_weights_of_the_simulator(
     assert [site["name"] for site in status["sites"]] == list(SITES)
     assert status["engine"] == "flower" and status["seeds"]["noise"] == "seeded"
     assert "Research use only - not a medical device" in (run.folder / "report.html").read_text()
-    assert {path.stem for path in (run.folder / "privacy").glob("*.html")} == set(SITES)
+    assert {path.stem for path in (run.folder / "privacy").glob("*.html")} >= set(SITES)
 
     simulated = run_study(emulation(deployment.data), "inprocess", out=tmp_path / "simulated")
     ours, theirs = (load_file(folder / "model" / "model.safetensors") for folder in (run.folder, simulated))
