@@ -55,7 +55,7 @@ def render(path: Path) -> None:
     from common.reporting.run_report import write_run_report
     from common.reporting.study_privacy import write_privacy_pages
 
-    write_privacy_pages(path / "privacy")
+    write_privacy_pages(path)
     write_run_report(path)
 
 

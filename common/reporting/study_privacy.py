@@ -13,20 +13,22 @@ from common.reporting.privacy_report import render as render_site
 from common.reporting.templates.base import render as render_page
 from common.reporting.templates.study_privacy import STUDY_PRIVACY
 
-INDEX = "index.html"
+PAGE = "privacy.html"
 
 
-def write_privacy_pages(folder: Path) -> None:
-    """Writes a page beside each ``<site>.json`` of the folder, and ``index.html`` with all of them.
+def write_privacy_pages(run: Path) -> None:
+    """Writes a page beside each ``privacy/<site>.json`` of a run's folder, and ``privacy.html`` with all of them.
 
     Raises:
         TrustError: A statement cannot be shown.
     """
-    statements = {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    statements = {
+        path: json.loads(path.read_text(encoding="utf-8")) for path in sorted((run / "privacy").glob("*.json"))
+    }
     for path, statement in statements.items():
         path.with_suffix(".html").write_text(render_site(statement, path.name), encoding="utf-8")
     if statements:
-        (folder / INDEX).write_text(render(list(statements.values())), encoding="utf-8")
+        (run / PAGE).write_text(render(list(statements.values())), encoding="utf-8")
 
 
 def render(statements: Sequence[Mapping[str, Any]]) -> str:

@@ -15,7 +15,7 @@ simulation: whoever knows the seed can remove the noise.</div>{% endif %}
 <thead><tr><th scope="col">Site</th><th scope="col">Epsilon of this study</th><th scope="col">Delta</th>
 <th scope="col">Over all studies</th><th scope="col">Ceiling</th><th scope="col">Remaining</th>
 <th scope="col" class="wrap">Signature</th></tr></thead>
-<tbody>{% for r in rows %}<tr><th scope="row"><a href="{{ r.site }}.html">{{ r.site }}</a></th>
+<tbody>{% for r in rows %}<tr><th scope="row"><a href="privacy/{{ r.site }}.html">{{ r.site }}</a></th>
 {% if r.private %}<td>{{ "%.4f"|format(r.epsilon) }}</td><td>{{ "%.1e"|format(r.delta) }}</td>
 <td>{{ "%.4f"|format(r.lifetime_epsilon) }}</td><td>{{ "%g"|format(r.ceiling) }}</td>
 <td>{{ "%.4f"|format(r.remaining) }}</td>

@@ -18,10 +18,10 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_leaves_one_page_with_every_site_signed(run_folder: Path) -> None:
-    page = (run_folder / "privacy" / "index.html").read_text(encoding="utf-8")
+    page = (run_folder / "privacy.html").read_text(encoding="utf-8")
     for path in (run_folder / "privacy").glob("*.json"):
         statement = json.loads(path.read_text(encoding="utf-8"))
-        assert f'href="{path.stem}.html"' in page
+        assert f'href="privacy/{path.stem}.html"' in page
         assert f"{statement['epsilon']:.4f}" in page
     assert page.count('<td class="wrap">right</td>') == 4
     assert "Research use only - not a medical device" in page
@@ -34,8 +34,9 @@ def test_a_statement_that_was_changed_shows_as_changed(run_folder: Path, tmp_pat
         statement = json.loads(path.read_text(encoding="utf-8"))
         if path.stem == "site_2":
             statement["epsilon"] /= 2
-        (tmp_path / path.name).write_text(json.dumps(statement), encoding="utf-8")
+        (tmp_path / "privacy").mkdir(exist_ok=True)
+        (tmp_path / "privacy" / path.name).write_text(json.dumps(statement), encoding="utf-8")
     write_privacy_pages(tmp_path)
-    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    page = (tmp_path / "privacy.html").read_text(encoding="utf-8")
     assert page.count('<td class="wrap">right</td>') == 3
     assert "changed after the site had signed it" in page
