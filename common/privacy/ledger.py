@@ -191,6 +191,12 @@ class Ledger:
         """Returns every charge in order, whatever its cohort."""
         return charges_in(self._rows())
 
+    def entries(self) -> tuple[Entry, ...]:
+        """Returns every row as it is chained and signed, verified."""
+        with _readable_errors(self.path), exclusive(_beside(self.path, ".lock")):
+            self._verified()
+            return tuple(Entry(*columns) for columns in self._db.execute(f"{_SELECT} ORDER BY seq"))
+
     def sign(self, message: bytes) -> str:
         """Returns the signature (hex) of the site's key, which says that the site stands behind ``message``."""
         return self._key.sign(message)

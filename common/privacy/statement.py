@@ -7,12 +7,13 @@ the statement, so that anybody can recompute it with another accountant: see :mo
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
 
 from common.privacy.accounting import epsilon_of, merge
+from common.privacy.chain import told_rows
 from common.privacy.ledger import Ledger, LedgerRow
 from common.privacy.plan import PrivacyPlan
 from common.privacy.verification import recompute, verify_statement
@@ -21,11 +22,14 @@ from common.trust.journal import Head
 __all__ = ["Account", "plain_words", "privacy_statement", "recompute", "verify_statement"]
 
 SCHEMA_VERSION = 1
+EXAMPLE_BEFORE = 0.01
+"""What the reader of the worked example thought before, as a probability."""
 RELEASED = (
     "the site's update of every round, to the hub",
     "every global model, to all sites",
     "score histograms of validation and test patients, to the hub (not covered)",
-    "this statement, with the mechanisms of every study that these patients were charged for",
+    "this statement, with the mechanisms of every study that these patients were charged for, how many rows the site's "
+    "ledger has, and a pseudonym of the cohort that stays the same over studies",
 )
 NOT_COVERED = (
     "the declared number of training patients, public by agreement",
@@ -35,6 +39,11 @@ NOT_COVERED = (
     "the site's own models (alone, fine-tuned), which stay there; their test histograms, thresholds, AUROC gaps do not",
     "pictures and logs, which stay at the site",
     "that the site takes part, and how long its answers take",
+)
+
+EMPIRICAL_AUDIT = (
+    "none of this site: an attack needs canaries among its patients. oncofed-sim audit attacks the same mechanism on "
+    "public data and gives a lower bound with its confidence"
 )
 
 
@@ -49,6 +58,7 @@ class Account:
         public_key: Ed25519 key (hex) that signs the ledger's rows.
         lifetime_rows: Charges of all studies; None: not told.
         head: The ledger's last row; whoever keeps the statement can see a later rollback.
+        chain: Every row of the ledger as :func:`common.privacy.chain.told_rows` tells it; None: not told.
     """
 
     rows: Sequence[LedgerRow]
@@ -57,17 +67,20 @@ class Account:
     public_key: str
     lifetime_rows: Sequence[LedgerRow] | None = None
     head: Head | None = None
+    chain: Sequence[Mapping[str, str]] | None = None
 
     @classmethod
     def of(cls, ledger: Ledger, cohort: str, study: str, plan: PrivacyPlan, ceiling: float) -> Account:
         """Returns what ``ledger`` says of ``cohort`` in the study with this digest, under the plan's accountant."""
+        rows, entries = ledger.history(cohort, plan.delta, plan.accountant, study), ledger.entries()
         return cls(
-            rows=ledger.history(cohort, plan.delta, plan.accountant, study),
+            rows=rows,
             lifetime_epsilon=ledger.spent(cohort, plan.delta, plan.accountant),
             ceiling=ceiling,
             public_key=ledger.public_key,
             lifetime_rows=ledger.history(cohort, plan.delta, plan.accountant),
-            head=ledger.head(),
+            head=entries[-1].head if entries else Head(),
+            chain=told_rows(entries, {row.seq for row in rows}),
         )
 
 
@@ -123,6 +136,8 @@ def privacy_statement(
         ),
         "ledger_key": account.public_key,
         "ledger_head": None if account.head is None else asdict(account.head),
+        "ledger_rows": None if account.chain is None else [dict(row) for row in account.chain],
+        "empirical_audit": EMPIRICAL_AUDIT,
         "plain_words": plain_words(epsilon, plan.delta) if events else None,
     }  # fmt: skip
 
@@ -137,12 +152,15 @@ def plain_words(epsilon: float, delta: float) -> dict[str, Any]:
     """
     odds = math.exp(min(epsilon, 700.0))
     right = min(1.0, (1.0 + delta / odds) / (1.0 + 1.0 / odds))
+    after = odds * EXAMPLE_BEFORE / (1.0 - EXAMPLE_BEFORE + odds * EXAMPLE_BEFORE)
     false_alarms = 0.01
     found = min(1.0, odds * false_alarms + delta, 1.0 - (1.0 - false_alarms - delta) / odds)
     return {
         "odds_factor": odds,
         "guess_right_at_most": right,
         "found_at_1_percent_false_alarms": found,
+        "example_before": EXAMPLE_BEFORE,
+        "example_after_at_most": after,
         "formula": "(e^epsilon + delta) / (1 + e^epsilon)",
         "source": "Kairouz, Oh and Viswanath 2015, The composition theorem for differential privacy, theorem 2.1",
         "text": (
@@ -150,7 +168,9 @@ def plain_words(epsilon: float, delta: float) -> dict[str, Any]:
             f"all that left this site and is covered, and thinks it a toss-up before. Then no method is right more "
             f"than {_of_thousand(right)} times in 1,000 (500 would be pure guessing). And if 1,000 women who were not "
             f"in it may raise at most 10 false alarms, at most {_of_thousand(found)} of 1,000 who were are found. "
-            f"{_verdict(right)}"
+            f"In odds, leaving delta aside: what was released multiplies the odds that she took part by at most "
+            f"{_rounded_up(odds)}, so who thought it 10 in 1,000 before comes to think it {_of_thousand(after)} in "
+            f"1,000 at most. {_verdict(right)}"
         ),
     }
 
@@ -185,5 +205,12 @@ def _randomness(seeded: bool) -> str:
     )
 
 
-def _of_thousand(share: float) -> int:
-    return math.ceil(1000 * share) if share < 1 else 1000
+def _of_thousand(share: float) -> str:
+    return f"{math.ceil(1000 * share) if share < 1 else 1000:,}"
+
+
+def _rounded_up(odds: float) -> str:
+    """Returns a bound with two digits or so, never rounded down."""
+    if odds > 1e9:
+        return "more than a billion"
+    return f"{math.ceil(odds):,}" if odds > 10 else f"{math.ceil(10 * odds) / 10:g}"

@@ -1,7 +1,7 @@
 """Checks a privacy statement from the events in it, with an accountant that is not ours.
 
-Google's dp-accounting composes privacy loss distributions, independently of Opacus. What cannot be checked from the
-file alone is whether the events are those that ran: that is the ledger's chain, signatures and plan.
+Google's dp-accounting composes privacy loss distributions, independently of Opacus. That the events are those that the
+ledger charged follows from its signed rows, which the statement carries; that they are those that ran is the plan's.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from common.errors import TrustError
-from common.privacy.accounting import Event, epsilon_of
+from common.privacy.accounting import Event, epsilon_of, merge
+from common.privacy.chain import check_chain
 
 TOLERANCE = 0.01
 GRID_ERROR = 0.02
@@ -41,6 +42,7 @@ def verify_statement(statement: Mapping[str, Any]) -> float:
         raise TrustError(f"The statement of {statement.get('site')} says that there is no guarantee: nothing to verify")
     try:
         _check_derived(statement)
+        check_chain(statement)
         if statement["lifetime_events"] is not None:
             _check(statement, "lifetime_epsilon", _events(statement, "lifetime_events"))
         return _check(statement, "epsilon", _events(statement, "events"))
@@ -88,7 +90,7 @@ def _independent(events: Sequence[Event], delta: float) -> float:
     except ImportError:
         raise TrustError("Install the second accountant to verify: pip install 'oncofed[dp-check]'") from None
     accountant = pld.PLDAccountant(dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE)
-    for event in events:
+    for event in merge(events):  # composition has no order, and equal mechanisms together are quick
         gaussian = dp_accounting.GaussianDpEvent(event.noise_multiplier)
         accountant.compose(dp_accounting.PoissonSampledDpEvent(event.sampling_rate, gaussian), event.steps)
     return float(accountant.get_epsilon(delta)) if events else 0.0

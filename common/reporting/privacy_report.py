@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from common.errors import TrustError
@@ -72,8 +72,10 @@ def _facts(s: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Declared patients", str(s["declared_patients"])),
         ("Randomness", s["randomness"]),
         ("Overlap between hospitals", s["overlap"]),
+        ("Attacked", s["empirical_audit"]),
         ("Ledger key (Ed25519)", s["ledger_key"]),
         ("Last row of the ledger", _head(s["ledger_head"])),
+        ("Chain of the ledger", _chain(s["ledger_rows"])),
         ("Study digest (SHA-256)", s["study_digest"]),
         ("Signature (Ed25519)", str(s.get("signature") or "not signed")),
     ]  # fmt: skip
@@ -83,3 +85,10 @@ def _head(head: Mapping[str, Any] | None) -> str:
     if head is None:
         return "not told"
     return f"{head['seq']}, {head['digest']}: keep it, and a ledger that is set back can be recognised"
+
+
+def _chain(rows: Sequence[Mapping[str, str]] | None) -> str:
+    if rows is None:
+        return "not told"
+    told = sum("text" in row for row in rows)
+    return f"{len(rows)} signed rows, {told} of them told in full: this study's charges"

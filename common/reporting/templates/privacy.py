@@ -45,8 +45,9 @@ ceiling. A round that was charged twice (after a crash) counts twice.</figcaptio
 {% if s.private %}
 <h2>Recompute it</h2>
 <p>The file <code>{{ file }}</code> beside this page holds every charged event, signed with the key of the
-site's ledger. <code>oncofed-site privacy verify {{ file }}</code> checks the signature and recomputes epsilon with
-Google's dp-accounting; any other accountant for the Poisson-sampled Gaussian mechanism can do it too.</p>
+site's ledger. <code>oncofed-site privacy verify {{ file }}</code> checks the signature and the ledger's rows, and
+recomputes epsilon with Google's dp-accounting; any other accountant for the Poisson-sampled Gaussian mechanism can do
+it too.</p>
 <div class="scroll" tabindex="0" role="region" aria-label="Events"><table>
 <thead><tr><th scope="col">Round</th><th scope="col" class="text">Charged at (UTC)</th>
 <th scope="col">Noise multiplier</th><th scope="col">Sampling rate</th><th scope="col">Steps</th></tr></thead>

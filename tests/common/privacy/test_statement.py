@@ -28,7 +28,8 @@ FIELDS = {
     "setting", "unit", "neighbouring_relation", "sampling", "mechanism", "clip_norm", "noise_multiplier", "steps",
     "rounds", "accountant", "epsilon", "delta", "cross_check", "lifetime_epsilon", "lifetime_events", "ceiling",
     "remaining", "by_round", "events", "released", "not_covered", "randomness", "overlap", "plain_words", "synthetic",
-    "seeded", "ledger_key", "ledger_head", "declared_patients", "study_digest", "site",
+    "seeded", "ledger_key", "ledger_head", "ledger_rows", "empirical_audit", "declared_patients", "study_digest",
+    "site",
 }  # fmt: skip
 
 
@@ -133,6 +134,8 @@ class TestPlainWords:
         assert "says little" in plain_words(8.0, 1e-5)["text"]
         assert "says little" not in plain_words(1.0, 1e-5)["text"]
         assert plain_words(1e6, 1e-5)["guess_right_at_most"] == 1.0
+        assert plain_words(math.log(11), 0.0)["example_after_at_most"] == pytest.approx(0.1)
+        assert "comes to think it 100 in 1,000" in plain_words(math.log(10.9), 0.0)["text"]
 
 
 Edit = Callable[[dict[str, Any]], object]
@@ -170,7 +173,7 @@ class TestVerification:
 
     @pytest.mark.parametrize("lie", LIES)
     def test_a_figure_that_does_not_follow_from_the_events_is_caught(self, statement: dict[str, Any], lie: str) -> None:
-        changed = copy.deepcopy(statement)
+        changed = copy.deepcopy(statement) | {"ledger_rows": None}  # its chain would tell at once
         LIES[lie](changed)
         with pytest.raises(TrustError):
             verify_statement(changed)
