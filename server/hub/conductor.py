@@ -106,10 +106,10 @@ class Conductor:
         asked, lived = time.monotonic(), False
         while True:
             seen()
-            if _ended(folder, before):
-                return ""
             lives = aggregator_lives(self._home.path)
-            if lived and not lives and not _final(folder, before):
+            if not lives and _final(folder, before):  # it has written its last file
+                return ""
+            if lived and not lives:
                 return self._stop(run_id)
             lived = lived or lives
             if time.monotonic() - asked > ASK_SECONDS:
@@ -190,12 +190,7 @@ def _stamp(folder: Path) -> float:
     return path.stat().st_mtime_ns if path.exists() else 0.0
 
 
-def _ended(folder: Path, before: float) -> bool:
-    """Tells whether this attempt, not the one before it, brought the run to its end, report included."""
-    report = folder / "report.html"
-    return _final(folder, before) and report.exists() and report.stat().st_mtime_ns >= _stamp(folder)
-
-
 def _final(folder: Path, before: float) -> bool:
+    """Tells whether this attempt, not the one before it, brought the run to its end."""
     found = read_status(folder)
     return found is not None and _stamp(folder) != before and found["status"] in FINAL
