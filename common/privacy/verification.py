@@ -40,12 +40,24 @@ def verify_statement(statement: Mapping[str, Any]) -> float:
     """
     if statement.get("private") is not True:
         raise TrustError(f"The statement of {statement.get('site')} says that there is no guarantee: nothing to verify")
+    check_consistency(statement)
     try:
-        _check_derived(statement)
-        check_chain(statement)
         if statement["lifetime_events"] is not None:
             _check(statement, "lifetime_epsilon", _events(statement, "lifetime_events"))
         return _check(statement, "epsilon", _events(statement, "events"))
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise TrustError(f"The statement of {statement.get('site')} cannot be read ({error!r})") from None
+
+
+def check_consistency(statement: Mapping[str, Any]) -> None:
+    """Checks what needs no accountant: the ledger's rows, and the figures that must agree with each other.
+
+    Raises:
+        TrustError: Something cannot be read or does not fit; says what.
+    """
+    try:
+        _check_derived(statement)
+        check_chain(statement)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise TrustError(f"The statement of {statement.get('site')} cannot be read ({error!r})") from None
 

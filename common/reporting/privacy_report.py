@@ -27,7 +27,7 @@ def render(statement: Mapping[str, Any], file: str | None = None) -> str:
         name = file or f"{statement['site']}.json"
         values = {"s": statement, "file": name, "facts": _facts(statement), "picture": _picture(statement)}
         return render_page("privacy", {"privacy": PRIVACY}, values)
-    except (KeyError, TypeError, ValueError, TemplateError) as error:
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, TemplateError) as error:
         raise TrustError(
             f"The privacy statement of {statement.get('site', 'a site')} cannot be shown ({error}); "
             "ask the site to write it again with the version that this hub runs"

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from common.evaluation import plots
 from common.reporting.run_files import RunFiles, read_run
+from common.reporting.study_privacy import PAGE
 from common.reporting.templates.base import render
 from common.reporting.templates.run import RUN
 from common.reporting.verdict import compare, judge, plain_code
@@ -156,6 +157,7 @@ def _view(files: RunFiles, figures: Mapping[str, Mapping[str, str]]) -> dict[str
         "binning_error": _binning_error(files),
         "failures": _failures(files),
         "privacy": [_privacy_row(files, site) for site in files.sites],
+        "privacy_page": PAGE if (files.path / PAGE).exists() else None,
         "command": _command(files),
         "when": _when(files.run),
         "confidence": _percent((files.evaluation or {}).get("confidence", 0.95)),

@@ -1,52 +1,83 @@
-"""One page for a study: what every site says that it has spent, and whether its own key stands behind that."""
+"""One page for a study: what every site says that it has spent, and whether its own key stands behind that.
+
+What a site states comes from another machine. So no accountant runs here, since events could be chosen to keep one busy
+for days, and a statement that cannot be shown is a row that says so, not the end of the report.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from common.errors import TrustError
 from common.privacy.signature import check_signature
+from common.privacy.verification import check_consistency
 from common.reporting.privacy_report import render as render_site
 from common.reporting.templates.base import render as render_page
 from common.reporting.templates.study_privacy import STUDY_PRIVACY
 
 PAGE = "privacy.html"
+_FIGURES = ("epsilon", "delta", "lifetime_epsilon", "ceiling", "remaining")
 
 
 def write_privacy_pages(run: Path) -> None:
-    """Writes a page beside each ``privacy/<site>.json`` of a run's folder, and ``privacy.html`` with all of them.
-
-    Raises:
-        TrustError: A statement cannot be shown.
-    """
-    statements = {
-        path: json.loads(path.read_text(encoding="utf-8")) for path in sorted((run / "privacy").glob("*.json"))
-    }
-    for path, statement in statements.items():
-        path.with_suffix(".html").write_text(render_site(statement, path.name), encoding="utf-8")
+    """Writes a page beside each ``privacy/<site>.json`` of a run's folder, and ``privacy.html`` with all of them."""
+    statements = {path.stem: _read(path) for path in sorted((run / "privacy").glob("*.json"))}
+    pages = {site: _site_page(run / "privacy" / f"{site}.html", statement) for site, statement in statements.items()}
     if statements:
-        (run / PAGE).write_text(render(list(statements.values())), encoding="utf-8")
+        (run / PAGE).write_text(render(statements, {site for site, shown in pages.items() if shown}), encoding="utf-8")
 
 
-def render(statements: Sequence[Mapping[str, Any]]) -> str:
-    """Returns the page of a study, self-contained HTML, a row for each site."""
-    rows = [_row(statement) for statement in statements]
-    return render_page("study_privacy", {"study_privacy": STUDY_PRIVACY}, {"rows": rows, "first": statements[0]})
+def render(statements: Mapping[str, Mapping[str, Any]], linked: set[str]) -> str:
+    """Returns the page of a study, self-contained HTML, a row for each site.
+
+    Args:
+        statements: By site, as the hub calls it.
+        linked: Sites that have a page of their own beside this one, in ``privacy/``.
+    """
+    rows = [_row(site, statement) | {"linked": site in linked} for site, statement in statements.items()]
+    return render_page("study_privacy", {"study_privacy": STUDY_PRIVACY}, {"rows": rows})
 
 
-def _row(statement: Mapping[str, Any]) -> dict[str, Any]:
-    shown = ("site", "private", "epsilon", "delta", "lifetime_epsilon", "ceiling", "remaining", "ledger_key", "seeded")
-    return {**{key: statement.get(key) for key in shown}, "signature": _signature(statement)}
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
-def _signature(statement: Mapping[str, Any]) -> str:
-    if not statement.get("private"):
-        return "not private: nothing to sign"
+def _site_page(page: Path, statement: Mapping[str, Any]) -> bool:
+    """Returns whether the page could be written."""
+    try:
+        page.write_text(render_site(statement, page.with_suffix(".json").name), encoding="utf-8")
+    except TrustError:
+        page.unlink(missing_ok=True)
+        return False
+    return True
+
+
+def _row(site: str, statement: Mapping[str, Any]) -> dict[str, Any]:
+    figures = {name: statement.get(name) for name in _FIGURES}
+    return {
+        "site": site,
+        "private": statement.get("private"),
+        "seeded": statement.get("seeded"),
+        "figures": figures if all(isinstance(value, int | float) for value in figures.values()) else None,
+        "checked": _checked(site, statement),
+    }
+
+
+def _checked(site: str, statement: Mapping[str, Any]) -> str:
+    if statement.get("private") is False:
+        return "not private: nothing to check"
+    if statement.get("site") != site:
+        return f"it names {statement.get('site')}, not {site}"
     try:
         check_signature(statement)
+        check_consistency(statement)
     except TrustError as error:
         return str(error)
     return "right"

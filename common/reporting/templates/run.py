@@ -176,7 +176,8 @@ training released multiplies those odds by at most e to the power of epsilon.</p
 <td class="text">{% if row.link %}<a href="{{ row.link }}">of {{ row.site }}</a>{% else %}none written{% endif %}</td>
 </tr>{% endfor %}</tbody></table></div>
 {{ figure("epsilon-by-round", "Epsilon that each ledger had charged after each round, and the sites' ceilings.") }}
-<p>The guarantee of one site holds for its own patients. It adds up for a woman who was a patient of several sites.</p>
+<p>The guarantee of one site holds for its own patients. It adds up for a woman who was a patient of several sites.
+{%- if privacy_page %} <a href="{{ privacy_page }}">Signed statements of all sites, checked</a>.{% endif %}</p>
 {% else %}
 <p><strong>There is no privacy guarantee:</strong> the study was run with <code>privacy=none</code>, without clipping
 and without noise.</p>
