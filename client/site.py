@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from client.policy import SitePolicy, check_request
-from client.studies import note_study
+from client.studies import is_noted, note_study
 from common.errors import DataError, TrustError
 from common.messages import DocumentAnswer, Request, SiteCard, TrainAnswer
 from common.privacy.ledger import Ledger
@@ -158,9 +158,14 @@ class Site:
         return DocumentAnswer(site=self.name, document=answer.to_json())
 
     def statement(self, request: Request) -> DocumentAnswer:
-        """Returns the privacy statement of this study at this site, recomputed from its ledger."""
+        """Returns the privacy statement of this study at this site, recomputed from its ledger.
+
+        A hub may ask for it as long as it likes, but only of a study that the site trained for, or would.
+        """
         from client.accounts import site_statement
 
+        if not is_noted(self, request.study):
+            check_request(self.policy, request.study, self.declared_patients)
         return DocumentAnswer(site=self.name, document=site_statement(self, request, self._plan(request.study)))
 
     def _check_release(self, request: Request) -> None:

@@ -47,6 +47,11 @@ def note_study(site: Site, study: StudyConfig) -> None:
     write_durably(path, json.dumps(note, indent=2))
 
 
+def is_noted(site: Site, study: StudyConfig) -> bool:
+    """Returns whether the site has begun to train for the study."""
+    return (site.home / FOLDER / f"{study.digest()}.json").exists()
+
+
 def noted_studies(home: Path) -> dict[str, NotedStudy]:
     """Returns the studies by digest.
 

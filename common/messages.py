@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
@@ -21,9 +21,11 @@ from common.errors import ConfigError, SiteCode, TrustError
 BODY = "oncofed"
 ARRAYS = "arrays"
 MAX_TEXT = 4_000_000
+MAX_RUN = 64
 MAX_TENSORS = 4096
 MAX_VALUES = 200_000_000
 Purpose = Literal["enrol", "train", "evaluate", "baseline", "statement"]
+Split = Literal["val", "test"]
 Arrays = Mapping[str, NDArray[np.float32]]
 
 
@@ -44,8 +46,20 @@ class Request:
     study: StudyConfig
     run: str
     round_index: int = 0
-    split: Literal["val", "test"] = "val"
+    split: Split = "val"
     arrays: Arrays = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuses what the types forbid, since a hub can send anything: scores of training patients above all."""
+        if self.purpose not in get_args(Purpose) or self.split not in get_args(Split):
+            raise ConfigError(
+                f"Expected a purpose of {', '.join(get_args(Purpose))} and a split of {', '.join(get_args(Split))}; "
+                "the hub asks for something else and must run the same OncoFed version"
+            )
+        if type(self.round_index) is not int or self.round_index < 0:
+            raise ConfigError("Expected a whole round_index of at least 0 from the hub")
+        if not isinstance(self.run, str) or not 0 < len(self.run) <= MAX_RUN:
+            raise ConfigError(f"Expected the name of a run, 1 to {MAX_RUN} characters, from the hub")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

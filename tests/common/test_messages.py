@@ -72,6 +72,21 @@ def test_a_study_that_was_changed_on_the_way_is_not_believed() -> None:
         unpack_request(content)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("split", "train"), ("split", ""), ("purpose", "open"), ("purpose", "__init__"), ("round_index", -1),
+        ("round_index", 1.5), ("round_index", True), ("run", ""), ("run", "r" * 65), ("run", 7),
+    ],
+)  # fmt: skip
+def test_a_hub_cannot_ask_for_anything_else(field: str, value: object) -> None:
+    """Scores of training patients would tell, without noise and uncharged, what privacy is there to hide."""
+    content = pack_request(_request())
+    content[BODY][field] = value
+    with pytest.raises(ConfigError, match="hub"):
+        unpack_request(content)
+
+
 def test_a_message_without_a_body_is_refused() -> None:
     with pytest.raises(ConfigError, match="body"):
         unpack_request(RecordDict())
