@@ -42,7 +42,8 @@ def read_image(path: Path) -> NDArray[np.float32]:
         return read_dicom(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # Pillow warns of oddities in files it can read all the same; those it cannot read raise.
+            warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 return _pixels(image)
     except UnidentifiedImageError:
