@@ -102,7 +102,7 @@ def _routes(app: Any) -> list[Any]:
 def _answer(port: int, context: ssl.SSLContext, method: str, path: str) -> int:
     connection = HTTPSConnection("127.0.0.1", port, timeout=20, context=context, source_address=("127.0.0.2", 0))
     try:
-        connection.request(method, path, body=b"")
+        connection.request(method, path, body=b"", headers={"Content-Type": "application/protobuf"})
         return connection.getresponse().status
     finally:
         connection.close()
