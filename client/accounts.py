@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from common.privacy.ledger import Ledger
+from common.privacy.accounting import epsilon_of
+from common.privacy.ledger import Ledger, LedgerRow
 from common.privacy.plan import PrivacyPlan
 from common.privacy.signature import signed
 from common.privacy.statement import Account, privacy_statement
@@ -54,6 +56,33 @@ def noted_statements(ledger: Ledger, noted: NotedStudy, ceiling: float | None = 
     }
     limit = noted.ceiling if ceiling is None else ceiling
     return [_signed_statement(ledger, cohort, plan, limit, facts) for cohort in ledger.cohorts(study.digest())]
+
+
+def spent(ledger: Ledger, noted: Mapping[str, NotedStudy]) -> list[dict[str, Any]]:
+    """Returns what each study has spent on each cohort so far, in the order of the first charges.
+
+    Under the accountant of the study's note (PRV where there is none) and the smallest delta charged to the cohort.
+    """
+    charges = ledger.charges()
+    return [
+        _spent(ledger, cohort, study, min(row.delta for row in charges if row.cohort == cohort), noted.get(study))
+        for cohort, study in dict.fromkeys((row.cohort, row.study) for row in charges)
+    ]
+
+
+def _spent(ledger: Ledger, cohort: str, study: str, delta: float, noted: NotedStudy | None) -> dict[str, Any]:
+    accountant = noted.study.privacy.accountant if noted else "prv"
+    events = [row.event for row in ledger.history(cohort, delta, accountant, study)]
+    return {
+        "cohort": cohort, "study": study, "accountant": accountant, "delta": delta, "charges": len(events),
+        "epsilon": epsilon_of(events, delta, accountant), "lifetime_epsilon": ledger.spent(cohort, delta, accountant),
+    }  # fmt: skip
+
+
+def latest_history(ledger: Ledger, delta: float, accountant: str) -> tuple[LedgerRow, ...]:
+    """Returns the charges of the cohort that was charged last; nothing where none was."""
+    charges = ledger.charges()
+    return ledger.history(charges[-1].cohort, delta, accountant) if charges else ()
 
 
 def _signed_statement(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from common.config import StudyConfig, from_dict
 from common.errors import ConfigError
 from common.privacy.accounting import epsilon_of
+from common.privacy.exposure import LedgerRow
 from common.privacy.plan import PrivacyPlan
 
 
@@ -30,41 +32,62 @@ def read_study(path: Path) -> StudyConfig:
     return from_dict(document)
 
 
-def forecast(study: StudyConfig, patients: int, ceiling: float | None) -> dict[str, Any]:
+def forecast(
+    study: StudyConfig, patients: int, ceiling: float | None, history: Sequence[LedgerRow] = ()
+) -> dict[str, Any]:
     """Returns epsilon at the end, the first refused round (None: none) and the noise to signal of a step.
 
     Noise to signal is the standard deviation of a step's noise over the most that all its expected patients together
     can add, both on the sum of gradients and for each trained parameter: ``sigma C / (q n C)``. It falls with the
     number of patients, and is 1 where one parameter's noise is as large as the whole signal can be.
 
+    Args:
+        study: What would run, or runs.
+        patients: Declared training patients.
+        ceiling: Epsilon that the site allows over all studies; None: not asked for.
+        history: What the ledger charged to these patients so far, for this study and others.
+
     Raises:
         ConfigError: The study is not private, or cannot be planned for so many patients.
     """
     if not study.privacy.private:
         raise ConfigError("The study is not private (privacy.mode=none): it has no epsilon to forecast")
-    plan = PrivacyPlan.for_site(study.privacy, study.training, patients)
-    event = plan.event()
+    plan, digest = PrivacyPlan.for_site(study.privacy, study.training, patients), study.digest()
+    own = [row for row in history if row.study == digest]
+    done = max((row.round_index for row in own), default=0)
+    left = max(0, plan.rounds - done)
 
-    def after(rounds: int) -> float:
-        return epsilon_of([event] * rounds, plan.delta, plan.accountant)
+    def after(rounds: int, before: Sequence[LedgerRow] = history) -> float:
+        return epsilon_of([*(row.event for row in before), *[plan.event()] * rounds], plan.delta, plan.accountant)
 
-    fits = None if ceiling is None else bisect_right(range(1, plan.rounds + 1), ceiling, key=after)
-    refused = None if fits is None or fits == plan.rounds else fits + 1
-    ratio = plan.noise_multiplier / plan.expected_batch_patients
-    return {
-        "patients": patients, "rounds": plan.rounds, "event_of_a_round": asdict(event), "delta": plan.delta,
-        "epsilon_at_end": after(plan.rounds), "ceiling": ceiling, "refused_round": refused, "noise_to_signal": ratio,
-        "text": _text(patients, plan, after(plan.rounds), ceiling, refused, ratio),
+    fits = None if ceiling is None else bisect_right(range(1, left + 1), ceiling, key=after)
+    found = {
+        "patients": patients, "rounds": plan.rounds, "rounds_done": done, "event_of_a_round": asdict(plan.event()),
+        "delta": plan.delta, "epsilon_at_end": after(left, own), "lifetime_spent": after(0),
+        "lifetime_at_end": after(left), "ceiling": ceiling,
+        "refused_at_once": ceiling is not None and not study.privacy.epsilon <= ceiling,
+        "refused_round": None if fits is None or fits == left else done + fits + 1,
+        "noise_to_signal": plan.noise_multiplier / plan.expected_batch_patients,
     }  # fmt: skip
+    return found | {"text": _text(found)}
 
 
-def _text(
-    patients: int, plan: PrivacyPlan, epsilon: float, ceiling: float | None, refused: int | None, ratio: float
-) -> str:
-    stop = "" if ceiling is None else f" A ceiling of {ceiling:g} would stop none of them."
-    if refused is not None:
-        stop = f" A ceiling of {ceiling:g} would refuse round {refused}."
+def _text(f: Mapping[str, Any]) -> str:
+    done = f" {f['rounds_done']} of them are done." if f["rounds_done"] else ""
     return (
-        f"{plan.rounds} rounds on {patients} patients cost epsilon {epsilon:.3f} at delta {plan.delta:.1e}.{stop} "
-        f"In each step the noise on one parameter is {ratio:.3f} of the most that all its patients can move it."
+        f"{f['rounds']} rounds on {f['patients']} patients cost epsilon {f['epsilon_at_end']:.3f} at delta "
+        f"{f['delta']:.1e}.{done} All studies on these patients spent {f['lifetime_spent']:.3f} so far and "
+        f"{f['lifetime_at_end']:.3f} then. {_ceiling_text(f)}In each step the noise on one parameter is "
+        f"{f['noise_to_signal']:.3f} of the most that all its patients can move it."
     )
+
+
+def _ceiling_text(f: Mapping[str, Any]) -> str:
+    if f["ceiling"] is None:
+        return ""
+    if f["refused_at_once"]:
+        passed = f"; by itself round {f['refused_round']} would pass it" if f["refused_round"] else ""
+        return f"A ceiling of {f['ceiling']:g} is below what the study asks for, so it is refused at once{passed}. "
+    if f["refused_round"]:
+        return f"A ceiling of {f['ceiling']:g} would refuse round {f['refused_round']}. "
+    return f"A ceiling of {f['ceiling']:g} would stop none of them. "

@@ -13,7 +13,8 @@ from common.errors import DataError, TrustError
 from common.guard import Guarded, say
 
 if TYPE_CHECKING:
-    from common.privacy.ledger import Ledger
+    from common.config import StudyConfig
+    from common.privacy.ledger import Ledger, LedgerRow
 
 Home = Annotated[
     Path | None,
@@ -56,16 +57,21 @@ def ledger_verify(home: Home = None, json_: Json = False) -> None:
 
 @ledger_app.command("show")
 def ledger_show(home: Home = None, json_: Json = False) -> None:
-    """List every charge in order.
+    """List every charge in order, and what each study has spent so far.
 
     Example: oncofed-site ledger show
     """
     from dataclasses import asdict
 
+    from client.accounts import spent
+    from client.site_file import site_home
+    from client.studies import noted_studies
+
     with _ledger(home) as ledger:
         rows = [asdict(row) for row in ledger.charges()]
+        totals = spent(ledger, noted_studies(site_home(home).path))
     if json_:
-        print(json.dumps(rows, indent=2))
+        print(json.dumps({"charges": rows, "spent": totals}, indent=2))
         return
     for row in rows:
         event = row["event"]
@@ -73,7 +79,13 @@ def ledger_show(home: Home = None, json_: Json = False) -> None:
             f"{row['seq']} {row['time']} study {row['study'][:12]} run {row['run']} round {row['round_index']}: "
             f"noise {event['noise_multiplier']:.4f}, rate {event['sampling_rate']:.4f}, steps {event['steps']}"
         )
-    say(f"{len(rows)} charges")
+    for total in totals:
+        say(
+            f"Study {total['study'][:12]} on cohort {total['cohort'][:12]}: {total['charges']} charges, epsilon "
+            f"{total['epsilon']:.3f}; all studies {total['lifetime_epsilon']:.3f} (delta {total['delta']:.1e})"
+        )
+    if not rows:
+        say("Nothing was charged yet.")
 
 
 @privacy_app.command("report")
@@ -114,43 +126,80 @@ def privacy_verify(
     key = check_signature(statement, public_key)
     independent = verify_statement(statement)
     found = {"ok": True, "site": statement["site"], "claimed": statement["epsilon"], "independent": independent,
-             "public_key": key, "key_was_given": public_key is not None}  # fmt: skip
+             "public_key": key, "key_was_given": public_key is not None,
+             "ledger_rows": len(statement.get("ledger_rows") or ())}  # fmt: skip
     if json_:
         print(json.dumps(found, indent=2))
     who = "the key you gave" if public_key else f"the key it names ({key}); compare it with the one the site told you"
-    say(f"Signed by {who}. Epsilon {statement['epsilon']:.4f} claimed, {independent:.4f} by dp-accounting: it holds.")
+    chain = (
+        "charges of a ledger whose rows that key signed" if found["ledger_rows"] else "told without the ledger's rows"
+    )
+    say(f"Signed by {who}.")
+    say(f"Its events are {chain}.")
+    say(f"Epsilon {statement['epsilon']:.4f} claimed, {independent:.4f} by dp-accounting: it holds.")
 
 
 @privacy_app.command("forecast")
 def privacy_forecast(
-    study: Annotated[Path, typer.Argument(help="study.yaml, as in the hub's kit or in a run.")],
-    patients: Annotated[int, typer.Option(min=1, help="Declared training patients.")],
-    ceiling: Annotated[float | None, typer.Option(help="Epsilon that you would allow.")] = None,
+    study: Annotated[
+        Path | None, typer.Option(help="study.yaml of a run [default: the study of the hub's kit].", show_default=False)
+    ] = None,
+    patients: Annotated[
+        int | None, typer.Option(min=1, help="Training patients [default: as declared].", show_default=False)
+    ] = None,
+    ceiling: Annotated[
+        float | None, typer.Option(min=0, help="Epsilon that you would allow [default: the policy's].")
+    ] = None,
+    home: Home = None,
     json_: Json = False,
 ) -> None:
-    """Say what a study would cost, when a ceiling would stop it, and how loud its noise is for so many patients.
+    """Say what a study will cost, when a ceiling stops it, and how loud its noise is for so many patients.
 
-    Example: oncofed-site privacy forecast study.yaml --patients 240 --ceiling 5
+    At any time: what the ledger charged to the site's latest cohort so far is counted, for this study and others.
+
+    Example: oncofed-site privacy forecast --study study.yaml --patients 240 --ceiling 5
     """
     from client.forecast import forecast, read_study
+    from client.site_file import site_home
 
-    found = forecast(read_study(study), patients, ceiling)
+    place = site_home(home)
+    asked = read_study(study or place.path / "study.json")
+    declared = patients or place.read().declared_patients
+    limit = _ceiling(home) if ceiling is None else ceiling
+    found = forecast(asked, declared, limit, _history(home, asked, declared))
     if json_:
         print(json.dumps(found, indent=2))
     say(found["text"])
 
 
-def _ledger(home: Path | None) -> Ledger:
+def _ledger_path(home: Path | None) -> Path:
     from client.site_file import site_home
-    from common.privacy.ledger import Ledger
 
     place = site_home(home)
-    path = place.path / place.read().ledger if place.site_file.exists() else place.path / "ledger.sqlite"
+    return place.path / (place.read().ledger if place.site_file.exists() else "ledger.sqlite")
+
+
+def _ledger(home: Path | None) -> Ledger:
+    from common.privacy.ledger import Ledger
+
+    path = _ledger_path(home)
     if not path.exists() and not path.with_name(path.name + ".key").exists():
         raise DataError(
             f"There is no ledger {path}; name the site's folder with --home. It is made by the first charge"
         )
     return Ledger(path)
+
+
+def _history(home: Path | None, study: StudyConfig, patients: int) -> tuple[LedgerRow, ...]:
+    """Returns what the ledger knows; nothing before its first charge."""
+    from client.accounts import latest_history
+    from common.privacy.accounting import default_delta
+
+    if not _ledger_path(home).exists():
+        return ()
+    delta = study.privacy.delta or default_delta(patients)
+    with _ledger(home) as ledger:
+        return latest_history(ledger, delta, study.privacy.accountant)
 
 
 def _statements(home: Path | None, wanted: str) -> list[dict[str, Any]]:

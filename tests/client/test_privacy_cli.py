@@ -9,13 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from click.testing import Result
+from typer.testing import CliRunner
 
 from client.cli import app
 from simulations.run import run_study
 
 SMALL = ["data.patients=200", "data.image_size=28", "training.rounds=2", "privacy.accountant=rdp",
-         "evaluation.local_baseline=false", "evaluation.personal_epochs=0", "simulation.ceiling=30"]  # fmt: skip
+         "evaluation.local_baseline=false", "evaluation.personal_epochs=0", "simulation.ceiling=30",
+         "partition.sites=2", "evaluation.resamples=20", "training.local_steps=1"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -112,11 +114,43 @@ def test_a_changed_note_of_a_study_is_refused(site: Callable[..., Result], two_s
     assert done.exit_code == 5 and "was changed" in done.output
 
 
+def test_the_ledger_shows_what_each_study_spent(site: Callable[..., Result], two_studies: Path) -> None:
+    shown = json.loads(site("ledger", "show", "--home", str(two_studies / "home"), "--json").stdout)
+    assert [row["round_index"] for row in shown["charges"]] == [1, 2, 1, 2]
+    assert [round(row["epsilon"]) for row in shown["spent"]] == [8, 3]
+    assert shown["spent"][0]["lifetime_epsilon"] == shown["spent"][1]["lifetime_epsilon"] > 8
+    said = site("ledger", "show", "--home", str(two_studies / "home")).stderr
+    assert "epsilon 7.9" in said or "epsilon 8.0" in said
+
+
+def test_the_statements_in_a_run_can_be_verified(site: Callable[..., Result], two_studies: Path) -> None:
+    done = site("privacy", "verify", str(two_studies / "second" / "privacy" / "site_1.json"), "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["ledger_rows"] == 5 and found["claimed"] >= found["independent"]
+
+
+def test_a_forecast_counts_what_the_ledger_charged(site: Callable[..., Result], two_studies: Path) -> None:
+    """The second study on top of the first: its rounds are done, and a third study would start from both."""
+    home, study = two_studies / "home", two_studies / "second" / "study.yaml"
+    declared = json.loads((study.parent / "privacy" / "site_1.json").read_text())["declared_patients"]
+    words = ["privacy", "forecast", "--home", str(home), "--patients", str(declared), "--json"]
+    found = json.loads(site(*words, "--study", str(study)).stdout)
+    assert found["rounds_done"] == 2 and found["refused_round"] is None
+    assert found["lifetime_at_end"] == found["lifetime_spent"] > found["epsilon_at_end"]
+    third = home / "third.yaml"
+    third.write_text(study.read_text().replace("name: second", "name: third"), encoding="utf-8")
+    limit = str(found["lifetime_spent"] + 0.1)
+    next_one = json.loads(site(*words, "--study", str(third), "--ceiling", limit).stdout)
+    assert next_one["rounds_done"] == 0 and next_one["refused_round"] == 1
+    assert next_one["lifetime_at_end"] > found["lifetime_spent"]
+
+
 def test_a_forecast_names_the_round_that_would_be_refused(two_studies: Path) -> None:
-    study = str(two_studies / "first" / "study.yaml")
-    found = json.loads(
-        CliRunner().invoke(app, ["privacy", "forecast", study, "--patients", "200", "--ceiling", "6", "--json"]).stdout
-    )
+    nowhere = ["--home", str(two_studies / "nowhere"), "--json"]
+    words = ["privacy", "forecast", "--study", str(two_studies / "first" / "study.yaml"), *nowhere]
+    found = json.loads(CliRunner().invoke(app, [*words, "--patients", "200", "--ceiling", "6"]).stdout)
     assert found["refused_round"] == 2 and found["epsilon_at_end"] == pytest.approx(8, abs=0.05)
-    fewer = json.loads(CliRunner().invoke(app, ["privacy", "forecast", study, "--patients", "100", "--json"]).stdout)
+    assert found["refused_at_once"] and "refused at once" in found["text"]
+    fewer = json.loads(CliRunner().invoke(app, [*words, "--patients", "100"]).stdout)
     assert fewer["refused_round"] is None and fewer["noise_to_signal"] > found["noise_to_signal"]
