@@ -222,12 +222,14 @@ def _ledger(home: SiteHome, settings: SiteFile) -> Finding:
 def _policy(home: SiteHome, settings: SiteFile) -> Finding:
     import json
 
-    from client.policy import check_request, load_policy
+    from client.policy import check_hub, check_request, load_policy
     from common.config import from_dict
+    from common.trust.pki import certificate_facts
 
     policy = load_policy(home.path / settings.policy)
     study = from_dict(json.loads((home.path / "study.json").read_text(encoding="utf-8")))
     try:
+        check_hub(policy, certificate_facts(home.ca).fingerprint)
         check_request(policy, study, settings.declared_patients)
     except (TrustError, BudgetExceeded) as error:
         return Finding(check="policy", status="warn", found=f"closed for the study of the kit: {error}",

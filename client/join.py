@@ -10,7 +10,7 @@ from client.site_file import SiteHome
 from common.errors import ConfigError
 from common.trust.durable import write_durably
 from common.trust.kit import JoinRequest, Kit, read_kit, signed_request, write_request
-from common.trust.pki import create_node_key
+from common.trust.pki import certificate_facts, create_node_key
 from common.trust.signing import SiteKey
 
 
@@ -38,7 +38,7 @@ def join(home: SiteHome, kit_path: Path, *, new_keys: bool = False) -> JoinReque
     request = signed_request(kit, create_node_key(home.node_key, kit.site), SiteKey.open(home.signing_key))
     write_request(home.path / "request.json", request)
     _write_once(home.site_file, _site_yaml(kit))
-    _write_once(home.path / "policy.yaml", _policy_yaml(kit))
+    _write_once(home.path / "policy.yaml", _policy_yaml(kit, certificate_facts(home.ca).fingerprint))
     return request
 
 
@@ -71,7 +71,7 @@ threads: 1
 """
 
 
-def _policy_yaml(kit: Kit) -> str:
+def _policy_yaml(kit: Kit, authority: str) -> str:
     privacy = kit.study.get("privacy", {})
     asks = ", ".join(f"{key} {privacy.get(key)}" for key in ("mode", "epsilon", "delta", "max_images"))
     return f"""\
@@ -81,6 +81,8 @@ def _policy_yaml(kit: Kit) -> str:
 #   studies: [{kit.study_digest}]
 #   models: [{kit.study.get("model", {}).get("name")}]
 #   modes: [{privacy.get("mode")}]
+# The authority that proves the hub of the kit (SHA-256 of its certificate); compare it with the consortium's:
+#   hubs: ["{authority}"]
 ceiling: 0.0
 delta_max: 1.0e-5
 min_patients: 20
@@ -88,5 +90,8 @@ max_images: 8
 models: []
 studies: []
 modes: []
+hubs: []
+# Local times between which the site works, for example ["20:00", "06:00"]; null: at any hour.
+opening_hours: null
 release_metrics: false
 """

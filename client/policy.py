@@ -32,6 +32,7 @@ class SitePolicy:
         studies: Digests of studies that may run; ``("*",)`` for any.
         strategies: Ways of aggregation that the site takes part in; any by default, since what the hub does with an
             update that already carries its noise costs no privacy.
+        hubs: SHA-256 (hex) of the certificates of the authorities whose hubs the site answers; ``("*",)`` for any.
         modes: Privacy modes allowed; ``none`` must be written to be allowed.
         opening_hours: Local times ``("20:00", "06:00")`` between which the site works, over midnight if the second is
             the smaller; None: always. The policy's other limits hold at any hour.
@@ -48,6 +49,7 @@ class SitePolicy:
     models: tuple[str, ...] = ()
     studies: tuple[str, ...] = ()
     strategies: tuple[str, ...] = (ANY,)
+    hubs: tuple[str, ...] = ()
     modes: tuple[Literal["local", "none"], ...] = ()
     opening_hours: tuple[Hour, Hour] | None = None
     release_metrics: bool = False
@@ -75,7 +77,7 @@ class SitePolicy:
         """Returns the policy of an emulated hospital, whose patients are public: only its ceiling limits."""
         return cls(
             ceiling=ceiling, delta_max=0.5, min_patients=1, max_images=1_000_000, models=(ANY,), studies=(ANY,),
-            modes=("local", "none"), release_metrics=True,
+            hubs=(ANY,), modes=("local", "none"), release_metrics=True,
         )  # fmt: skip
 
 
@@ -111,6 +113,16 @@ def _read_yaml(path: Path) -> Any:
     if repeated := sorted({key for key in keys if keys.count(key) > 1}):
         raise ConfigError(f"The policy {path} says {', '.join(repeated)} twice; the site stays closed")
     return {} if document is None else document
+
+
+def check_hub(policy: SitePolicy, authority: str) -> None:
+    """Checks who asks, before what is asked: ``authority`` is the SHA-256 (hex) of the certificate that proves the hub.
+
+    Raises:
+        TrustError: The site's policy does not name it.
+    """
+    known = {hub.lower().replace(":", "") for hub in policy.hubs}
+    _require(ANY in known or authority in known, f"the hub's authority {authority} is not among the policy's hubs")
 
 
 def check_request(policy: SitePolicy, study: StudyConfig, declared_patients: int, now: datetime | None = None) -> None:

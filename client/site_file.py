@@ -8,14 +8,15 @@ import os
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from client.policy import load_policy
+from client.policy import check_hub, load_policy
 from client.site import Cohort, Site, require_classes
 from common.config import DataConfig
 from common.errors import ConfigError
+from common.trust.pki import certificate_facts
 
 if TYPE_CHECKING:
     from common.config import StudyConfig
@@ -146,23 +147,41 @@ def site_home(given: Path | None = None) -> SiteHome:
 def open_real_site(home: SiteHome) -> Site:
     """Returns the hospital that ``site.yaml`` describes; its noise comes from the operating system.
 
+    Nothing of a patient is read before a request needs it, so a request that the policy refuses reads nothing.
+
     Raises:
-        ConfigError, DataError: The settings, the policy or the data cannot be used; the site stays closed.
+        ConfigError: The settings or the policy cannot be used; the site stays closed.
+        TrustError: The policy does not allow this hub.
     """
     settings = home.read()
     policy = load_policy(home.path / settings.policy)
-    dataset = open_data(settings.data)
-    counts = split_counts(dataset)
-    require_classes(counts, settings.name)
+    check_hub(policy, certificate_facts(home.ca).fingerprint)
     return Site(
         name=settings.name,
         declared_patients=settings.declared_patients,
-        cohort=_cohort(dataset, counts),
+        cohort=cast(Cohort, LateCohort(lambda: _read_cohort(settings))),
         policy=policy,
         randomness=_randomness(settings),
         home=home.path,
         ledger_path=home.path / settings.ledger,
     )
+
+
+class LateCohort:
+    """Stands for a cohort that is read when something of it is first asked for."""
+
+    def __init__(self, read: Callable[[], Cohort]) -> None:
+        self._read = lru_cache(maxsize=1)(read)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._read(), name)
+
+
+def _read_cohort(settings: SiteFile) -> Cohort:
+    dataset = open_data(settings.data)
+    counts = split_counts(dataset)
+    require_classes(counts, settings.name)
+    return _cohort(dataset, counts)
 
 
 def open_data(data: SiteData) -> Dataset:

@@ -32,7 +32,7 @@ STUDY = (
 SITES = ("ge_logiq_5", "ge_logiq_7", "toshiba_aplio_300")
 OPEN = {
     "ceiling": 1000.0, "delta_max": 0.01, "min_patients": 1, "models": ["small_cnn"], "studies": ["*"],
-    "modes": ["local"], "release_metrics": True,
+    "modes": ["local"], "hubs": ["*"], "release_metrics": True,
 }  # fmt: skip
 READY_SECONDS = 120.0
 RUN_SECONDS = 240.0
