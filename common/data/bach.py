@@ -6,9 +6,11 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.data.classes import one_label
 from common.data.formats import find_folder
 from common.data.images import ImageFiles
 from common.data.manifest import Dataset, Record, first
+from common.data.rows import read_rows
 from common.errors import DataError
 
 if TYPE_CHECKING:
@@ -27,7 +29,8 @@ CLASSES = {"Normal": 0, "Benign": 0, "InSitu": 1, "Invasive": 1}
 def open_bach(data: DataConfig) -> Dataset:
     """Returns BACH's microscopy images: normal and benign 0, in situ and invasive carcinoma 1; attribute class.
 
-    Each image counts as a patient. Normal images come with ``data.include_normal``.
+    The patient comes from ``patients.csv`` (columns image, patient) beside the table, which you make from the partial
+    list the authors give; an image not in it is its own patient. Normal images come with ``data.include_normal``.
 
     Raises:
         ConfigError, DataError: The table or images are missing, or a folder contradicts the table.
@@ -40,23 +43,36 @@ def open_bach(data: DataConfig) -> Dataset:
             f"{len(missing)} images of {TABLE} are not in the folder of their class below {folder} ({first(missing)}); "
             "copy them"
         )
-    records = tuple(
-        Record(image=f"{word}/{name}", patient=Path(name).stem, label=CLASSES[word], attributes={"class": word.lower()})
+    patients = _patients(folder)
+    kept, left_out = one_label(
+        Record(
+            image=f"{word}/{name}",
+            patient=patients.get(name, Path(name).stem),
+            label=CLASSES[word],
+            attributes={"class": word.lower()},
+        )
         for name, word in sorted(words.items())
         if data.include_normal or word != "Normal"
     )
+    alone = sum(Path(record.image).name not in patients for record in kept)
     return Dataset(
         name="BACH",
-        records=records,
+        records=kept,
         read=ImageFiles(folder),
         citation=CITATION,
         licence=LICENCE,
-        notes=("No patient ids are published: each image counts as a patient, so test figures are optimistic.",),
+        notes=(f"{alone} images have no known patient and count as one each: test figures are optimistic.", *left_out),
     )
 
 
 def _table(folder: Path) -> Path:
     return next((path for path in (folder / TABLE, folder.parent / TABLE) if path.is_file()), folder / TABLE)
+
+
+def _patients(folder: Path) -> dict[str, str]:
+    path = _table(folder).with_name("patients.csv")
+    rows = read_rows(path, ("image", "patient")) if path.is_file() else []
+    return {row["image"]: row["patient"] for row in rows if row["patient"]}
 
 
 def _words(path: Path) -> dict[str, str]:

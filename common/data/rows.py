@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def read_rows(path: Path, needed: Collection[str], *, delimiter: str = ",") -> list[dict[str, str]]:
-    """Returns the rows by column name, cells stripped; at least one, each with the ``needed`` columns.
+    """Returns the rows by column name, cells stripped, empty rows left out; at least one, each with the ``needed`` columns.
 
     Raises:
         DataError: The file is missing, too large, no CSV in UTF-8, or has no rows or lacks columns.
@@ -27,7 +27,8 @@ def read_rows(path: Path, needed: Collection[str], *, delimiter: str = ",") -> l
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, delimiter=delimiter, restkey="", restval="")
             reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
-            rows = [{key: value.strip() for key, value in row.items() if key} for row in reader]
+            stripped = ({key: value.strip() for key, value in row.items() if key} for row in reader)
+            rows = [row for row in stripped if any(row.values())]
     except FileNotFoundError:
         raise DataError(f"There is no {path.name} in {path.parent}; copy the published table there") from None
     except (OSError, ValueError, csv.Error) as error:

@@ -95,9 +95,8 @@ def _boxes(root: Path) -> dict[str, list[tuple[float, ...]]]:
 
 def _scanners(root: Path) -> dict[str, str]:
     path = root / "metadata.csv"
-    needed = ("SOP Instance UID", "Manufacturer's Model Name")
-    rows = read_rows(path, needed) if path.is_file() else []
-    return {row["SOP Instance UID"]: row["Manufacturer's Model Name"] for row in rows}
+    rows = read_rows(path, ()) if path.is_file() else []
+    return {row.get("SOP Instance UID", ""): row.get("Manufacturer's Model Name", "") for row in rows}
 
 
 def _record(row: Row, boxes: list[tuple[float, ...]], scanner: str) -> Record:

@@ -59,6 +59,16 @@ def test_bach_s_four_classes_become_two(tmp_path: Path) -> None:
     assert len(open_set("bach", tmp_path / "Photos").records) == 9
 
 
+def test_bach_patients_come_from_a_list_where_there_is_one(tmp_path: Path) -> None:
+    bach(tmp_path)
+    rows = [("image", "patient"), ("b001.tif", "p1"), ("b002.tif", "p1"), ("iv001.tif", "p2"), ("n001.tif", "p2")]
+    table(tmp_path / "Photos" / "patients.csv", rows)
+    dataset = open_set("bach", tmp_path, include_normal=True)
+    assert [Path(record.image).name for record in dataset.patients()["p1"]] == ["b001.tif", "b002.tif"]
+    assert dataset.labels_by_patient()["p2"] == 1 and len(dataset.records) == 11
+    assert "8 images have no known patient" in dataset.notes[0]
+
+
 def test_bach_with_a_header_is_read_and_with_contradictions_refused(tmp_path: Path) -> None:
     bach(tmp_path)
     path = tmp_path / "Photos" / "microscopy_ground_truth.csv"
