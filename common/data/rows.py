@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def read_rows(path: Path, needed: Collection[str], *, delimiter: str = ",") -> list[dict[str, str]]:
-    """Returns the rows by column name, cells stripped, empty rows left out; at least one, each with the ``needed`` columns.
+    """Returns at least one row by column name, each with the ``needed`` columns; cells stripped, empty rows left out.
 
     Raises:
         DataError: The file is missing, too large, no CSV in UTF-8, or has no rows or lacks columns.
