@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import dp_accounting
 import pytest
 from dp_accounting import pld
@@ -97,3 +100,15 @@ def test_an_event_that_means_nothing_does_not_construct(values: tuple[float, flo
 def test_delta_falls_with_the_patients() -> None:
     assert default_delta(100) == 1e-5
     assert default_delta(1_000_000) == pytest.approx(1e-7)
+
+
+def test_what_is_remembered_changes_no_digit() -> None:
+    script = (
+        "from opacus.accountants import PRVAccountant; import numpy as np; np.seterr(divide='ignore'); "
+        "account = PRVAccountant(); account.history = [(0.9, 0.2, 7), (1.1, 0.05, 40)]; "
+        "print(repr(float(account.get_epsilon(1e-5))))"
+    )
+    alone = subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, capture_output=True, text=True)
+    history = [Event(0.9, 0.2, 7), Event(1.1, 0.05, 40)]
+    epsilon_of([Event(event.noise_multiplier, event.sampling_rate, 1) for event in history], 1e-5)
+    assert repr(epsilon_of(history, 1e-5)) == alone.stdout.strip()
