@@ -80,10 +80,11 @@ def main(grid, context):
     pathlib.Path(config["out-dir"], "result.json").write_text(json.dumps(document))
 """
 MAIN = """
-import sys
+import signal, sys
 from pathlib import Path
 from simulations.superlink import run_flower
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
 run_flower(Path(sys.argv[1]), num_nodes=2, run_config={}, log=Path(sys.argv[2]), tick=lambda: print("tick", flush=True))
 """
 
