@@ -91,21 +91,23 @@ def memory(sizes: Sequence[int], networks: Sequence[str]) -> list[dict[str, Any]
 
 
 def _memory_row(name: str, side: int) -> dict[str, Any]:
-    plain, private = _peak_megabytes(name, side, "plain"), _peak_megabytes(name, side, "book_keeping")
-    return {"network": name, "side": side, "plain MB": plain, "private MB": private, "ratio": private / plain}
+    (before, plain), (_, private) = (_peak_megabytes(name, side, engine) for engine in ("plain", "book_keeping"))
+    return {"network": name, "side": side, "imports MB": before, "plain MB": plain, "private MB": private,
+            "ratio": private / plain, "ratio without imports": (private - before) / (plain - before)}  # fmt: skip
 
 
-def _peak_megabytes(name: str, side: int, engine: str) -> float:
+def _peak_megabytes(name: str, side: int, engine: str) -> tuple[float, float]:
     code = (
         "import sys; from simulations.benchmark import steps_peak;"
-        "print(steps_peak(sys.argv[1], int(sys.argv[2]), sys.argv[3]))"
+        "print(*steps_peak(sys.argv[1], int(sys.argv[2]), sys.argv[3]))"
     )
     command = [sys.executable, "-c", code, name, str(side), engine]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    before, peak = map(float, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
+    return before, peak
 
 
-def steps_peak(name: str, side: int, engine: str) -> float:
-    """Returns this process' peak memory in MB after three steps; imports are in it on both sides."""
+def steps_peak(name: str, side: int, engine: str) -> tuple[float, float]:
+    """Returns this process' peak memory in MB after the imports, and after three steps."""
     import resource
 
     import torch
@@ -113,11 +115,12 @@ def steps_peak(name: str, side: int, engine: str) -> float:
     import common.privacy.engine as _same_imports  # noqa: F401
 
     torch.set_num_threads(1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     model, inputs, labels = _step_of(name, side)
     step = partial(_plain, model, inputs, labels) if engine == "plain" else _private(model, inputs, labels, engine)
     for _ in range(3):
         step()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _plain(model: Any, inputs: Any, labels: Any) -> None:
