@@ -6,6 +6,7 @@ Whatever goes wrong at a site leaves it as a code. The text stays in the site's 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 
 from flwr.app import Context, Message, RecordDict
@@ -13,7 +14,9 @@ from flwr.clientapp import ClientApp
 
 from client import egress
 from client.opening import open_site
+from client.pause import check_answers
 from client.site import Site
+from client.site_file import HOME_VARIABLE, SiteHome, site_home
 from common.errors import OncoFedError, SiteCode
 from common.messages import Answer, Refusal, Request, pack_answer, unpack_request
 
@@ -55,18 +58,37 @@ def _answer(content: RecordDict, context: Context, handlers: dict[str, Handler])
         site = open_site(context)
     except OncoFedError as error:
         log.warning("This node has no site (%s): %s", error.code, error)
-        return pack_answer(Refusal(site="", code=error.code))
-    purpose, run, round_index = "unread", "", 0
+        return _journalled(_hospital(), Refusal(site="", code=error.code))
+    request: Request | None = None
     try:
         request = unpack_request(content)
-        purpose, run, round_index = request.purpose, request.run, request.round_index
-        answer: Answer | Refusal = handlers[purpose](site, request)
+        check_answers(SiteHome(site.home))
+        answer: Answer | Refusal = handlers[request.purpose](site, request)
     except OncoFedError as error:
         log.warning("%s refused (%s): %s", site.name, error.code, error)
         answer = Refusal(site=site.name, code=error.code)
     except Exception:
         log.exception("%s failed while answering", site.name)
         answer = Refusal(site=site.name, code=SiteCode.TRAINING_FAILED)
+    return _journalled(SiteHome(site.home), answer, request)
+
+
+def _journalled(home: SiteHome | None, answer: Answer | Refusal, request: Request | None = None) -> RecordDict:
+    """Returns the answer as it leaves, once the journal has it; a node that is no site has no journal."""
     packed = pack_answer(answer)
-    egress.append(site.home / "egress.jsonl", purpose=purpose, run=run, round_index=round_index, content=packed)
+    if home is not None:
+        egress.append(
+            home.egress,
+            purpose=request.purpose if request else "unread",
+            run=request.run if request else "",
+            round_index=request.round_index if request else 0,
+            content=packed,
+            refusal=answer.code if isinstance(answer, Refusal) else None,
+        )
     return packed
+
+
+def _hospital() -> SiteHome | None:
+    """Returns the home of this node's hospital, whatever is wrong with it; None in a simulation."""
+    home = site_home()
+    return home if os.environ.get(HOME_VARIABLE) and home.path.is_dir() else None

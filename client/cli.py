@@ -21,6 +21,10 @@ Examples:
 
   oncofed-site start
 
+  oncofed-site pause
+
+  oncofed-site egress --since 7d
+
   oncofed-site ledger verify
 
   oncofed-site privacy report --out reports

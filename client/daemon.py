@@ -17,6 +17,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from client.pause import check_not_left
 from client.site_file import HOME_VARIABLE, SiteFile, SiteHome
 from common.environment import flower_environment
 from common.errors import NetworkError
@@ -43,14 +44,15 @@ class SiteDaemon:
         """Returns after SIGTERM or SIGINT, once every process has ended.
 
         Raises:
-            ConfigError: Another daemon runs in this home.
+            ConfigError: Another daemon runs in this home, or the site has left.
         """
+        check_not_left(self._home)
         with only_one(self._home.path / "site.lock"):
             stop = Stop()
             self._secret.parent.mkdir(exist_ok=True, mode=0o700)
             write_private(self._secret, secrets.token_bytes(32))
             try:
-                while not stop.asked:
+                while not stop.asked and not self._home.left.exists():
                     self._tend()
                     time.sleep(TICK_SECONDS)
             finally:
@@ -58,17 +60,17 @@ class SiteDaemon:
                 self._write_state("stopped")
 
     def _tend(self) -> None:
-        if self._home.paused.exists():
-            self._stop_children()
-            self._write_state("paused")
-            return
         for child in self._children:
             if child.tend() and child.process is None:
                 log.warning("%s ended (exit %s); it starts again", child.name, child.last_exit)
                 if child.name == "worker":
                     self._children[0].restart()
-        running = all(child.process is not None for child in self._children)
-        self._write_state("running" if running else "reconnecting")
+        self._write_state(self._status())
+
+    def _status(self) -> str:
+        if self._home.paused.exists():
+            return "paused"
+        return "running" if all(child.process is not None for child in self._children) else "reconnecting"
 
     def _stop_children(self) -> None:
         for child in reversed(self._children):

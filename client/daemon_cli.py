@@ -1,4 +1,4 @@
-"""Commands of ``oncofed-site`` around the daemon: join, start, status, pause, resume."""
+"""Commands of ``oncofed-site`` around the daemon: join, start, status, egress, pause, resume, leave."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Json = Annotated[bool, typer.Option("--json", help="Machine-readable answer on s
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to ``app``."""
-    for command in (join, doctor, start, status, pause, resume):
+    for command in (join, doctor, start, status, egress, pause, resume, leave):
         app.command()(command)
 
 
@@ -83,31 +83,64 @@ def start(home: Home = None) -> None:
 
 
 def status(json_: Json = False, home: Home = None) -> None:
-    """Say whether the site runs.
+    """Say whether the site runs, what it has spent and what left last.
 
     Example: oncofed-site status --json
     """
-    from client.daemon import state
+    from client.overview import overview
     from client.site_file import site_home
 
-    found = state(site_home(home))
+    found = overview(site_home(home))
     if json_:
         print(json.dumps(found, indent=2))
         return
-    say(f"Site: {found['status']}")
+    say(f"Site {found['name']}: {found['status']}")
     for name, process in found["processes"].items():
         say(f"{name}: {'runs' if process['pid'] else 'does not run'}, started {process['lives']} times")
+    budget, last = found["budget"], found["last_answer"]
+    if budget["problem"] is None:
+        say(f"epsilon spent: {budget['epsilon']:.3f} of {budget['ceiling']:g}, in {budget['charges']} charges")
+    else:
+        say("epsilon spent: unknown, ledger or policy cannot be read; run: oncofed-site doctor")
+    said = f"the last at {last['time']} ({last['refusal'] or last['purpose']})" if last else "none so far"
+    say(f"answers: {found['answers']}, {said}")
+
+
+def egress(
+    since: Annotated[str, typer.Option(help="Only what left since: 7d, 12h, 30m, or an ISO time.")] = "",
+    fields: Annotated[bool, typer.Option("--fields", help="Each field with its size and hash.")] = False,
+    json_: Json = False,
+    home: Home = None,
+) -> None:
+    """Show exactly what left this site, and when.
+
+    Example: oncofed-site egress --since 7d
+    """
+    from client.egress_log import parse_since, read_egress, sentence
+    from client.site_file import site_home
+
+    place = site_home(home)
+    place.read()
+    found = read_egress(place.egress, parse_since(since) if since else None)
+    if json_:
+        print(json.dumps(found.to_json(), indent=2))
+        return
+    for row in found.messages:
+        print("\n".join(sentence(row, fields=fields)), file=sys.stderr)
+    say(f"{len(found.messages)} messages left, {found.to_json()['bytes']} bytes, {found.torn} torn lines.")
 
 
 def pause(home: Home = None) -> None:
-    """Stop answering until resumed; the daemon stays.
+    """Refuse every new request until resumed, also after a restart; the daemon stays connected.
 
     Example: oncofed-site pause
     """
+    from client.pause import pause as pause_site
     from client.site_file import site_home
 
-    site_home(home).paused.touch()
-    say("The site is paused; it answers nobody. Go on with: oncofed-site resume")
+    pause_site(site_home(home))
+    say("The site is paused: new requests are refused (unavailable); one that is being answered ends as usual.")
+    say("Go on with: oncofed-site resume")
 
 
 def resume(home: Home = None) -> None:
@@ -115,10 +148,38 @@ def resume(home: Home = None) -> None:
 
     Example: oncofed-site resume
     """
+    from client.pause import resume as resume_site
     from client.site_file import site_home
 
-    site_home(home).paused.unlink(missing_ok=True)
+    resume_site(site_home(home))
     say("The site answers again.")
+
+
+def leave(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    home: Home = None,
+) -> None:
+    """Stop for good, and write the notice for the hub; nothing is deleted.
+
+    Example: oncofed-site leave --yes
+    """
+    from client.pause import leave as leave_hub
+    from client.site_file import site_home
+
+    place = site_home(home)
+    settings = place.read()
+    if not yes:
+        typer.confirm(f"Shall {settings.name} stop answering {settings.hub} for good?", abort=True, err=True)
+    notice = leave_hub(place)
+    say(f"{settings.name} has left and its daemon has ended.")
+    say(f"Send {notice} to the hub's operator, who runs: oncofed-hub revoke {settings.name}")
+    ledger = place.path / settings.ledger
+    say(
+        f"Keep {ledger} and what stands beside it with .key and .head, {place.path / 'studies'}, and {place.egress}: "
+        "they are the proof of what was spent and sent, and count when these patients join another study."
+    )
+    say(f"Once the hub has revoked it, {place.node_key} is of no use and may be destroyed.")
+    print(notice)
 
 
 def main() -> None:

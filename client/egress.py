@@ -38,8 +38,18 @@ def describe(content: RecordDict) -> list[dict[str, Any]]:
     return entries
 
 
-def append(path: Path, *, purpose: str, run: str, round_index: int, content: RecordDict) -> None:
+def append(
+    path: Path, *, purpose: str, run: str, round_index: int, content: RecordDict, refusal: str | None = None
+) -> None:
     """Appends what is about to leave, durably.
+
+    Args:
+        path: The journal.
+        purpose: What the hub asked for.
+        run: Identifier of the hub's run.
+        round_index: The round, 0 outside the rounds.
+        content: What leaves.
+        refusal: Code of the refusal, where what leaves is one.
 
     Raises:
         OSError: The line could not be written; then nothing may leave.
@@ -49,6 +59,7 @@ def append(path: Path, *, purpose: str, run: str, round_index: int, content: Rec
         "purpose": purpose,
         "run": run,
         "round": round_index,
+        "refusal": refusal,
         "fields": describe(content),
     }
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -39,6 +39,7 @@ def join(home: SiteHome, kit_path: Path, *, new_keys: bool = False) -> JoinReque
     write_request(home.path / "request.json", request)
     _write_once(home.site_file, _site_yaml(kit))
     _write_once(home.path / "policy.yaml", _policy_yaml(kit, certificate_facts(home.ca).fingerprint))
+    home.left.unlink(missing_ok=True)  # whoever left comes back with a new kit
     return request
 
 

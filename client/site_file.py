@@ -118,6 +118,16 @@ class SiteHome:
         """Present while the site is paused."""
         return self.path / "paused"
 
+    @property
+    def left(self) -> Path:
+        """The notice for the hub, present once the site has left."""
+        return self.path / "left.json"
+
+    @property
+    def egress(self) -> Path:
+        """Journal of all that left."""
+        return self.path / "egress.jsonl"
+
     def read(self) -> SiteFile:
         """Returns what ``site.yaml`` says.
 

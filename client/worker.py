@@ -175,8 +175,9 @@ def _late(message: Any) -> Any:
     from common.messages import Refusal, pack_answer
 
     home = site_home()
-    content = pack_answer(Refusal(site=home.read().name, code=SiteCode.NO_ANSWER))
-    egress.append(home.path / "egress.jsonl", purpose="deadline", run="", round_index=0, content=content)
+    code = SiteCode.NO_ANSWER
+    content = pack_answer(Refusal(site=home.read().name, code=code))
+    egress.append(home.egress, purpose="deadline", run="", round_index=0, content=content, refusal=code)
     return Message(content=content, reply_to=message)
 
 

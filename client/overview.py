@@ -1,0 +1,66 @@
+"""What ``oncofed-site status``, the health page and the metrics say, made once from the same files."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from client.daemon import state
+from client.egress_log import read_egress
+from client.pause import pause_facts
+from client.policy import load_policy
+from client.site_file import SiteHome
+from common.errors import OncoFedError
+
+
+def overview(home: SiteHome) -> dict[str, Any]:
+    """Returns the site's state, pause, budget and what left as JSON values; no path and nothing of a patient.
+
+    Raises:
+        ConfigError: There is no site here.
+        NetworkError: The daemon's state file is damaged.
+    """
+    settings = home.read()
+    log = read_egress(home.egress)
+    return (
+        {"schema_version": 1, "name": settings.name, "hub": settings.hub}
+        | state(home)
+        | pause_facts(home)
+        | {"last_answer": log.last, "answers": len(log.messages), "refusals": log.refusals}
+        | {"budget": _budget(home, home.path / settings.policy, home.path / settings.ledger)}
+    )
+
+
+def _budget(home: SiteHome, policy: Path, ledger: Path) -> dict[str, Any]:
+    """Returns the largest lifetime epsilon of a cohort under its own delta, and the policy's ceiling."""
+    found: dict[str, Any] = {"epsilon": 0.0, "delta": None, "charges": 0, "ceiling": None, "problem": None}
+    try:
+        found["ceiling"] = load_policy(policy).ceiling
+        found |= _spent(home, ledger, _stamp(ledger))
+    except OncoFedError as error:
+        found |= {"epsilon": None, "problem": type(error).__name__}
+    return found
+
+
+@lru_cache(maxsize=4)
+def _spent(home: SiteHome, ledger: Path, stamp: tuple[float, ...]) -> dict[str, Any]:
+    """Composes anew only after the ledger has changed: a page that is asked for each second costs nothing."""
+    from client.accounts import spent
+    from client.studies import noted_studies
+    from common.privacy.ledger import Ledger
+
+    if not ledger.exists():
+        return {}
+    with Ledger(ledger) as book:
+        rows = spent(book, noted_studies(home.path))
+        charges = len(book.charges())
+    worst = max(rows, key=lambda row: float(row["lifetime_epsilon"]), default=None)
+    if worst is None:
+        return {}
+    return {"epsilon": worst["lifetime_epsilon"], "delta": worst["delta"], "charges": charges}
+
+
+def _stamp(ledger: Path) -> tuple[float, ...]:
+    files = (ledger, *(ledger.with_name(ledger.name + suffix) for suffix in ("-wal", ".head")))
+    return tuple(file.stat().st_mtime_ns if file.exists() else 0 for file in files)

@@ -1,0 +1,35 @@
+"""A hospital that has joined, with open policy and no image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from client.join import join
+from client.site_file import SiteHome
+from common.config import StudyConfig
+from common.trust.kit import Kit, write_kit
+from common.trust.pki import certificate_facts, create_authority
+
+STUDY = StudyConfig(name="mammae")
+
+
+@pytest.fixture
+def joined(tmp_path: Path) -> SiteHome:
+    """The home of the site ``north``."""
+    create_authority(tmp_path / "ca.key", tmp_path / "ca.crt", "consortium")
+    kit = Kit(
+        site="north", hub="127.0.0.1:1", invitation="ab" * 16, study_digest=STUDY.digest(),
+        study=STUDY.travelling(), ca=(tmp_path / "ca.crt").read_text(),
+    )  # fmt: skip
+    write_kit(tmp_path / "kit.zip", kit)
+    home = SiteHome(tmp_path / "home")
+    join(home, tmp_path / "kit.zip")
+    policy = {
+        "ceiling": 10.0, "models": ["*"], "studies": ["*"], "modes": ["local"],
+        "hubs": [certificate_facts(home.ca).fingerprint],
+    }  # fmt: skip
+    (home.path / "policy.yaml").write_text(yaml.safe_dump(policy))
+    return home
