@@ -1,4 +1,4 @@
-"""Commands of ``oncofed-site`` around the daemon: join, start, status, egress, pause, resume, leave."""
+"""Commands of ``oncofed-site`` around the daemon: join, start, status, egress, pause, resume, leave, support-bundle."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Json = Annotated[bool, typer.Option("--json", help="Machine-readable answer on s
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to ``app``."""
-    for command in (join, doctor, start, status, egress, pause, resume, leave):
+    for command in (join, doctor, start, status, egress, pause, resume, leave, support_bundle):
         app.command()(command)
 
 
@@ -180,6 +180,21 @@ def leave(
     )
     say(f"Once the hub has revoked it, {place.node_key} is of no use and may be destroyed.")
     print(notice)
+
+
+def support_bundle(
+    out: Annotated[Path, typer.Argument(help="The zip to write.")],
+    home: Home = None,
+) -> None:
+    """Write what helps somebody outside to help: no path, identifier or key in it. Nothing is sent.
+
+    Example: oncofed-site support-bundle help.zip
+    """
+    from client.site_file import site_home
+    from client.support import write_bundle
+
+    write_bundle(site_home(home), out)
+    say(f"Look through {out}, then send it. Words that are not the programs' own were removed from it.")
 
 
 def main() -> None:
