@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from client.budget import charge_round, check_affordable
 from client.policy import SitePolicy, check_request
-from client.studies import is_noted, note_study
+from client.studies import is_noted
 from common.errors import DataError, TrustError
 from common.messages import DocumentAnswer, Request, SiteCard, TrainAnswer
-from common.privacy.ledger import Ledger
 from common.provenance import code_digest
 
 if TYPE_CHECKING:
@@ -72,13 +72,16 @@ class Site:
         """Returns the site's card, after its policy and one private step on random data were satisfied.
 
         Raises:
-            BudgetExceeded, TrustError: The policy does not allow the study.
+            BudgetExceeded, TrustError: The policy does not allow the study, or its last round would pass the ceiling.
             ModelError: The model cannot take a private step.
         """
         from common.models.weights import frozen_digest
 
         study = request.study
         check_request(self.policy, study, self.declared_patients)
+        plan = self._plan(study)
+        if plan is not None:
+            check_affordable(self, plan, request)
         shape = self._input_shape(study)
         model = self._model(study, shape)
         self._preflight(model, study, shape)
@@ -111,7 +114,7 @@ class Site:
         model = self._model(study, tuple(data.inputs.shape[1:]))
         load_trainable(model, request.arrays)
         plan = self._plan(study)
-        spent = None if plan is None else self._charge(plan, request)
+        spent = None if plan is None else charge_round(self, plan, request)
         train(
             model,
             data,
@@ -198,23 +201,6 @@ class Site:
         plan = self._plan(study)
         if plan is not None:
             check_private_step(model, shape, plan)
-
-    def _charge(self, plan: PrivacyPlan, request: Request) -> float:
-        note_study(self, request.study)
-        with Ledger(self.ledger_path) as ledger:
-            cohort = ledger.register_cohort(self.cohort.train_patients)
-            charge = ledger.charge(
-                cohort=cohort,
-                event=plan.event(),
-                delta=plan.delta,
-                ceiling=self.policy.ceiling,
-                accountant=plan.accountant,
-                study=request.study.digest(),
-                run=request.run,
-                round_index=request.round_index,
-                study_ceiling=self.policy.study_ceiling,
-            )
-        return charge.after
 
     def _scores(
         self, model: Classifier, data: PatientTensors, study: StudyConfig, subgroups: Sequence[str] = ()

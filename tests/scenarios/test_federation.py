@@ -9,6 +9,7 @@ import pytest
 
 from common.messages import TrainAnswer
 from common.privacy.accounting import Event, epsilon_of
+from common.privacy.ledger import Ledger
 from tests.scenarios.conftest import Federation
 
 
@@ -106,9 +107,13 @@ def test_a_second_run_on_the_same_patients_adds_to_the_first(federation: Federat
     assert federation.run(common)["status"] == "COMPLETED"
     second = Federation(federation.folder.parent / "second")
     run = second.run(common)
-    assert run["status"] in ("PARTIAL", "FAILED") and "budget-refused" in run["reason"]
+    assert run["status"] == "FAILED" and "budget-refused" in run["reason"]
+    assert run["rounds_done"] == 0, "a study that cannot be paid to its end is refused before anything is charged"
     first_spent = federation.read("privacy/site_1.json")["epsilon"]
     assert first_spent <= 4
+    for path in ledgers.glob("*.sqlite"):
+        with Ledger(path) as ledger:
+            assert len(ledger.charges()) == federation.read("run.json")["rounds_done"]
 
 
 def test_resume_goes_on_after_the_last_round_and_never_under_counts(federation: Federation) -> None:

@@ -17,6 +17,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import common.training as training_module
+from client.budget import charge_round
 from client.policy import SitePolicy
 from client.site import Cohort, Site
 from common.config import DataConfig, ModelConfig, PrivacyConfig, StudyConfig, TrainingConfig
@@ -55,13 +56,14 @@ PLACES: dict[str, set[str]] = {
         "client/forecast.py::forecast",  # to tell what would be
         "client/site.py::Site._plan",
     },
-    "charges": {"client/site.py::Site._charge"},
+    "charges": {"client/budget.py::charge_round"},
     "trains": {
         "client/baseline.py::_keep_best",  # the site's own models, which never leave it
         "client/site.py::Site.train",
     },
     "uses Opacus": {
         "common/privacy/accounting.py::_epsilon",
+        "common/privacy/accounting.py::_remember_orders",
         "common/privacy/engine.py::HooksEngine.__init__",
         "common/privacy/optimizer.py",
     },
@@ -270,13 +272,13 @@ def test_a_private_round_is_charged_sampled_clipped_and_noised_and_nothing_else(
 
 
 def _no_charge(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Site, "_charge", lambda self, plan, request: 0.0)
+    patch.setattr("client.site.charge_round", lambda site, plan, request: 0.0)
 
 
 def _late_charge(patch: pytest.MonkeyPatch) -> None:
-    right, train = Site._charge, training_module.train
+    right, train = charge_round, training_module.train
     owed: list[tuple[Any, ...]] = []
-    patch.setattr(Site, "_charge", lambda *args: owed.append(args))
+    patch.setattr("client.site.charge_round", lambda *args: owed.append(args))
 
     def late(*args: Any, **kwargs: Any) -> Any:
         report = train(*args, **kwargs)
