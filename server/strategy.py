@@ -61,9 +61,11 @@ def check_strategy(config: StrategyConfig, sites: int) -> None:
     Raises:
         ConfigError: The quorum exceeds the sites, or Krum has too few sites for its assumption.
     """
+    if not sites:
+        raise ConfigError("No site takes part")
     if config.quorum > sites:
         raise ConfigError(
-            f"strategy.quorum={config.quorum} is larger than the {sites} sites that take part; "
+            f"strategy.quorum={config.quorum} is larger than the {sites} sites that take part; win more sites, or "
             f"lower it to at most {sites}"
         )
     if config.name == "krum" and sites < 2 * config.malicious + 3:

@@ -129,7 +129,7 @@ def _show(folder: Path, screen: Any, *, as_json: bool, judge: bool = True) -> No
     from simulations.run import status_of
 
     record, rows, page = status_of(folder), headline_table(folder), folder / "report.html"
-    screen.print(headline(rows))
+    screen.print(headline(rows, private=record["private"]))
     screen.print(verdict(record), highlight=False, soft_wrap=True)
     screen.print(f"{RESEARCH_ONLY}.", highlight=False)
     screen.print(f"Report: {page}", highlight=False, soft_wrap=True, markup=False)

@@ -90,8 +90,8 @@ def describe(event: Mapping[str, Any], rounds: int) -> str:
     return f"{text}; without {failures}" if failures else text
 
 
-def headline(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Returns the table of the sites: patients, epsilon spent, AUROC with interval, local-only AUROC."""
+def headline(rows: Sequence[Mapping[str, Any]], *, private: bool) -> Table:
+    """Returns the table of the sites: patients, epsilon spent (a dash: unknown), AUROC with interval, that of local only."""
     table = Table(box=SIMPLE_HEAD, header_style="bold")
     table.add_column("site", overflow="fold")
     for name in ("patients", "epsilon\nspent", "AUROC", "local-only AUROC"):
@@ -99,11 +99,11 @@ def headline(rows: Sequence[Mapping[str, Any]]) -> Table:
     for row in rows:
         if row["site"] == "pooled":
             table.add_section()
-        epsilon = "not private" if row["epsilon"] is None else f"{row['epsilon']:.2f}"
+        epsilon = DASH if row["epsilon"] is None else f"{row['epsilon']:.2f}"
         table.add_row(
             row["site"],
             DASH if row["patients"] is None else str(row["patients"]),
-            epsilon,
+            epsilon if private else "not private",
             _with_interval(row["auroc"]),
             _with_interval(row["local_auroc"]),
         )
