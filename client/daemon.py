@@ -21,6 +21,8 @@ from client.pause import check_not_left
 from client.site_file import HOME_VARIABLE, SiteFile, SiteHome
 from common.environment import flower_environment
 from common.errors import NetworkError
+from common.monitor import Monitor
+from common.notify import Notifier, credential
 from common.supervisor import Backoff, Child, Stop, is_held, only_one
 from common.trust.durable import write_durably
 from common.trust.pki import write_private
@@ -46,16 +48,22 @@ class SiteDaemon:
         Raises:
             ConfigError: Another daemon runs in this home, or the site has left.
         """
+        from client.metrics import site_page  # which reads what this module writes
+
         check_not_left(self._home)
-        with only_one(self._home.path / "site.lock"):
-            stop = Stop()
+        monitor = Monitor(self._settings.monitor_port, lambda: site_page(self._home))
+        with only_one(self._home.path / "site.lock"), monitor:
+            stop, service = Stop(), Notifier()
             self._secret.parent.mkdir(exist_ok=True, mode=0o700)
             write_private(self._secret, secrets.token_bytes(32))
             try:
                 while not stop.asked and not self._home.left.exists():
                     self._tend()
+                    service.ready()
+                    service.alive(self._status())
                     time.sleep(TICK_SECONDS)
             finally:
+                service.stopping()
                 self._stop_children()
                 self._write_state("stopped")
 
@@ -81,7 +89,7 @@ class SiteDaemon:
         arguments = [
             *("--superlink", settings.hub),
             *("--root-certificates", str(home.ca)),
-            *("--auth-supernode-private-key", str(home.node_key)),
+            *("--auth-supernode-private-key", credential("node") or str(home.node_key)),
             *("--isolation", "process"),
             *("--superexec-auth-secret-file", str(self._secret)),
             *("--host", "127.0.0.1"),

@@ -69,6 +69,8 @@ data:
 # Longest time one request may take, in seconds.
 job_seconds: 3600
 threads: 1
+# Port on 127.0.0.1 for /health and Prometheus' /metrics; null: none.
+monitor_port: null
 """
 
 

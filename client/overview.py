@@ -22,14 +22,19 @@ def overview(home: SiteHome) -> dict[str, Any]:
         NetworkError: The daemon's state file is damaged.
     """
     settings = home.read()
-    log = read_egress(home.egress)
     return (
         {"schema_version": 1, "name": settings.name, "hub": settings.hub}
         | state(home)
         | pause_facts(home)
-        | {"last_answer": log.last, "answers": len(log.messages), "refusals": log.refusals}
+        | _left(home.egress, _stamp(home.egress))
         | {"budget": _budget(home, home.path / settings.policy, home.path / settings.ledger)}
     )
+
+
+@lru_cache(maxsize=4)
+def _left(journal: Path, stamp: tuple[float, ...]) -> dict[str, Any]:
+    log = read_egress(journal)
+    return {"last_answer": log.last, "answers": len(log.messages), "refusals": log.refusals}
 
 
 def _budget(home: SiteHome, policy: Path, ledger: Path) -> dict[str, Any]:
@@ -61,6 +66,8 @@ def _spent(home: SiteHome, ledger: Path, stamp: tuple[float, ...]) -> dict[str, 
     return {"epsilon": worst["lifetime_epsilon"], "delta": worst["delta"], "charges": charges}
 
 
-def _stamp(ledger: Path) -> tuple[float, ...]:
-    files = (ledger, *(ledger.with_name(ledger.name + suffix) for suffix in ("-wal", ".head")))
-    return tuple(file.stat().st_mtime_ns if file.exists() else 0 for file in files)
+def _stamp(path: Path) -> tuple[float, ...]:
+    """Returns what differs once the file, or what SQLite and the ledger keep beside it, was written."""
+    files = (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", ".head")))
+    found = [file.stat() for file in files if file.exists()]
+    return tuple(number for stat in found for number in (stat.st_mtime_ns, stat.st_size, stat.st_ino))

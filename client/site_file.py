@@ -61,6 +61,7 @@ class SiteFile:
         declared_patients: Public size of the training cohort, agreed with the consortium beforehand.
         job_seconds: Longest time that one request may take before it is killed.
         threads: Processor threads of the training.
+        monitor_port: Port on 127.0.0.1 for ``/health`` and ``/metrics``; None: no such page.
         noise_seed_for_tests_only: Makes the noise repeatable, so that it protects nobody; every report says so.
     """
 
@@ -74,6 +75,7 @@ class SiteFile:
     ledger: str = "ledger.sqlite"
     job_seconds: Annotated[float, Field(gt=0)] = 3600.0
     threads: Annotated[int, Field(ge=1, le=256)] = 1
+    monitor_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
     noise_seed_for_tests_only: int | None = None
 
 

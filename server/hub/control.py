@@ -8,7 +8,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,16 @@ ANSWER_SECONDS = 120.0
 
 
 class Control:
-    """The operator's side of the SuperLink on this machine."""
+    """The operator's side of the SuperLink on this machine.
 
-    def __init__(self, home: HubHome) -> None:
+    Args:
+        home: The hub.
+        pulse: Called before each of Flower's commands, which may take :data:`ANSWER_SECONDS`.
+    """
+
+    def __init__(self, home: HubHome, pulse: Callable[[], None] = lambda: None) -> None:
         self._home, self._config = home, home.config()
+        self._pulse = pulse
 
     def alive(self) -> bool:
         """Tells whether the SuperLink answers on its port with a certificate of our authority."""
@@ -114,6 +120,7 @@ class Control:
         return "" if answer.get("success") else f"node {node}: {_reason(answer)}"
 
     def _flwr(self, *arguments: str) -> dict[str, Any]:
+        self._pulse()
         self._write_connection()
         command = [str(Path(sys.executable).parent / "flwr"), *arguments, "--format", "json"]
         try:

@@ -7,17 +7,20 @@ from its last checkpoint.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from common.environment import flower_environment
 from common.errors import NetworkError, OncoFedError
+from common.monitor import Monitor
+from common.notify import Notifier, credential
 from common.supervisor import Backoff, Child, Stop, is_held, only_one
 from common.trust.durable import write_durably
 from server.hub.control import Control
@@ -34,7 +37,8 @@ class HubDaemon:
 
     def __init__(self, home: HubHome) -> None:
         self._home, self._config = home, home.config()
-        self._control = Control(home)
+        self._service = Notifier()
+        self._control = Control(home, pulse=self._service.alive)
         self._children = [self._superlink(), self._superexec()]
         self._followed = 0.0
         self._ready = False
@@ -45,17 +49,33 @@ class HubDaemon:
         Raises:
             ConfigError: Another daemon runs in this home.
         """
-        with only_one(self._home.path / "hub.lock"):
+        with only_one(self._home.path / "hub.lock"), self._monitored():
             stop = Stop()
             write_launcher(self._home.flower / "bin", self._home.logs / "aggregator.log")
             try:
                 while not stop.asked:
                     self._tend()
+                    if self._ready:
+                        self._service.ready()
+                    self._service.alive("ready" if self._ready else "starting")
                     time.sleep(TICK_SECONDS)
             finally:
+                self._service.stopping()
                 for child in reversed(self._children):
                     child.stop()
                 self._write_state("stopped")
+
+    @contextlib.contextmanager
+    def _monitored(self) -> Iterator[None]:
+        """Keeps the page for watchers up, and what it needs, where a port is set."""
+        from server.hub.metrics import Connections, hub_page  # which reads what this module writes
+
+        port = self._config.monitor_port
+        if port is None:
+            yield
+            return
+        with Connections(self._home) as seen, Monitor(port, lambda: hub_page(self._home, seen)):
+            yield
 
     def _tend(self) -> None:
         changed = [child.tend() for child in self._children]
@@ -89,7 +109,7 @@ class HubDaemon:
             *("--host", config.bind),
             *("--port", str(config.port)),
             *("--ssl-certfile", str(home.server)),
-            *("--ssl-keyfile", str(home.server_key)),
+            *("--ssl-keyfile", credential("server.key") or str(home.server_key)),
             *("--ssl-ca-certfile", str(home.ca)),
             *("--isolation", "process"),
             *("--superexec-auth-secret-file", str(home.secret)),

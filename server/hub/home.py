@@ -33,6 +33,7 @@ class HubConfig:
         names: DNS names and addresses in the server's certificate.
         overrides: Hydra overrides of the study.
         restart_seconds: Longest pause before a dead process is started again.
+        monitor_port: Port on 127.0.0.1 for ``/health`` and ``/metrics``; None: no such page.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -44,6 +45,7 @@ class HubConfig:
     names: tuple[str, ...] = ("localhost", "127.0.0.1")
     overrides: tuple[str, ...] = ()
     restart_seconds: Annotated[float, Field(gt=0)] = 30.0
+    monitor_port: Port | None = None
 
     @property
     def local(self) -> str:

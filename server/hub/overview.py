@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from common.errors import OncoFedError
@@ -13,13 +14,17 @@ from server.hub.home import HubHome
 from server.hub.registry import Registry
 
 
-def overview(home: HubHome) -> dict[str, Any]:
+def overview(home: HubHome, nodes: Mapping[int, str] | None = None) -> dict[str, Any]:
     """Returns the hub, its sites and its last run as JSON values.
+
+    Args:
+        home: The hub.
+        nodes: Flower's nodes where they are known; None: Flower is asked, which takes seconds.
 
     Raises:
         ConfigError: There is no hub here.
     """
-    nodes = _nodes(home)
+    nodes = _nodes(home) if nodes is None else nodes
     sites = [
         {"name": site.name, "status": site.status, "connection": nodes.get(site.node_id, "unknown")}
         for site in Registry(home.sites_file).sites().values()

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from client.daemon import SiteDaemon
 from client.join import join
 from client.site_file import SiteHome
 from common.config import StudyConfig
+from common.supervisor import Child
 from common.trust.kit import Kit, write_kit
 from common.trust.pki import certificate_facts, create_authority
 
@@ -33,3 +35,16 @@ def joined(tmp_path: Path) -> SiteHome:
     }  # fmt: skip
     (home.path / "policy.yaml").write_text(yaml.safe_dump(policy))
     return home
+
+
+@pytest.fixture
+def daemon(joined: SiteHome, monkeypatch: pytest.MonkeyPatch) -> SiteDaemon:
+    """The daemon of ``north``, to be run in a thread, with children that do nothing."""
+
+    def idle(self: SiteDaemon, name: str, arguments: list[str]) -> Child:
+        log = joined.logs / f"{name}.log"
+        return Child(name=name, command=["sleep", "600"], environment={}, folder=joined.path, log=log)
+
+    monkeypatch.setattr(SiteDaemon, "_child", idle)
+    monkeypatch.setattr("common.supervisor.signal.signal", lambda *_: None)  # threads may not
+    return SiteDaemon(joined)

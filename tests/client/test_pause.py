@@ -21,7 +21,7 @@ from client.site_file import HOME_VARIABLE, SiteHome
 from common.config import StudyConfig
 from common.errors import ConfigError, NetworkError, SiteClosed, SiteCode
 from common.messages import Refusal, Request, pack_request, unpack_answer
-from common.supervisor import Child, only_one
+from common.supervisor import only_one
 from common.trust.signing import signature_holds
 from simulations.grid import InProcessGrid
 
@@ -85,16 +85,6 @@ def test_whatever_stands_in_the_file_its_presence_pauses(text: str, joined: Site
 
 class TestDaemon:
     """With children that do nothing."""
-
-    @pytest.fixture
-    def daemon(self, joined: SiteHome, monkeypatch: pytest.MonkeyPatch) -> SiteDaemon:
-        def idle(self: SiteDaemon, name: str, arguments: list[str]) -> Child:
-            log = joined.logs / f"{name}.log"
-            return Child(name=name, command=["sleep", "600"], environment={}, folder=joined.path, log=log)
-
-        monkeypatch.setattr(SiteDaemon, "_child", idle)
-        monkeypatch.setattr("common.supervisor.signal.signal", lambda *_: None)  # threads may not
-        return SiteDaemon(joined)
 
     def test_it_stays_connected_while_paused_and_ends_when_the_site_leaves(
         self, daemon: SiteDaemon, joined: SiteHome
