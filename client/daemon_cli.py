@@ -6,10 +6,11 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from common.errors import NetworkError
 from common.guard import say
 
 Home = Annotated[
@@ -82,7 +83,11 @@ def start(home: Home = None) -> None:
     daemon.run()
 
 
-def status(json_: Json = False, home: Home = None) -> None:
+def status(
+    check: Annotated[bool, typer.Option("--check", help="End with 7 unless it runs or is paused.")] = False,
+    json_: Json = False,
+    home: Home = None,
+) -> None:
     """Say whether the site runs, what it has spent and what left last.
 
     Example: oncofed-site status --json
@@ -93,7 +98,13 @@ def status(json_: Json = False, home: Home = None) -> None:
     found = overview(site_home(home))
     if json_:
         print(json.dumps(found, indent=2))
-        return
+    else:
+        _say_status(found)
+    if check and found["status"] not in ("running", "paused"):
+        raise typer.Exit(NetworkError.exit_code)
+
+
+def _say_status(found: dict[str, Any]) -> None:
     say(f"Site {found['name']}: {found['status']}")
     for name, process in found["processes"].items():
         say(f"{name}: {'runs' if process['pid'] else 'does not run'}, started {process['lives']} times")

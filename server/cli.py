@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from common.errors import FederationError
+from common.errors import FederationError, NetworkError
 from common.guard import Guarded, say
 
 HELP = """The hub of a consortium: it invites hospitals, runs the study with them, and keeps its reports.
@@ -245,7 +245,11 @@ def run(
 
 
 @app.command()
-def status(json_: Json = False, home: Home = None) -> None:
+def status(
+    check: Annotated[bool, typer.Option("--check", help="Ask no site; end with 7 unless the hub is ready.")] = False,
+    json_: Json = False,
+    home: Home = None,
+) -> None:
     """Say whether the hub runs, which sites are connected, and how the last run goes.
 
     Example: oncofed-hub status
@@ -253,10 +257,16 @@ def status(json_: Json = False, home: Home = None) -> None:
     from server.hub.home import hub_home
     from server.hub.overview import overview
 
-    found = overview(hub_home(home))
+    found = overview(hub_home(home), nodes={} if check else None)
     if json_:
         print(json.dumps(found, indent=2))
-        return
+    else:
+        _say_status(found)
+    if check and found["hub"]["status"] != "ready":
+        raise typer.Exit(NetworkError.exit_code)
+
+
+def _say_status(found: Mapping[str, Any]) -> None:
     say(f"Hub: {found['hub']['status']}")
     for site in found["sites"]:
         say(f"{site['name']}: {site['status']}, {site['connection']}")

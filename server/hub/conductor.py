@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ConfigError, FederationError, NetworkError
+from common.trust.durable import write_durably
 from server.hub.control import Control
 from server.hub.home import HubHome
 from server.hub.processes import aggregator_lives
@@ -86,6 +87,7 @@ class Conductor:
 
     def _follow(self, folder: Path, overrides: list[str], progress: Progress) -> Path:
         """Submits, watches, and submits again with ``resume`` while the run broke down without an end."""
+        write_durably(self._home.last_run, f"{folder}\n")
         seen, fruitless = _Rounds(folder, progress), 0
         while fruitless < FRUITLESS:
             before, done = _stamp(folder), _rounds_done(folder)

@@ -116,6 +116,11 @@ class HubHome:
         return self.path / "runs"
 
     @property
+    def last_run(self) -> Path:
+        """Names the folder of the newest run, which may be anywhere."""
+        return self.path / "last-run"
+
+    @property
     def logs(self) -> Path:
         """Logs of the processes."""
         return self.path / "logs"

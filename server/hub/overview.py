@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from common.errors import OncoFedError
@@ -47,9 +48,12 @@ def _nodes(home: HubHome) -> dict[int, str]:
 
 
 def _last_run(home: HubHome) -> dict[str, Any] | None:
-    folders = sorted(home.runs.glob("*/run.json"), key=lambda path: path.stat().st_mtime)
-    if not folders:
+    noted = [Path(home.last_run.read_text(encoding="utf-8").strip())] if home.last_run.exists() else []
+    files = {folder / "run.json" for folder in (*noted, *home.runs.glob("*"))}
+    started = sorted((path for path in files if path.exists()), key=lambda path: path.stat().st_mtime)
+    if not started:
         return None
-    found = read_status(folders[-1].parent) or {}
+    folder = started[-1].parent
+    found = read_status(folder) or {}
     kept = ("status", "reason", "rounds_done", "rounds_planned", "run_id", "started", "finished")
-    return {"folder": str(folders[-1].parent)} | {key: found.get(key) for key in kept}
+    return {"folder": str(folder)} | {key: found.get(key) for key in kept}

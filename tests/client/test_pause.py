@@ -147,6 +147,13 @@ class TestCommands:
             assert told in left.stderr
         assert RUNNER.invoke(commands, ["start", *home]).exit_code == ConfigError.exit_code
 
+    def test_a_check_ends_with_7_unless_it_runs(self, joined: SiteHome) -> None:
+        check = ["status", "--check", "--home", str(joined.path)]
+        assert RUNNER.invoke(commands, check).exit_code == NetworkError.exit_code
+        joined.state_file.write_text(json.dumps({"status": "running", "processes": {}}))
+        with only_one(joined.path / "site.lock"):
+            assert RUNNER.invoke(commands, check).exit_code == 0
+
     @pytest.mark.parametrize("command", ["pause", "resume", "leave", "egress", "status"])
     def test_where_there_is_no_site_it_says_so(self, command: str, tmp_path: Path) -> None:
         done = RUNNER.invoke(commands, [command, "--home", str(tmp_path / "none")])

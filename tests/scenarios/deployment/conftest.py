@@ -52,11 +52,13 @@ class Deployment:
     study: tuple[str, ...] = STUDY
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     port: int = 0
+    monitors: dict[str, int] = field(default_factory=dict)
 
     def prepare(self) -> Deployment:
         """Makes the hub and the three sites, from kit to approval, as people would."""
         self.port = free_port()
         self.hub("init", "--address", f"127.0.0.1:{self.port}", "--port", str(self.port), *self.study)
+        self._watch("hub", "hub.yaml")
         for name, part in emulated_cohorts(compose(emulation(self.data))).items():
             home = self.home(name)
             home.mkdir(parents=True)
@@ -80,7 +82,14 @@ class Deployment:
         settings["data"] |= {"root": str(home / "manifest.csv"), "images": images}
         settings |= {"declared_patients": patients, "noise_seed_for_tests_only": 0}
         (home / "site.yaml").write_text(yaml.safe_dump(settings))
+        self._watch(name, "site.yaml")
         self.policy(name)
+
+    def _watch(self, name: str, file: str) -> None:
+        """Opens the page for watchers."""
+        path = self.home(name) / file
+        self.monitors[name] = free_port()
+        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"monitor_port": self.monitors[name]}))
 
     def policy(self, name: str, **changes: Any) -> None:
         (self.home(name) / "policy.yaml").write_text(yaml.safe_dump(OPEN | changes))

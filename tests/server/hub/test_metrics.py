@@ -75,6 +75,15 @@ def test_the_run_is_counted_from_its_own_files(home: HubHome) -> None:
     assert found["oncofed_hub_run_refusals", "no-answer"] == 1.0
 
 
+def test_a_run_in_a_folder_of_its_own_is_the_last_run_too(home: HubHome, tmp_path: Path) -> None:
+    run(home, [], [])
+    elsewhere = tmp_path / "elsewhere"
+    (home.runs / "first").rename(elsewhere)
+    assert not any(name == "oncofed_hub_round" for name, _ in values(home))
+    write_durably(home.last_run, f"{elsewhere}\n")
+    assert values(home)["oncofed_hub_round", ""] == 0.0
+
+
 def test_a_hub_that_is_not_ready_is_not_healthy_and_shows_no_path(home: HubHome) -> None:
     run(home, [], [])
     page = hub_page(home, Connections(home))
