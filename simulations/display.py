@@ -91,7 +91,7 @@ def describe(event: Mapping[str, Any], rounds: int) -> str:
 
 
 def headline(rows: Sequence[Mapping[str, Any]], *, private: bool) -> Table:
-    """Returns the table of the sites: patients, epsilon spent (a dash: unknown), AUROC with interval, that of local only."""
+    """Returns the table of the sites: patients, epsilon spent (a dash: unknown), AUROC with interval, local-only."""
     table = Table(box=SIMPLE_HEAD, header_style="bold")
     table.add_column("site", overflow="fold")
     for name in ("patients", "epsilon\nspent", "AUROC", "local-only AUROC"):
