@@ -47,7 +47,7 @@ def preprocess(image: NDArray[np.float32], size: int, channels: int) -> NDArray[
     planes = [image] if image.ndim == 2 else [image[..., index] for index in range(3)]
     if channels == 1 and len(planes) == 3:
         planes = [image @ LUMA]
-    fitted = [_fit(plane, size) for plane in planes]
+    fitted = [fit(plane, size) for plane in planes]
     stacked = np.stack(fitted * channels if len(fitted) == 1 else fitted)
     return normalise(stacked)
 
@@ -57,7 +57,8 @@ def normalise(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return (np.clip(values, 0.0, 1.0) * 2.0 - 1.0).astype(np.float32)
 
 
-def _fit(plane: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+def fit(plane: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Returns a plane (H, W) resized to a longer side of ``size`` and centred on zeros, float32 (size, size)."""
     height, width = plane.shape
     scale = size / max(height, width)
     new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))

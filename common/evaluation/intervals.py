@@ -43,7 +43,7 @@ def z_of(confidence: float) -> float:
     return NormalDist().inv_cdf(0.5 + confidence / 2)
 
 
-def wilson(successes: int, total: int, confidence: float = 0.95) -> Interval | None:
+def wilson(successes: float, total: int, confidence: float = 0.95) -> Interval | None:
     """Returns a proportion with its Wilson score interval; None when ``total`` is 0.
 
     Wilson, JASA 22:209 (1927); formula as in Newcombe, Stat Med 17:857 (1998), method 3.
