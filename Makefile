@@ -6,11 +6,12 @@ BIN := $(VENV)/bin
 EXTRAS := simulation,lite0,medmnist,dicom,jpeg12,hdf5,dp-check,dev
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 OVERRIDES ?=
+KIT_OPTIONS ?=
 # One thread a process: torch otherwise starts one a core in each of them.
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types contracts unit deployment-tests benchmark clean
+.PHONY: help install run test lint types contracts unit deployment-tests benchmark kit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -47,6 +48,9 @@ deployment-tests: install ## kill and revoke what a hub and three hospitals run,
 
 benchmark: install ## start-up, private against plain, overhead and scale, as Markdown
 	$(BIN)/python -m simulations.benchmark
+
+kit: install ## an offline installer in dist/; KIT_OPTIONS="--role hub --pip-options='--extra-index-url URL'" for torch for CPUs
+	$(BIN)/python deploy/kit/build.py $(KIT_OPTIONS)
 
 clean: ## remove .venv, caches and build output (runs/ stays)
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
