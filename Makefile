@@ -44,7 +44,7 @@ unit: install ## pytest; ARGS='-k grid' narrows it
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 deployment-tests: install ## kill and revoke what a hub and three hospitals run, over TLS; about 15 minutes
-	$(BIN)/python -m pytest tests/scenarios/deployment/faults.py --durations=0 $(ARGS)
+	$(BIN)/python -m pytest tests/scenarios/deployment/faults.py tests/scenarios/deployment/pause_and_pages.py --durations=0 $(ARGS)
 
 benchmark: install ## start-up, private against plain, overhead and scale, as Markdown
 	$(BIN)/python -m simulations.benchmark
