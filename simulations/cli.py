@@ -18,6 +18,8 @@ import typer
 from common.errors import FederationError, OncoFedError
 from simulations.audit_cli import HELP as AUDIT_HELP
 from simulations.audit_cli import audit
+from simulations.explain_cli import HELP as EXPLAIN_HELP
+from simulations.explain_cli import explain
 from simulations.guard import GuardedGroup
 
 HELP = """Emulated hospitals on one machine train one classifier, privately.
@@ -31,6 +33,8 @@ Examples:
   oncofed-sim run data=bus_bra data.root=~/BUS-BRA partition=natural privacy.epsilon=3
 
   oncofed-sim report runs/20261123T180000Z-study
+
+  oncofed-sim explain runs/20261123T180000Z-study
 
   oncofed-sim audit privacy.epsilon=3
 
@@ -151,6 +155,7 @@ def _print_json(status: str, data: Any) -> None:
 
 
 app.command("audit", help=AUDIT_HELP)(audit)
+app.command("explain", help=EXPLAIN_HELP)(explain)
 
 if importlib.util.find_spec("simulations.data_cli") is not None:
     from simulations.data_cli import app as data_app
