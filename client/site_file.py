@@ -61,6 +61,8 @@ class SiteFile:
         declared_patients: Public size of the training cohort, agreed with the consortium beforehand.
         job_seconds: Longest time that one request may take before it is killed.
         threads: Processor threads of the training.
+        cache: Whether preprocessed images are kept in the home, readable by its owner only, so that they are decoded
+            once and memory does not grow with them.
         monitor_port: Port on 127.0.0.1 for ``/health`` and ``/metrics``; None: no such page.
         noise_seed_for_tests_only: Makes the noise repeatable, so that it protects nobody; every report says so.
     """
@@ -75,6 +77,7 @@ class SiteFile:
     ledger: str = "ledger.sqlite"
     job_seconds: Annotated[float, Field(gt=0)] = 3600.0
     threads: Annotated[int, Field(ge=1, le=256)] = 1
+    cache: bool = True
     monitor_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
     noise_seed_for_tests_only: int | None = None
 
@@ -109,6 +112,11 @@ class SiteHome:
     def logs(self) -> Path:
         """Logs, which hold what never leaves."""
         return self.path / "logs"
+
+    @property
+    def cache(self) -> Path:
+        """Preprocessed images."""
+        return self.path / "cache"
 
     @property
     def state_file(self) -> Path:
@@ -171,7 +179,7 @@ def open_real_site(home: SiteHome) -> Site:
     return Site(
         name=settings.name,
         declared_patients=settings.declared_patients,
-        cohort=cast(Cohort, LateCohort(lambda: _read_cohort(settings))),
+        cohort=cast(Cohort, LateCohort(lambda: _read_cohort(settings, home.cache if settings.cache else None))),
         policy=policy,
         randomness=_randomness(settings),
         home=home.path,
@@ -189,11 +197,11 @@ class LateCohort:
         return getattr(self._read(), name)
 
 
-def _read_cohort(settings: SiteFile) -> Cohort:
+def _read_cohort(settings: SiteFile, cache: Path | None) -> Cohort:
     dataset = open_data(settings.data)
     counts = split_counts(dataset)
     require_classes(counts, settings.name)
-    return _cohort(dataset, counts)
+    return _cohort(dataset, counts, cache)
 
 
 def open_data(data: SiteData) -> Dataset:
@@ -225,14 +233,14 @@ def split_counts(dataset: Dataset) -> dict[str, dict[str, int]]:
     return rows
 
 
-def _cohort(dataset: Dataset, counts: dict[str, dict[str, int]]) -> Cohort:
+def _cohort(dataset: Dataset, counts: dict[str, dict[str, int]], cache: Path | None) -> Cohort:
     from common.data.attributes import patient_attributes
 
     train = tuple(patient for patient, records in dataset.patients().items() if records[0].split == "train")
     return Cohort(
         train_patients=train,
         counts=counts,
-        load=_loader(dataset),
+        load=_loader(dataset, cache),
         attributes=patient_attributes(dataset),
         synthetic=dataset.synthetic,
         dataset={"name": dataset.name, "citation": dataset.citation, "licence": dataset.licence, "notes": []}
@@ -241,12 +249,12 @@ def _cohort(dataset: Dataset, counts: dict[str, dict[str, int]]) -> Cohort:
     )
 
 
-def _loader(dataset: Dataset) -> Callable[[StudyConfig, str], PatientTensors]:
+def _loader(dataset: Dataset, cache: Path | None) -> Callable[[StudyConfig, str], PatientTensors]:
     @lru_cache(maxsize=8)
     def tensors(data: Any, split: str) -> PatientTensors:
         from common.data.loading import to_tensors
 
-        return to_tensors(dataset.in_split(split), data)
+        return to_tensors(dataset.in_split(split), data, cache)
 
     return lambda study, split: tensors(study.data, split)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 NETWORKS = ("small_cnn", "mobilenet_v3_small", "lite0", "resnet18", "densenet121")
-PARTS = ("startup", "engines", "memory", "overhead", "flower", "scale", "bootstrap")
+PARTS = ("startup", "engines", "memory", "overhead", "flower", "scale", "bootstrap", "loading")
 OWN_MODELS_OFF = ("evaluation.local_baseline=false", "evaluation.personal_epochs=0")
 SIZES = (28, 64, 128, 224)
 ROWS = {28: 64, 64: 32, 128: 16, 224: 8}
@@ -270,6 +270,8 @@ def main() -> None:
     options = parser.parse_args()
     import torch
 
+    from simulations.benchmark_loading import loading
+
     torch.set_num_threads(1)
     parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "startup": lambda: startup(options.repeats),
@@ -279,6 +281,7 @@ def main() -> None:
         "flower": flower,
         "scale": lambda: scale([10, 30, 100]),
         "bootstrap": bootstraps,
+        "loading": loading,
     }
     for name in options.only or parts:
         rows = parts[name]()

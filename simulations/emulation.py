@@ -137,7 +137,7 @@ def _cohort(study: StudyConfig, name: str) -> Cohort:
     return Cohort(
         train_patients=train,
         counts=counts,
-        load=_Loader(study.data, study.partition, study.seed, name),
+        load=_Loader(study.data, study.partition, study.seed, name, study.simulation.cache_dir),
         attributes=patient_attributes(part),
         synthetic=part.synthetic,
         dataset={
@@ -157,17 +157,21 @@ class _Loader:
     partition: Any
     seed: int
     site: str
+    cache_dir: str | None
 
     def __call__(self, study: StudyConfig, split: str) -> PatientTensors:
         data = dataclasses.replace(study.data, root=self.data.root)
-        return _tensors(data, self.partition, self.seed, self.site, split)
+        return _tensors(data, self.partition, self.seed, self.site, split, self.cache_dir)
 
 
 @lru_cache(maxsize=64)
-def _tensors(data: Any, partition_config: Any, seed: int, site: str, split: str) -> PatientTensors:
+def _tensors(
+    data: Any, partition_config: Any, seed: int, site: str, split: str, cache_dir: str | None
+) -> PatientTensors:
     from common.data.loading import to_tensors
 
-    return to_tensors(_deal(data, partition_config, seed)[site].in_split(split), data)
+    cache = None if cache_dir is None else Path(cache_dir).expanduser()
+    return to_tensors(_deal(data, partition_config, seed)[site].in_split(split), data, cache)
 
 
 def _counts(part: Dataset) -> dict[str, dict[str, int]]:

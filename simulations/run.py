@@ -139,6 +139,7 @@ def _absolute_paths(study: StudyConfig) -> list[str]:
     paths = {
         "data.root": study.data.root,
         "simulation.ledger_dir": study.simulation.ledger_dir,
+        "simulation.cache_dir": study.simulation.cache_dir,
         "model.weights": study.model.weights if _is_local_file(study.model.weights) else None,
     }
     relative = {key: text for key, text in paths.items() if text and not os.path.isabs(text)}

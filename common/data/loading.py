@@ -1,9 +1,10 @@
-"""A data set as tensors grouped by patient: what training and evaluation see. Keeps nothing between calls."""
+"""A data set as tensors grouped by patient: what training and evaluation see."""
 
 from __future__ import annotations
 
 import dataclasses
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from common.data.breast import crop_and_turn
+from common.data.cache import cached
 from common.data.manifest import Dataset, first
 from common.data.transforms import normalise, preprocess
 from common.errors import ConfigError, DataError
@@ -67,20 +69,26 @@ class PatientTensors:
         return torch.split(order, counts.tolist())
 
 
-def to_tensors(dataset: Dataset, data: DataConfig) -> PatientTensors:
+def to_tensors(dataset: Dataset, data: DataConfig, cache: Path | None = None) -> PatientTensors:
     """Returns all records read, preprocessed and ordered by patient.
 
-    Memory: 4 * channels * image_size**2 bytes an image.
+    4 * channels * image_size**2 bytes an image: on disk with a ``cache``, of which memory holds what is in use; else in
+    memory.
+
+    Args:
+        dataset: Whose records.
+        data: How they are preprocessed.
+        cache: Folder of the cache (:mod:`common.data.cache`); None: none.
 
     Raises:
-        DataError: Images cannot be read; says how many, and names the first few.
+        DataError: Images cannot be read; says how many, and names the first few. Or the cache cannot be written.
         ConfigError: ``data.image_size`` is 0 although these are images.
     """
     if dataset.kind == "image" and data.image_size < 1:
         raise ConfigError(f"data.image_size=0 is for tables; {dataset.name} holds images: set data.image_size=64")
     groups = dataset.patients()
     records = [record for group in groups.values() for record in group]
-    inputs = _inputs(dataset, [record.image for record in records], data)
+    inputs = _inputs(dataset, [record.image for record in records], data, cache)
     patient_of = [index for index, group in enumerate(groups.values()) for _ in group]
     return PatientTensors(
         inputs=torch.from_numpy(inputs),
@@ -98,9 +106,18 @@ def _input(dataset: Dataset, key: str, data: DataConfig) -> NDArray[np.float32]:
     return preprocess(shown, data.image_size, data.channels)
 
 
-def _inputs(dataset: Dataset, keys: list[str], data: DataConfig) -> NDArray[np.float32]:
+def _inputs(dataset: Dataset, keys: list[str], data: DataConfig, cache: Path | None) -> NDArray[np.float32]:
     size = (data.channels, data.image_size, data.image_size) if dataset.kind == "image" else (dataset.features,)
-    inputs = np.empty((len(keys), *size), dtype=np.float32)
+    shape = (len(keys), *size)
+    if cache is not None:
+        how = (dataset.name, data.breast_crop)
+        return cached(cache, dataset, keys, how, shape, lambda rows: _fill(rows, dataset, keys, data))
+    inputs = np.empty(shape, dtype=np.float32)
+    _fill(inputs, dataset, keys, data)
+    return inputs
+
+
+def _fill(inputs: NDArray[np.float32], dataset: Dataset, keys: list[str], data: DataConfig) -> None:
     failures: list[str] = []
     for row, key in enumerate(keys):
         try:
@@ -109,4 +126,3 @@ def _inputs(dataset: Dataset, keys: list[str], data: DataConfig) -> NDArray[np.f
             failures.append(f"{key}: {error}")
     if failures:
         raise DataError(f"{len(failures)} of {len(keys)} images of {dataset.name} cannot be used: {first(failures)}")
-    return inputs
