@@ -137,6 +137,9 @@ def summary(document: Mapping[str, Any]) -> list[str]:
     if "centre_energy" in measures:
         share = measures["centre_energy"]["value"]
         lines.append(f"  a map that always looks at the middle has {share:.2f} of its energy on the lesion")
+    whole = pooled["all"]
+    if whole["blank"]:
+        lines.append(f"Blank maps, nothing spoke for malignant: {whole['blank']} of {whole['patients']} patients")
     if document["sanity"]:
         last = document["sanity"]["layers"][-1]["spearman"]
         figure = DASH if last is None else f"{last:.2f}"
