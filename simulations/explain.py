@@ -7,10 +7,9 @@ The maps are of the final model and of all test patients. Pictures stay below ``
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from common.errors import UsageError
 from common.evaluation.attention import Share, attention, mean_shares, within
 from common.evaluation.explanation_state import OUTCOMES, ExplanationState
+from common.evaluation.gradcam import Method
 from common.evaluation.randomisation import sanity
 from server.run_folder import RunFolder
 from simulations.gallery import LABEL, Picture, gallery_page
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from common.models.zoo import Classifier
 
 SCHEMA_VERSION = 1
-METHODS = ("gradcam", "gradcam++", "occlusion")
+METHODS = get_args(Method)
 BATCH = 16
 SANITY_IMAGES = 16
 Mapper = Callable[["Classifier", "Tensor", str], NDArray[np.float32]]
@@ -68,8 +68,9 @@ class ExplainOptions:
 
 def heatmaps(model: Classifier, inputs: Tensor, method: str) -> NDArray[np.float32]:
     """Returns the maps of the inputs, float32 (N, H, W) in [0, 1]."""
-    gradcam = importlib.import_module("common.evaluation.gradcam").gradcam
-    maps = [gradcam(model, chunk, method=method).numpy() for chunk in inputs.split(BATCH)]
+    from common.evaluation.gradcam import gradcam
+
+    maps = [gradcam(model, chunk, method=cast(Method, method)).numpy() for chunk in inputs.split(BATCH)]
     return np.concatenate(maps).astype(np.float32)
 
 

@@ -47,7 +47,10 @@ class Classifier(nn.Module):
 
     def embed(self, inputs: Tensor) -> Tensor:
         """Returns the pooled features, float (N, D), on which the head works."""
-        features = self.features(inputs)
+        return self.pool(self.features(inputs))
+
+    def pool(self, features: Tensor) -> Tensor:
+        """Returns float (N, D) of what :meth:`features` returned."""
         pooled = features.mean((2, 3)) if features.dim() == 4 else features
         return _rows_to_unit(pooled) if self.normalise else pooled
 
