@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -18,27 +17,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from simulations.timing import interleaved
+
 NETWORKS = ("small_cnn", "mobilenet_v3_small", "lite0", "resnet18", "densenet121")
-PARTS = ("startup", "engines", "memory", "overhead", "flower", "scale", "bootstrap", "loading")
+PARTS = ("startup", "engines", "memory", "overhead", "flower", "scale", "bootstrap", "loading", "gradcam")
 OWN_MODELS_OFF = ("evaluation.local_baseline=false", "evaluation.personal_epochs=0")
 SIZES = (28, 64, 128, 224)
 ROWS = {28: 64, 64: 32, 128: 16, 224: 8}
 """Images a step at each size, one a patient."""
-
-
-def interleaved(
-    actions: Sequence[Callable[[], object]], repeats: int, clock: Callable[[], float] = time.perf_counter
-) -> list[float]:
-    """Returns the median seconds of each action by ``clock``, all run in turn ``repeats`` times after one warm-up."""
-    for action in actions:
-        action()
-    times: list[list[float]] = [[] for _ in actions]
-    for _ in range(repeats):
-        for kept, action in zip(times, actions, strict=True):
-            started = clock()
-            action()
-            kept.append(clock() - started)
-    return [statistics.median(kept) for kept in times]
 
 
 def startup(repeats: int) -> list[dict[str, Any]]:
@@ -270,6 +256,7 @@ def main() -> None:
     options = parser.parse_args()
     import torch
 
+    from simulations.benchmark_gradcam import heatmaps
     from simulations.benchmark_loading import loading
 
     torch.set_num_threads(1)
@@ -282,6 +269,7 @@ def main() -> None:
         "scale": lambda: scale([10, 30, 100]),
         "bootstrap": bootstraps,
         "loading": loading,
+        "gradcam": lambda: heatmaps(options.repeats),
     }
     for name in options.only or parts:
         rows = parts[name]()
