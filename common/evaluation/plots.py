@@ -1,45 +1,42 @@
 """Figures as SVG text, each with a twin that gives the plotted values as CSV.
 
 Pure functions of plain values: no files, no pyplot, no global state kept. The same values give the same bytes.
-Text stays text; colours are Okabe and Ito's, and line style or marker repeats what colour says. Ink and grid have
-one colour each (:data:`INK`, :data:`GRID`), so a page can put its own in their place for a dark background.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from xml.sax.saxutils import quoteattr
+
+from common.evaluation.drawing import (
+    INK,
+    OKABE_ITO,
+    Rows,
+    csv_text,
+    figure,
+    legend,
+    or_nan,
+    rows_height,
+    styled,
+    whole_numbers,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-INK, GRID = "#1b1f24", "#d5dae0"
-OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-"""Without black (ink) and yellow (too pale on white)."""
-_LINES = ("-", "--", ":", "-.")
-_MANY = 12
-"""More sites than this are drawn alike and thin: nobody tells twenty colours apart."""
-
-Rows = Sequence[Mapping[str, Any]]
 
 
 def auroc_by_round_svg(rounds: Rows) -> str:
     """Returns validation AUROC by round, pooled and by site, from the rows of ``metrics.jsonl``."""
     index = [row["round"] for row in rounds]
-    with _figure("auroc-by-round", "Validation AUROC by round, pooled and by site") as (ax, done):
-        for style, site in _styled(_sites_of(rounds)):
-            ax.plot(index, [_number(_val(row, site)) for row in rounds], **style)
-        ax.plot(index, [_number(_val(row, None)) for row in rounds], color=INK, lw=2.4, label="pooled", **_dot(index))
+    with figure("auroc-by-round", "Validation AUROC by round, pooled and by site") as (ax, done):
+        for style, site in styled(_sites_of(rounds)):
+            ax.plot(index, [or_nan(_val(row, site)) for row in rounds], **style)
+        ax.plot(index, [or_nan(_val(row, None)) for row in rounds], color=INK, lw=2.4, label="pooled", **_dot(index))
         ax.axhline(0.5, color=INK, lw=0.8, ls=(0, (2, 3)))
         ax.set(xlabel="Round", ylabel="Validation AUROC (0.5 is chance)", ylim=_auroc_limits(ax))
         _whole_rounds(ax, index)
-        _legend(ax)
+        legend(ax)
     return done[0]
 
 
@@ -47,16 +44,16 @@ def auroc_by_round_csv(rounds: Rows) -> str:
     """Returns columns round, group (``pooled`` or ``site``), site, auroc (empty when undefined)."""
     pooled = [(row["round"], "pooled", "", _val(row, None)) for row in rounds]
     sites = [(row["round"], "site", site, _val(row, site)) for site in _sites_of(rounds) for row in rounds]
-    return _csv(("round", "group", "site", "auroc"), pooled + sites)
+    return csv_text(("round", "group", "site", "auroc"), pooled + sites)
 
 
 def epsilon_by_round_svg(rounds: Rows, ceilings: Mapping[str, float]) -> str:
     """Returns the epsilon that each site's ledger has charged after each round, with the sites' ceilings."""
     index = [row["round"] for row in rounds]
     sites = sorted({site for row in rounds for site in row.get("epsilon", {})})
-    with _figure("epsilon-by-round", "Privacy loss epsilon by round and site, with ceilings") as (ax, done):
-        for style, site in _styled(sites):
-            spent = [_number(row.get("epsilon", {}).get(site)) for row in rounds]
+    with figure("epsilon-by-round", "Privacy loss epsilon by round and site, with ceilings") as (ax, done):
+        for style, site in styled(sites):
+            spent = [or_nan(row.get("epsilon", {}).get(site)) for row in rounds]
             ax.plot(index, spent, drawstyle="steps-post", **style)
         for number, ceiling in enumerate(sorted(set(ceilings.values()))):
             label = "ceiling of the sites" if number == 0 else None
@@ -64,7 +61,7 @@ def epsilon_by_round_svg(rounds: Rows, ceilings: Mapping[str, float]) -> str:
         ax.set(xlabel="Round", ylabel="Epsilon spent (lower is more private)")
         ax.set_ylim(bottom=0)
         _whole_rounds(ax, index)
-        _legend(ax)
+        legend(ax)
     return done[0]
 
 
@@ -75,15 +72,15 @@ def epsilon_by_round_csv(rounds: Rows, ceilings: Mapping[str, float]) -> str:
         for row in rounds
         for site, spent in sorted(row.get("epsilon", {}).items())
     ]
-    return _csv(("round", "site", "epsilon", "ceiling"), rows)
+    return csv_text(("round", "site", "epsilon", "ceiling"), rows)
 
 
 def roc_svg(pooled: Mapping[str, Any] | None, sites: Mapping[str, Mapping[str, Any]]) -> str:
     """Returns ROC curves from the metrics of ``evaluation.json``; a group with one class has no curve."""
-    with _figure("roc", "ROC curves on test patients, pooled and by site", height=4.6) as (ax, done):
+    with figure("roc", "ROC curves on test patients, pooled and by site", height=4.6) as (ax, done):
         ax.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=(0, (2, 3)))
         drawn = [site for site in sorted(sites) if sites[site]["roc"]["fpr"]]
-        for style, site in _styled(drawn):
+        for style, site in styled(drawn):
             roc = sites[site]["roc"]
             ax.plot(roc["fpr"], roc["tpr"], **(style | {"label": style["label"] and _with_auroc(site, sites[site])}))
         if pooled and pooled["roc"]["fpr"]:
@@ -91,7 +88,7 @@ def roc_svg(pooled: Mapping[str, Any] | None, sites: Mapping[str, Mapping[str, A
             ax.plot(pooled["roc"]["fpr"], pooled["roc"]["tpr"], color=INK, lw=2.4, label=label)
         ax.set(xlabel="1 - specificity (false alarms among benign)", ylabel="Sensitivity (found among malignant)")
         ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-        _legend(ax)
+        legend(ax)
     return done[0]
 
 
@@ -103,13 +100,13 @@ def roc_csv(pooled: Mapping[str, Any] | None, sites: Mapping[str, Mapping[str, A
         for group, name, metrics in groups
         for point in zip(*(metrics["roc"][key] for key in ("fpr", "tpr", "threshold")), strict=True)
     ]
-    return _csv(("group", "site", "fpr", "tpr", "threshold"), rows)
+    return csv_text(("group", "site", "fpr", "tpr", "threshold"), rows)
 
 
 def labels_by_site_svg(counts: Mapping[str, Mapping[str, int | None]], suppressed: str) -> str:
     """Returns malignant and benign patients of each site as bars; ``suppressed`` is written where a count is None."""
     names = list(counts)
-    with _figure("labels-by-site", "Malignant and benign patients by site", height=_rows_height(names)) as (ax, done):
+    with figure("labels-by-site", "Malignant and benign patients by site", height=rows_height(names)) as (ax, done):
         for label, colour, hatch, offset in (
             ("malignant", OKABE_ITO[1], "", -0.19),
             ("benign", OKABE_ITO[0], "///", 0.19),
@@ -124,8 +121,8 @@ def labels_by_site_svg(counts: Mapping[str, Mapping[str, int | None]], suppresse
         ax.invert_yaxis()
         ax.margins(x=0.12)
         ax.set(xlabel="Patients in the training split")
-        _whole_numbers(ax)
-        _legend(ax)
+        whole_numbers(ax)
+        legend(ax)
     return done[0]
 
 
@@ -135,14 +132,14 @@ def labels_by_site_csv(counts: Mapping[str, Mapping[str, int | None]], suppresse
         (site, *(suppressed if row.get(key) is None else row[key] for key in ("malignant", "benign")))
         for site, row in counts.items()
     ]
-    return _csv(("site", "malignant", "benign"), rows)
+    return csv_text(("site", "malignant", "benign"), rows)
 
 
 def forest_svg(rows: Rows) -> str:
     """Returns AUROC with intervals, federated above local, a line for each row of the headline table."""
     names = [row["site"] for row in rows]
     title = "Test AUROC with intervals by site, federated against local only"
-    with _figure("forest", title, height=_rows_height(names)) as (ax, done):
+    with figure("forest", title, height=rows_height(names)) as (ax, done):
         series = (
             ("auroc", "federated", OKABE_ITO[0], "o", -0.14),
             ("local_auroc", "local only", OKABE_ITO[1], "s", 0.14),
@@ -157,7 +154,7 @@ def forest_svg(rows: Rows) -> str:
         ax.set_ylim(len(names) - 0.5, -0.5)
         ax.set(xlabel="Test AUROC (0.5 is chance)")
         ax.set_xlim(right=1.01)
-        _legend(ax)
+        legend(ax)
     return done[0]
 
 
@@ -168,7 +165,7 @@ def forest_csv(rows: Rows) -> str:
         for row in rows
         for key, model in (("auroc", "federated"), ("local_auroc", "local"))
     ]
-    return _csv(("site", "model", "auroc", "low", "high"), cells)
+    return csv_text(("site", "model", "auroc", "low", "high"), cells)
 
 
 def _error_bars(ax: Axes, places: Sequence[float], areas: Sequence[Mapping[str, float]], **style: Any) -> None:
@@ -178,60 +175,6 @@ def _error_bars(ax: Axes, places: Sequence[float], areas: Sequence[Mapping[str, 
         [max(0.0, area["high"] - area["value"]) for area in areas],
     ]
     ax.errorbar(values, places, xerr=reach, ls="none", ms=5.5, capsize=3, lw=1.6, **style)
-
-
-@contextmanager
-def _figure(name: str, title: str, height: float = 3.3) -> Iterator[tuple[Axes, list[str]]]:
-    """Yields axes to draw on and a list that holds the SVG text afterwards."""
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    style: dict[Any, Any] = {
-        "svg.fonttype": "none",
-        # A site may have a dollar sign in its name.
-        "text.parse_math": False,
-        "svg.hashsalt": "oncofed",
-        "font.family": "DejaVu Sans",
-        "font.size": 9.0,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "grid.color": GRID,
-        "grid.linewidth": 0.6,
-        "legend.frameon": False,
-        "hatch.linewidth": 0.6,
-        **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
-    }
-    done: list[str] = []
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(6.2, height), layout="constrained")
-        FigureCanvasSVG(figure)
-        yield figure.add_subplot(), done
-        buffer = io.StringIO()
-        empty = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(buffer, format="svg", transparent=True, metadata=empty)
-    done.append(_tidy(buffer.getvalue(), name, title))
-
-
-def _tidy(svg: str, name: str, title: str) -> str:
-    """Returns the ``svg`` element alone, named for screen readers, with ids that are unique on a page."""
-    body = svg[svg.index("<svg") :]
-    body = re.sub(r"\s*<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", body)
-    body = body.replace("'DejaVu Sans'", "system-ui, 'DejaVu Sans', sans-serif")
-    return body.replace("<svg", f'<svg role="img" aria-label={quoteattr(title)}', 1)
-
-
-def _styled(sites: Iterable[str]) -> Iterator[tuple[dict[str, Any], str]]:
-    names = list(sites)
-    for number, site in enumerate(names):
-        if len(names) > _MANY:
-            yield {"color": OKABE_ITO[4], "lw": 0.8, "label": f"{len(names)} sites" if number == 0 else None}, site
-            continue
-        colour, line = OKABE_ITO[number % len(OKABE_ITO)], _LINES[number % len(_LINES)]
-        yield {"color": colour, "ls": line, "lw": 1.5, "label": site}, site
 
 
 def _sites_of(rounds: Rows) -> list[str]:
@@ -245,10 +188,6 @@ def _val(row: Mapping[str, Any], site: str | None) -> float | None:
     return value
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
 def _dot(index: Sequence[int]) -> dict[str, Any]:
     # One round is a point, and a line of one point is invisible.
     return {"marker": "o", "ms": 4} if len(index) < 30 else {}
@@ -259,37 +198,11 @@ def _auroc_limits(ax: Axes) -> tuple[float, float]:
 
 
 def _whole_rounds(ax: Axes, index: Sequence[int]) -> None:
-    _whole_numbers(ax)
+    whole_numbers(ax)
     if index:
         ax.set_xlim(min(index) - 0.25, max(index) + 0.25)
-
-
-def _whole_numbers(ax: Axes) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-
-
-def _legend(ax: Axes) -> None:
-    handles, labels = ax.get_legend_handles_labels()
-    if handles:
-        # About 95 letters fit the width, and a line sample takes eight of them.
-        columns = max(1, min(len(labels), 95 // (max(map(len, labels)) + 8)))
-        ax.figure.legend(loc="outside lower center", ncols=columns, handlelength=2.4, columnspacing=1.4)
-
-
-def _rows_height(names: Sequence[str]) -> float:
-    return 1.3 + 0.45 * max(2, len(names))
 
 
 def _with_auroc(name: str, metrics: Mapping[str, Any]) -> str:
     value = metrics["auroc"]["value"]
     return name if value is None else f"{name} ({value:.3f})"
-
-
-def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()

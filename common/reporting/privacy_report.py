@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from common.errors import TrustError
-from common.evaluation.plots import GRID, INK, epsilon_by_round_svg
+from common.evaluation.drawing import GRID, INK
+from common.evaluation.plots import epsilon_by_round_svg
 from common.reporting.templates.base import render as render_page
 from common.reporting.templates.privacy import PRIVACY
 

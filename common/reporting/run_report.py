@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from common.evaluation import plots
+from common.evaluation.drawing import GRID, INK
 from common.reporting.run_files import RunFiles, read_run
 from common.reporting.study_privacy import PAGE
 from common.reporting.templates.base import render
@@ -168,7 +169,7 @@ def _inline(svg: str) -> Any:
     from markupsafe import Markup
 
     # Ink and grid follow the page, so the figure reads on a dark background too.
-    return Markup(svg.replace(plots.INK, "currentColor").replace(plots.GRID, "var(--line)"))
+    return Markup(svg.replace(INK, "currentColor").replace(GRID, "var(--line)"))
 
 
 def _site_row(site: Mapping[str, Any], suppressed: str) -> dict[str, Any]:
