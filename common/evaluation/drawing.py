@@ -116,3 +116,16 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     writer.writerow(header)
     writer.writerows(rows)
     return text.getvalue()
+
+
+def band(ax: Axes, block: Mapping[str, Any] | None, along: str) -> None:
+    """Shades between ``low`` and ``high`` where both are known."""
+    drawn = [row for row in band_rows(block, along) if None not in row]
+    if drawn:
+        at, low, high = zip(*drawn, strict=True)
+        ax.fill_between(at, low, high, color=OKABE_ITO[4], alpha=0.25, lw=0, label="interval at each point")
+
+
+def band_rows(block: Mapping[str, Any] | None, along: str) -> list[tuple[Any, ...]]:
+    """Returns (place, low, high) of a band of ``evaluation.json``; nothing where there is none."""
+    return list(zip(*(block[key] for key in (along, "low", "high")), strict=True)) if block else []

@@ -13,6 +13,7 @@ from common.evaluation.drawing import (
     INK,
     OKABE_ITO,
     Rows,
+    band,
     csv_text,
     figure,
     legend,
@@ -84,6 +85,7 @@ def roc_svg(pooled: Mapping[str, Any] | None, sites: Mapping[str, Mapping[str, A
             roc = sites[site]["roc"]
             ax.plot(roc["fpr"], roc["tpr"], **(style | {"label": style["label"] and _with_auroc(site, sites[site])}))
         if pooled and pooled["roc"]["fpr"]:
+            band(ax, pooled["roc"].get("band"), "fpr")
             label = _with_auroc("pooled", pooled)
             ax.plot(pooled["roc"]["fpr"], pooled["roc"]["tpr"], color=INK, lw=2.4, label=label)
         ax.set(xlabel="1 - specificity (false alarms among benign)", ylabel="Sensitivity (found among malignant)")

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from common.evaluation import plots
+from common.evaluation import clinical_plots, plots
 
 NONE = {"value": None, "low": None, "high": None}
 ROUNDS = [
@@ -18,7 +18,31 @@ ROUNDS = [
 METRICS = {"auroc": {"value": 0.75}, "roc": {"fpr": [0, 0.5, 1], "tpr": [0, 1, 1], "threshold": [1, 0.5, 0]}}
 EMPTY = {"auroc": {"value": None}, "roc": {"fpr": [], "tpr": [], "threshold": []}}
 HEAD = [{"site": "a", "auroc": {"value": 0.8, "low": 0.7, "high": 0.9}, "local_auroc": NONE}]
+POOLED = {
+    "patients": 4,
+    "malignant": 1,
+    "pr": {
+        "recall": [0.5, 1.0],
+        "precision": [1.0, 0.5],
+        "band": {"recall": [0.5, 1.0], "low": [0.2, None], "high": [1.0, None]},
+    },
+    "reliability": {
+        "low": [0.0, 0.5], "high": [0.5, 1.0], "patients": [4, 0], "score": [0.3, None], "observed": [0.25, None]
+    },
+    "net_benefit": {"threshold": [0.1, 0.9], "model": [0.2, None], "all": [0.17, -6.5]},
+}  # fmt: skip
+DIFFERENCES = [
+    {"site": "a", "difference": {"value": 0.1, "low": -0.1, "high": 0.3}},
+    {"site": "b", "difference": None},
+]
+CURVES = {name: METRICS["roc"] | {"band": {"fpr": [0.0, 1.0], "low": [0, 1], "high": [1, 1]}} for name in ("roc",)}
 FIGURES = [
+    (plots.roc_svg, plots.roc_csv, (METRICS | CURVES, {}), 3),
+    (clinical_plots.pr_svg, clinical_plots.pr_csv, (POOLED,), 4),
+    (clinical_plots.reliability_svg, clinical_plots.reliability_csv, (POOLED,), 2),
+    (clinical_plots.decision_svg, clinical_plots.decision_csv, (POOLED,), 2),
+    (clinical_plots.differences_svg, clinical_plots.differences_csv, (DIFFERENCES, 0.05), 1),
+    (clinical_plots.price_svg, clinical_plots.price_csv, (ROUNDS,), 2),
     (plots.auroc_by_round_svg, plots.auroc_by_round_csv, (ROUNDS,), 4),
     (plots.auroc_by_round_svg, plots.auroc_by_round_csv, (ROUNDS[:1],), 1),
     (plots.epsilon_by_round_svg, plots.epsilon_by_round_csv, (ROUNDS, {"a": 10.0}), 1),
