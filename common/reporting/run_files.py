@@ -28,6 +28,7 @@ class RunFiles:
     rounds: tuple[Mapping[str, Any], ...]
     evaluation: Mapping[str, Any] | None
     statements: Mapping[str, Mapping[str, Any]]
+    explanation: Mapping[str, Any] | None = None
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -43,6 +44,12 @@ class RunFiles:
         """Returns the ``federated`` or ``local`` block of the evaluation; empty when not measured."""
         block: Mapping[str, Any] = (self.evaluation or {}).get("models", {}).get(name, {})
         return block
+
+    def difference(self, site: str, pair: str = "federated_minus_local") -> Mapping[str, Any] | None:
+        """Returns a pair's difference of AUROC at a site (or ``pooled``); None where it was not measured."""
+        found = (self.evaluation or {}).get("comparisons", {}).get(pair, {})
+        value: Mapping[str, Any] | None = found.get("pooled") if site == "pooled" else found.get("sites", {}).get(site)
+        return value
 
     def epsilon(self, site: str) -> float | None:
         """Returns the epsilon a site has charged: from its statement, else from its last round; None when unknown."""
@@ -79,6 +86,7 @@ def read_run(run_dir: Path) -> RunFiles:
         rounds=_lines(run_dir / "metrics.jsonl"),
         evaluation=_json(run_dir / "evaluation.json"),
         statements=statements,
+        explanation=_json(run_dir / "explanation.json"),
     )
 
 

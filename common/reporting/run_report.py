@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from common.evaluation import plots
 from common.evaluation.drawing import GRID, INK
+from common.reporting.figures import figures_of
 from common.reporting.run_files import RunFiles, read_run
+from common.reporting.sections import attention, calibration_rows, subgroups, unmeasured, value_of_federating
 from common.reporting.study_privacy import PAGE
 from common.reporting.templates.base import render
 from common.reporting.templates.run import RUN
-from common.reporting.verdict import compare, judge, plain_code
+from common.reporting.templates.run_sections import SECTIONS
+from common.reporting.verdict import judge, outcome, plain_code
 
 POOLED = "pooled"
 _MODELS = ("federated", "local")
@@ -43,13 +45,13 @@ def write_run_report(run_dir: Path) -> Path:
         ConfigError: The folder holds no ``run.json``, or a file in it is damaged.
     """
     files = read_run(run_dir)
-    figures = _figures(files)
+    figures = figures_of(files, _headline(files))
     (run_dir / "plots").mkdir(exist_ok=True)
     for name, figure in figures.items():
         (run_dir / "plots" / f"{name}.svg").write_text(figure["svg"], encoding="utf-8")
         (run_dir / "plots" / f"{name}.csv").write_text(figure["csv"], encoding="utf-8")
     report = run_dir / "report.html"
-    report.write_text(render("run", {"run": RUN}, _view(files, figures)), encoding="utf-8")
+    report.write_text(render("run", {"run": RUN, **SECTIONS}, _view(files, figures)), encoding="utf-8")
     return report
 
 
@@ -115,33 +117,6 @@ def _site(files: RunFiles, model: str, site: str) -> Mapping[str, Any] | None:
     return metrics
 
 
-def _figures(files: RunFiles) -> dict[str, dict[str, str]]:
-    """Returns the figures that the run has values for, by file name."""
-    federated = files.model("federated")
-    rows, ceilings = _headline(files), files.ceilings()
-    counts = {
-        site["name"]: site["counts"]["train"]
-        for site in files.run.get("sites", ())
-        if site.get("counts", {}).get("train")
-    }
-    measured = any(row[key]["value"] is not None for row in rows for key in ("auroc", "local_auroc"))
-    spent = any(row.get("epsilon") for row in files.rounds)
-    wanted: tuple[tuple[str, bool, Callable[..., str], Callable[..., str], tuple[Any, ...]], ...] = (
-        ("forest", measured, plots.forest_svg, plots.forest_csv, (rows,)),
-        ("auroc-by-round", bool(files.rounds), plots.auroc_by_round_svg, plots.auroc_by_round_csv, (files.rounds,)),
-        ("roc", bool(federated), plots.roc_svg, plots.roc_csv, (federated.get("pooled"), federated.get("sites", {}))),
-        ("epsilon-by-round", spent, plots.epsilon_by_round_svg, plots.epsilon_by_round_csv, (files.rounds, ceilings)),
-        (
-            "labels-by-site",
-            bool(counts),
-            plots.labels_by_site_svg,
-            plots.labels_by_site_csv,
-            (counts, files.suppressed),
-        ),
-    )
-    return {name: {"svg": svg(*values), "csv": twin(*values)} for name, has, svg, twin, values in wanted if has}
-
-
 def _view(files: RunFiles, figures: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     rows = _headline(files)
     return {
@@ -149,10 +124,15 @@ def _view(files: RunFiles, figures: Mapping[str, Mapping[str, str]]) -> dict[str
         "study": files.study,
         "evaluation": files.evaluation,
         "verdict": judge(files, _headline_sites(files)),
-        "headline": [row | {"outcome": compare(row["auroc"], row["local_auroc"])} for row in rows],
+        "headline": [row | {"outcome": outcome(files, row)} for row in rows],
         "figures": {name: _inline(figure["svg"]) for name, figure in figures.items()},
         "site_rows": [_site_row(site, files.suppressed) for site in files.run.get("sites", ())],
         "splits": SPLITS,
+        "value": value_of_federating(files),
+        "calibration": calibration_rows(files),
+        "groups": subgroups(files),
+        "attention": attention(files),
+        "unmeasured": unmeasured(files),
         "metrics": METRICS,
         "tables": [_metric_table(files, model) for model in _MODELS if files.model(model)],
         "binning_error": _binning_error(files),

@@ -1,13 +1,14 @@
 """A run's outcome in words that need no glossary: who took part, what failed and why, whether federating helped.
 
-Federated and local models are compared by their separate intervals, which is stricter than a paired test: "clearly"
-means that the intervals do not touch. Where they touch, the difference is given and no claim is made.
+Federated and local models are compared by the paired differences that the sites computed on their own test patients:
+"clearly" means that the interval of the difference leaves out 0. A run without them (an older one, or one whose sites
+did not answer) is compared by separate intervals, which is stricter. Where nothing is clear, no claim is made.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from common.errors import SiteCode
@@ -31,24 +32,37 @@ Outcome = Literal["higher", "lower", "overlap", "unknown"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The first lines of a report; ``tone`` is the banner's class."""
+    """The first lines of a report; ``tone`` is the banner's class, ``harm`` what the do-no-harm gate says."""
 
     tone: Literal["good", "note", "warn", "bad"]
     status: str
+    harm: tuple[str, ...]
     benefit: str
     lost: tuple[str, ...]
 
 
 def judge(files: RunFiles, rows: Sequence[Mapping[str, Any]]) -> Verdict:
     """Returns the verdict on a run from its files and its headline rows (sites only)."""
-    outcomes = {row["site"]: compare(row["auroc"], row["local_auroc"]) for row in rows}
+    outcomes = {row["site"]: outcome(files, row) for row in rows}
     lost = tuple(_lost_line(site) for site in files.run.get("sites", ()) if site["status"] != "ok")
+    harm = tuple(_harm_lines(files, rows))
     return Verdict(
-        tone=_tone(str(files.run["status"]), list(outcomes.values())),
+        tone=_tone(str(files.run["status"]), list(outcomes.values()), harmed=bool(harm)),
         status=_status(files),
+        harm=harm,
         benefit=_benefit(rows, outcomes),
         lost=lost,
     )
+
+
+def outcome(files: RunFiles, row: Mapping[str, Any]) -> Outcome:
+    """Returns where the federated AUROC lies against the local one, for a site's headline row or the pooled one."""
+    apart, found = compare(row["auroc"], row["local_auroc"]), files.difference(row["site"])
+    if apart == "unknown" or found is None:
+        return apart
+    if found["low"] > 0:
+        return "higher"
+    return "lower" if found["high"] < 0 else "overlap"
 
 
 def compare(federated: Mapping[str, Any], local: Mapping[str, Any]) -> Outcome:
@@ -60,15 +74,28 @@ def compare(federated: Mapping[str, Any], local: Mapping[str, Any]) -> Outcome:
     return "lower" if federated["high"] < local["low"] else "overlap"
 
 
+def _harm_lines(files: RunFiles, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    gate = (files.evaluation or {}).get("do_no_harm") or {}
+    for row in rows:
+        found = gate.get("sites", {}).get(row["site"]) or {}
+        if found.get("harm"):
+            sure = "the interval leaves out 0" if found["verdict"] == "harm shown" else "the interval reaches 0"
+            yield (
+                f"{_named(row)}: the federated model is worse than the site's own by more than the margin of "
+                f"{gate['margin']:g} (difference {found['difference']:+.3f}, {found['low']:+.3f} to "
+                f"{found['high']:+.3f}; {sure}). The site should keep its own model."
+            )
+
+
 def plain_code(code: str) -> str:
     """Returns a site's code in words."""
     return PLAIN_CODES.get(code, PLAIN_CODES[SiteCode.UNKNOWN])
 
 
-def _tone(status: str, outcomes: Sequence[Outcome]) -> Literal["good", "note", "warn", "bad"]:
+def _tone(status: str, outcomes: Sequence[Outcome], *, harmed: bool) -> Literal["good", "note", "warn", "bad"]:
     if status == "FAILED":
         return "bad"
-    if status != "COMPLETED" or "lower" in outcomes:
+    if status != "COMPLETED" or harmed or "lower" in outcomes:
         return "warn"
     return "good" if "higher" in outcomes else "note"
 
@@ -99,7 +126,7 @@ def _benefit(rows: Sequence[Mapping[str, Any]], outcomes: Mapping[str, Outcome])
     for outcome, words in (
         ("higher", "clearly higher than training alone at"),
         ("lower", "clearly lower than training alone at"),
-        ("overlap", "not distinguishable from training alone (intervals overlap) at"),
+        ("overlap", "not distinguishable from training alone at"),
         ("unknown", "not measured at"),
     ):
         named = [_named(row) for row in rows if outcomes[row["site"]] == outcome]

@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 RUN = """{% extends "base" %}
-{% macro interval(x, digits=3) %}
-{% if x is none or x.value is none %}<span class="soft">not defined</span>
-{% else %}{{ ("%." ~ digits ~ "f")|format(x.value) }}
-{% if x.low is defined and x.low is not none %}<span class="range">{{ ("%." ~ digits ~ "f")|format(x.low) }} to
-{{ ("%." ~ digits ~ "f")|format(x.high) }}</span>{% endif %}{% endif -%}
-{% endmacro %}
-{% macro area(x) %}{% if x.value is none %}<span class="soft">not measured</span>{% else %}
-{{- interval(x) }}{% endif %}{% endmacro %}
-{% macro number(x, pattern) %}{% if x is none %}<span class="soft">not known</span>{% else %}
-{{- pattern|format(x) }}{% endif %}{% endmacro %}
-{% macro figure(name, caption) %}
-{% if name in figures %}
-<figure>
-<div class="picture" tabindex="0" role="group" aria-label="Figure: {{ name|replace('-', ' ') }}">
-{{ figures[name] }}</div>
-<figcaption>{{ caption }} <a href="plots/{{ name }}.csv">Values (CSV)</a>,
-<a href="plots/{{ name }}.svg">figure (SVG)</a>.</figcaption>
-</figure>
-{% else %}
-<p class="soft">Not measured: this run ended before there were values to draw.</p>
-{% endif %}
-{% endmacro %}
+{% from "macros" import interval, area, number, figure, signed with context %}
 {% block title %}{{ run.name }}: {{ run.status }} - OncoFed run report{% endblock %}
 {% block header %}
 <p class="kicker">OncoFed run report</p>
 <h1>{{ run.name }}</h1>
 <div class="banner verdict {{ verdict.tone }}" role="group" aria-label="Verdict">
 <p class="first">{{ verdict.status }}</p>
+{% if verdict.harm %}<p><strong>Do no harm:</strong></p>
+<ul>{% for line in verdict.harm %}<li>{{ line }}</li>{% endfor %}</ul>{% endif %}
 <p>{{ verdict.benefit }}</p>
 {% if verdict.lost %}<ul>{% for line in verdict.lost %}<li>{{ line }}</li>{% endfor %}</ul>{% endif %}
 </div>
@@ -42,9 +23,11 @@ differential privacy. Its model may reveal who was in the training data.</div>{%
 repeatable simulation, not a guarantee. Whoever knows the seed can subtract the noise; a hospital draws it from its
 operating system.</div>{% endif %}
 <nav aria-label="Sections"><ul>
-<li><a href="#headline">Headline</a></li><li><a href="#trained">What was trained, on whom</a></li>
-<li><a href="#rounds">Round by round</a></li><li><a href="#test">Test results</a></li>
-<li><a href="#privacy">Privacy</a></li><li><a href="#reproduce">Reproduce</a></li>
+<li><a href="#headline">Headline</a></li><li><a href="#value">Value of federating</a></li>
+<li><a href="#trained">What was trained, on whom</a></li><li><a href="#rounds">Round by round</a></li>
+<li><a href="#test">Test results</a></li><li><a href="#groups">Subgroups</a></li><li><a href="#privacy">Privacy</a></li>
+<li><a href="#attention">Where the model looks</a></li><li><a href="#unmeasured">What was not measured</a></li><li><a
+href="#reproduce">Reproduce</a></li>
 <li><a href="#data">Data</a></li></ul></nav>
 {% endblock %}
 {% block main %}
@@ -69,14 +52,15 @@ operating system.</div>{% endif %}
 </tbody></table></div>
 {% if evaluation is not none %}
 <p class="soft">Local only: a model that the site trained alone on its own training patients, without privacy noise
-because it never leaves the site. "Clearly" means that the two intervals do not touch. Sharper paired
-differences, computed at each site, and the do-no-harm gate stand in evaluation.json (comparisons, do_no_harm).
+because it never leaves the site. "Clearly" means that the interval of the difference on the same patients leaves out 0.
 Pooled: all sites' test patients together, each scored by the federated model or by their own site's local model.
 Intervals cover the chance of drawing these patients, not the training seed.</p>
 {% endif %}
 {% else %}<p>Not measured: no site took part.</p>{% endif %}
 {{ figure("forest", "Test AUROC with " ~ confidence ~ " intervals, federated (circles) above local only (squares).") }}
 </section>
+
+{% include "value" %}
 
 <section aria-labelledby="trained">
 <h2 id="trained">What was trained, on whom</h2>
@@ -133,7 +117,10 @@ probability of {{ number(evaluation.threshold, "%.4g") }} or more, fixed before 
 the threshold of its own site's validation patients. Rates stand with their {{ confidence }} Wilson interval, AUROC
 with DeLong's (or Newcombe's where few patients or a perfect area leave DeLong's meaningless). Scores travel as counts
 in bins, which moves an AUROC in this report by at most {{ number(binning_error, "%.5f") }}.</p>
-{{ figure("roc", "ROC curves of the federated model on test patients, with AUROC.") }}
+{{ figure("roc", "ROC curves of the federated model on test patients, with AUROC; the band is the pooled curve's " ~
+confidence ~
+" interval at each point.") }}
+{% include "clinical" %}
 {% for table in tables %}
 <h3>{{ table.title }}</h3>
 <div class="scroll" tabindex="0" role="region" aria-label="Metrics, {{ table.title }}"><table>
@@ -156,6 +143,8 @@ scores together{% endif %}</caption>
 {% endif %}
 </section>
 
+{% include "groups" %}
+
 <section aria-labelledby="privacy">
 <h2 id="privacy">Privacy</h2>
 {% if run.private %}
@@ -176,6 +165,8 @@ training released multiplies those odds by at most e to the power of epsilon.</p
 <td class="text">{% if row.link %}<a href="{{ row.link }}">of {{ row.site }}</a>{% else %}none written{% endif %}</td>
 </tr>{% endfor %}</tbody></table></div>
 {{ figure("epsilon-by-round", "Epsilon that each ledger had charged after each round, and the sites' ceilings.") }}
+{{ figure("epsilon-auroc", "What privacy bought: pooled AUROC on validation patients against the largest epsilon
+charged by then.") }}
 <p>The guarantee of one site holds for its own patients. It adds up for a woman who was a patient of several sites.
 {%- if privacy_page %} <a href="{{ privacy_page }}">Signed statements of all sites, checked</a>.{% endif %}</p>
 {% else %}
@@ -185,6 +176,13 @@ and without noise.</p>
 <h3>Not covered by any guarantee</h3>
 {% if run.not_covered %}<ul>{% for item in run.not_covered %}<li>{{ item }}</li>{% endfor %}</ul>
 {% else %}<p>The run lists nothing.</p>{% endif %}
+</section>
+
+{% include "attention" %}
+
+<section aria-labelledby="unmeasured">
+<h2 id="unmeasured">What was not measured</h2>
+<ul>{% for line in unmeasured %}<li>{{ line }}</li>{% endfor %}</ul>
 </section>
 
 <section aria-labelledby="reproduce">

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from common.evaluation.across_sites import comparisons, do_no_harm
+from common.evaluation.answers import OwnModels
+from common.evaluation.comparison import paired_difference
 from common.evaluation.scores import ScoreState
 from common.evaluation.summary import summarise
 
@@ -99,6 +102,22 @@ def evaluation_document(rng: np.random.Generator) -> dict[str, Any]:
         "confidence": 0.95,
         "round": 7,
         "models": {model: block(sites) for model, sites in states.items()},
+        **compared(rng),
+    }
+
+
+def compared(rng: np.random.Generator) -> dict[str, Any]:
+    """What the sites say of their own models, from scores that are drawn for it."""
+    answers = {}
+    for site, (patients, federated, local) in SITES.items():
+        labels = (np.arange(patients) % 3 == 0).astype(np.int64)
+        scores = [1 / (1 + np.exp(-rng.normal(labels * shift, 1.0))) for shift in (federated, local)]
+        difference = paired_difference(*scores, labels, confidence=0.95, resamples=0, seed=0)
+        answers[site] = OwnModels({}, {"federated_minus_local": difference})
+    return {
+        "margin": 0.05,
+        "comparisons": comparisons(answers, margin=0.05, confidence=0.95),
+        "do_no_harm": do_no_harm(answers, margin=0.05),
     }
 
 

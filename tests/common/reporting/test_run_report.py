@@ -105,12 +105,13 @@ def test_every_link_to_a_file_leads_to_one(make_run: MakeRun) -> None:
 def test_figures_are_svg_with_their_values_beside(make_run: MakeRun) -> None:
     folder = make_run()
     write_run_report(folder)
-    names = {"forest", "auroc-by-round", "roc", "epsilon-by-round", "labels-by-site"}
-    assert {file.stem for file in (folder / "plots").iterdir()} == names
-    for name in names:
+    by_site = {"forest", "auroc-by-round", "roc", "epsilon-by-round", "labels-by-site", "differences"}
+    pooled = {"precision-recall", "reliability", "decision-curve", "epsilon-auroc"}
+    assert {file.stem for file in (folder / "plots").iterdir()} == by_site | pooled
+    for name in by_site | pooled:
         root = ElementTree.parse(folder / "plots" / f"{name}.svg").getroot()
         assert root.tag.endswith("svg") and root.get("aria-label")
-        assert "site_1" in "".join(root.itertext()), "text must stay text"
+        assert ("site_1" if name in by_site else "0.") in "".join(root.itertext()), "text must stay text"
         assert len(list(csv.reader((folder / "plots" / f"{name}.csv").read_text().splitlines()))) > 4
 
 
@@ -176,13 +177,61 @@ def test_one_class_at_a_site_is_not_defined_rather_than_wrong(make_run: MakeRun)
     assert "not defined" in text and "not measured at site_4" in text
 
 
-def test_a_model_that_harms_a_site_is_in_the_verdict(make_run: MakeRun) -> None:
+def test_without_paired_differences_intervals_decide(make_run: MakeRun) -> None:
     folder = make_run()
     worse = {"value": 0.55, "low": 0.45, "high": 0.65, "method": "DeLong", "binning_error": 0.0}
     rewrite(folder, "evaluation.json", lambda d: d["models"]["federated"]["sites"]["site_1"].update(auroc=worse))
+    rewrite(folder, "evaluation.json", lambda d: d.pop("comparisons"))
     report = write_run_report(folder)
     assert "clearly lower than training alone at site_1 (0.550 against 0.785)" in text_of(report)
     assert 'class="banner verdict warn"' in report.read_text(encoding="utf-8")
+
+
+def test_paired_differences_decide_where_intervals_overlap(make_run: MakeRun) -> None:
+    folder = make_run()
+    narrow = {"value": 0.02, "low": 0.01, "high": 0.03, "superior": True, "non_inferior": True, "equivalent": True}
+    rewrite(
+        folder, "evaluation.json", lambda d: d["comparisons"]["federated_minus_local"]["sites"].update(site_3=narrow)
+    )
+    text = text_of(write_run_report(folder))
+    assert re.search(r"clearly higher than training alone at [^;]*site_3", text)
+    assert "better, non-inferior, equivalent" in text
+
+
+@pytest.mark.parametrize(("verdict", "sure"), [("harm shown", "leaves out 0"), ("harm suspected", "reaches 0")])
+def test_harm_stands_before_everything_else_but_the_status(make_run: MakeRun, verdict: str, sure: str) -> None:
+    folder = make_run()
+    gate = {"harm": True, "verdict": verdict, "difference": -0.12, "low": -0.2, "high": -0.01}
+    rewrite(folder, "evaluation.json", lambda d: d["do_no_harm"]["sites"].update(site_2=gate))
+    report = write_run_report(folder)
+    text = text_of(report)
+    harm, benefit = text.index("Do no harm:"), text.index("Does federating help?")
+    assert text.index("COMPLETED") < harm < benefit
+    assert "by more than the margin of 0.05 (difference -0.120, -0.200 to -0.010" in text[harm:benefit]
+    assert "site_2" in text[harm:benefit] and sure in text[harm:benefit] and "site_1" not in text[harm:benefit]
+    assert 'class="banner verdict warn"' in report.read_text(encoding="utf-8")
+
+
+def test_what_a_run_did_not_measure_is_said(make_run: MakeRun) -> None:
+    folder = make_run()
+    text = text_of(write_run_report(folder))
+    assert "no heatmap was measured" in text and "none was fine-tuned" in text and "no local model" not in text
+    rewrite(folder, "evaluation.json", lambda d: d["models"].pop("local"))
+    rewrite(folder, "evaluation.json", lambda d: (d.pop("comparisons"), d.pop("do_no_harm")))
+    text = text_of(write_run_report(folder))
+    assert "no local model was trained" in text and "this run has no local model to compare with" in text
+
+
+def test_attention_comes_from_the_explanation(make_run: MakeRun) -> None:
+    folder = make_run()
+    share = {"value": 0.41, "chance": 0.07}
+    document = {"label": "model attention, not a lesion outline", "method": "gradcam",
+                "pooled": {"all": {"patients": 97, "measures": {"iou": share, "border": None}}},
+                "sanity": {"verdict": "depends on the weights"}}  # fmt: skip
+    (folder / "explanation.json").write_text(json.dumps(document))
+    text = text_of(write_run_report(folder))
+    assert "Model attention, not a lesion outline." in text and "0.41 0.07" in text
+    assert "the map depends on the weights" in text and "no heatmap" not in text
 
 
 @pytest.mark.parametrize(

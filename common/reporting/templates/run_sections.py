@@ -1,0 +1,134 @@
+"""Sections of a run's page, and the macros that they share."""
+
+from __future__ import annotations
+
+MACROS = """{% macro interval(x, digits=3) %}
+{% if x is none or x.value is none %}<span class="soft">not defined</span>
+{% else %}{{ ("%." ~ digits ~ "f")|format(x.value) }}
+{% if x.low is defined and x.low is not none %}<span class="range">{{ ("%." ~ digits ~ "f")|format(x.low) }} to
+{{ ("%." ~ digits ~ "f")|format(x.high) }}</span>{% endif %}{% endif -%}
+{% endmacro %}
+{% macro area(x) %}{% if x.value is none %}<span class="soft">not measured</span>{% else %}
+{{- interval(x) }}{% endif %}{% endmacro %}
+{% macro number(x, pattern) %}{% if x is none %}<span class="soft">not known</span>{% else %}
+{{- pattern|format(x) }}{% endif %}{% endmacro %}
+{% macro figure(name, caption) %}
+{% if name in figures %}
+<figure>
+<div class="picture" tabindex="0" role="group" aria-label="Figure: {{ name|replace('-', ' ') }}">
+{{ figures[name] }}</div>
+<figcaption>{{ caption }} <a href="plots/{{ name }}.csv">Values (CSV)</a>,
+<a href="plots/{{ name }}.svg">figure (SVG)</a>.</figcaption>
+</figure>
+{% else %}
+<p class="soft">Not measured: this run ended before there were values to draw.</p>
+{% endif %}
+{% endmacro %}
+{% macro signed(x) %}{% if x is none %}<span class="soft">not measured</span>{% else %}{{ "%+.3f"|format(x.value) }}
+<span class="range">{{ "%+.3f"|format(x.low) }} to {{ "%+.3f"|format(x.high) }}</span>{% endif %}{% endmacro %}
+"""
+
+_IMPORT = """{% from "macros" import interval, area, number, figure, signed with context %}"""
+
+VALUE = (
+    _IMPORT
+    + """
+<section aria-labelledby="value">
+<h2 id="value">Value of federating</h2>
+{% if value.rows %}
+<div class="scroll" tabindex="0" role="region" aria-label="Models compared"><table>
+<caption>AUROC of the models that a site could use, on the same test patients, and the paired difference federated
+less local
+with its {{ confidence }} interval. Margin: {{ "%g"|format(value.margin) }}.</caption>
+<thead><tr><th scope="col">Site</th>{% for model in value.models %}<th scope="col">{{ model.title }}</th>{% endfor %}
+<th scope="col">Federated<br>less local</th><th scope="col" class="text">Against the margin</th></tr></thead>
+<tbody>{% for row in value.rows %}<tr{% if row.site == "pooled" %} class="total"{% endif %}>
+<th scope="row">{{ row.site }}</th>{% for model in value.models %}<td>{{ area(row.areas[model.name]) }}</td>{% endfor %}
+<td>{{ signed(row.difference) }}</td><td class="wrap">{{ row.words }}</td></tr>{% endfor %}</tbody></table></div>
+<p class="soft">Personalised: the federated model fine-tuned at the site without noise; it stays there. Non-inferior:
+the interval
+lies above minus the margin. Equivalent: it lies within the margin on both sides. The pooled difference is the mean of
+the
+sites' differences. Differences of one run do not cover the training seed; several seeds do
+(<code>oncofed-sim run ... seed=1</code>).</p>
+{{ figure("differences", "Paired difference of AUROC, federated less local, with " ~ confidence ~ " intervals.") }}
+{% if value.spread %}<p>{{ value.spread }}</p>{% endif %}
+{% else %}<p>Not measured: this run has no local model to compare with.</p>{% endif %}
+</section>
+"""
+)
+
+CLINICAL = (
+    _IMPORT
+    + """
+{{ figure("precision-recall", "Precision against recall of the federated model, pooled, with its " ~ confidence ~ "
+band.") }}
+{{ figure("reliability", "Reliability: does a probability of 0.3 mean 3 in 10? Points above the line are
+under-estimates.") }}
+{% if calibration %}
+<div class="scroll" tabindex="0" role="region" aria-label="Calibration"><table>
+<caption>Calibration of the federated model as it is, and after a correction that each site fits on its own validation
+patients (temperature: one number; Platt: two)</caption>
+<thead><tr><th scope="col">Site</th><th scope="col">Validation<br>patients</th>{% for name in calibration.kinds %}
+<th scope="col">Brier,<br>{{ name }}</th>{% endfor %}{% for name in calibration.kinds %}
+<th scope="col">ECE,<br>{{ name }}</th>{% endfor %}</tr></thead>
+<tbody>{% for row in calibration.rows %}<tr{% if row.site == "pooled" %} class="total"{% endif %}><th scope="row">{{
+row.site }}</th>
+<td>{{ number(row.patients, "%d") }}</td>{% for part in row.brier %}<td>{{ number(part, "%.3f") }}</td>{% endfor %}
+{% for part in row.ece %}<td>{{ number(part, "%.3f") }}</td>{% endfor %}</tr>{% endfor %}</tbody></table></div>
+{% endif %}
+{{ figure("decision-curve", "Net benefit (Vickers and Elkin 2006): true positives less false alarms weighed by the
+threshold; useful
+where the model lies above both others.") }}
+"""
+)
+
+GROUPS = (
+    _IMPORT
+    + """
+<section aria-labelledby="groups">
+<h2 id="groups">Subgroups</h2>
+{% if groups %}
+{% for attribute in groups.attributes %}
+<div class="scroll" tabindex="0" role="region" aria-label="Subgroups by {{ attribute.name }}"><table>
+<caption>Federated model by {{ attribute.name }}; a group of fewer than {{ groups.min_group }} test patients has no
+rates</caption>
+<thead><tr><th scope="col">{{ attribute.name }}</th><th scope="col">Patients</th><th scope="col">Malignant</th>
+{% for name in ["AUROC", "Sensitivity", "Specificity"] %}<th scope="col">{{ name }}</th>{% endfor %}</tr></thead>
+<tbody>{% for name, row in attribute.rows %}<tr><th scope="row">{{ name }}</th><td>{{ row.patients }}</td>
+<td>{{ row.malignant }}</td>{% for key in ["auroc", "sensitivity", "specificity"] %}
+<td>{% if row.enough %}{{ interval(row[key]) }}{% else %}<span class="soft">too few</span>{% endif %}</td>{% endfor %}
+</tr>{% endfor %}</tbody></table></div>
+{% if attribute.gap %}<p>{{ attribute.gap }}</p>{% endif %}
+{% endfor %}
+{% else %}<p>Not measured: the sites counted no subgroup that is large enough to leave.</p>{% endif %}
+</section>
+"""
+)
+
+ATTENTION = (
+    _IMPORT
+    + """
+<section aria-labelledby="attention">
+<h2 id="attention">Where the model looks</h2>
+{% if attention %}
+<p><strong>{{ attention.label }}.</strong> Measures of {{ attention.method }} maps on test patients, each beside
+chance: what a map
+without knowledge would get. Pictures stay at the sites.</p>
+<div class="scroll" tabindex="0" role="region" aria-label="Attention"><table>
+<caption>All sites together, by outcome; chance in the second line</caption>
+<thead><tr><th scope="col">Outcome</th><th scope="col">Patients</th>{% for name in attention.measures %}
+<th scope="col">{{ name }}</th>{% endfor %}</tr></thead>
+<tbody>{% for row in attention.rows %}<tr><th scope="row">{{ row.outcome }}</th><td>{{ row.patients }}</td>
+{% for cell in row.cells %}<td>{% if cell %}{{ "%.2f"|format(cell.value) }}<span class="range">{{
+"%.2f"|format(cell.chance) }}</span>
+{% else %}<span class="soft">not measured</span>{% endif %}</td>{% endfor %}</tr>{% endfor %}</tbody></table></div>
+{% if attention.sanity %}<p>{{ attention.sanity }}</p>{% endif %}
+{% else %}<p>Not measured. <code>oncofed-sim explain RUN</code> measures it on a finished run; then make this page
+again with
+<code>oncofed-sim report RUN</code>.</p>{% endif %}
+</section>
+"""
+)
+
+SECTIONS = {"macros": MACROS, "value": VALUE, "clinical": CLINICAL, "groups": GROUPS, "attention": ATTENTION}
