@@ -11,7 +11,7 @@ KIT_OPTIONS ?=
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types contracts unit deployment-tests benchmark kit clean
+.PHONY: help install run test lint types contracts unit deployment-tests browser-tests benchmark kit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ unit: install ## pytest; ARGS='-k grid' narrows it
 
 deployment-tests: install ## kill and revoke what a hub and three hospitals run, over TLS; about 15 minutes
 	$(BIN)/python -m pytest tests/scenarios/deployment/faults.py tests/scenarios/deployment/pause_and_pages.py --durations=0 $(ARGS)
+
+browser-tests: install ## every page in headless Chromium: an axe scan, and 320 px; needs Debian's chromium
+	$(BIN)/python -m pytest tests/e2e/accessibility.py $(ARGS)
 
 benchmark: install ## start-up, private against plain, overhead and scale, as Markdown
 	$(BIN)/python -m simulations.benchmark
