@@ -51,12 +51,14 @@ def conduct(grid: Grid, context: Context) -> tuple[RunFolder, str]:
 
 
 def render(path: Path) -> None:
-    """Writes ``report.html`` and the sites' privacy reports from the files of the run."""
+    """Writes ``report.html``, the model card and the sites' privacy reports from the files of the run."""
+    from common.reporting.model_card import write_model_card
     from common.reporting.run_report import write_run_report
     from common.reporting.study_privacy import write_privacy_pages
 
     write_privacy_pages(path)
     write_run_report(path)
+    write_model_card(path)
 
 
 def _log_to_stderr() -> None:

@@ -109,16 +109,18 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:
-    """Render report.html of a run again, and show its table.
+    """Render report.html and the model card of a run again, and show its table.
 
     Example: oncofed-sim report runs/20261123T180000Z-study
     """
+    from common.reporting.model_card import write_model_card
     from common.reporting.run_report import write_run_report
     from simulations.display import console
     from simulations.run import status_of
 
     status_of(folder)
     write_run_report(folder)
+    write_model_card(folder)
     _show(folder, console(), as_json=as_json, judge=False)
 
 
