@@ -18,6 +18,8 @@ import typer
 from common.errors import FederationError, OncoFedError
 from simulations.audit_cli import HELP as AUDIT_HELP
 from simulations.audit_cli import audit
+from simulations.compare_cli import HELP as COMPARE_HELP
+from simulations.compare_cli import compare
 from simulations.explain_cli import HELP as EXPLAIN_HELP
 from simulations.explain_cli import explain
 from simulations.guard import GuardedGroup
@@ -35,6 +37,8 @@ Examples:
   oncofed-sim report runs/20261123T180000Z-study
 
   oncofed-sim explain runs/20261123T180000Z-study
+
+  oncofed-sim compare runs/eps3 runs/eps8
 
   oncofed-sim audit privacy.epsilon=3
 
@@ -157,6 +161,7 @@ def _print_json(status: str, data: Any) -> None:
 
 
 app.command("audit", help=AUDIT_HELP)(audit)
+app.command("compare", help=COMPARE_HELP)(compare)
 app.command("explain", help=EXPLAIN_HELP)(explain)
 
 if importlib.util.find_spec("simulations.data_cli") is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import UsageError
+from common.errors import ConfigError, UsageError
 from common.evaluation.attention import Share, attention, mean_shares, within
 from common.evaluation.explanation_state import OUTCOMES, ExplanationState
 from common.evaluation.gradcam import Method
@@ -87,6 +87,8 @@ def explain_run(
         ConfigError, DataError, ModelError: See :func:`simulations.reopened.reopen`.
     """
     run, draw = reopen(folder), mapper or heatmaps
+    if next(iter(run.tests.values())).kind != "image":
+        raise ConfigError(f"{run.study.data.name} is a table; only a model of images has heatmaps")
     names, model = _chosen(run, options.site), run.model()
     states, checks = {}, []
     for name in names:

@@ -46,17 +46,18 @@ class ReopenedRun:
         from common.models.weights import load_weights
         from common.models.zoo import build_model
 
-        data = self.study.data
-        model = build_model(self.study.model, (data.channels, data.image_size, data.image_size), self.study.seed)
+        data, some = self.study.data, next(iter(self.tests.values()))
+        shape = (some.features,) if some.kind == "table" else (data.channels, data.image_size, data.image_size)
+        model = build_model(self.study.model, shape, self.study.seed)
         load_weights(model, self.folder / MODEL)
         return model.eval()
 
 
 def reopen(folder: Path) -> ReopenedRun:
-    """Returns a run of emulated hospitals on images.
+    """Returns a run of emulated hospitals.
 
     Raises:
-        ConfigError: The folder holds no run, its run left no model or no threshold, or it is of a table.
+        ConfigError: The folder holds no run, or its run left no model or no threshold.
         DataError: The data cannot be read, or deal out other test patients than the run had.
     """
     record = status_of(folder)
@@ -76,7 +77,7 @@ def _overrides(folder: Path) -> list[str]:
     except FileNotFoundError:
         raise ConfigError(
             f"{folder} has no overrides.yaml, so its data cannot be found again; only a run of emulated hospitals "
-            "can be explained"
+            "can be opened again"
         ) from None
 
 
@@ -91,8 +92,6 @@ def _tests(study: StudyConfig, record: Mapping[str, Any]) -> dict[str, Dataset]:
     from simulations.emulation import emulated_cohorts
 
     cohorts = emulated_cohorts(study)
-    if next(iter(cohorts.values())).kind != "image":
-        raise ConfigError(f"{study.data.name} is a table; only a model of images has heatmaps")
     tests = {name: part.in_split("test") for name, part in cohorts.items()}
     for site in record["sites"]:
         then = (site.get("counts") or {}).get("test", {}).get("patients")
