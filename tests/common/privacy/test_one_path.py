@@ -39,6 +39,7 @@ PACKAGES = ("common", "client", "server")
 
 PLACES: dict[str, set[str]] = {
     "takes a gradient": {
+        "common/evaluation/gradcam.py::_gradcam",  # of the head, for a picture that stays at the site
         "common/privacy/engine.py::BookKeepingEngine.clipped_sum",
         "common/privacy/engine.py::HooksEngine.clipped_sum",
         "common/privacy/preflight.py::_plain_sum",  # of a copy of the model on random numbers; thrown away

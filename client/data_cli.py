@@ -1,0 +1,172 @@
+"""``oncofed-site data``: is what we have fit for a study? Run it before joining."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from client.privacy_cli import Home, Json
+from common.errors import ConfigError, DataError, UsageError
+from common.guard import Guarded, say
+
+if TYPE_CHECKING:
+    from client.readiness import Inspection
+    from client.site_file import SiteData
+    from common.data.manifest import Dataset
+
+MIN_CELL = 5
+
+
+class _Group(Guarded, TyperGroup):
+    pass
+
+
+data_app = typer.Typer(
+    name="data", help="Checks of this site's images before any study.", cls=_Group, no_args_is_help=True,
+    rich_markup_mode=None,
+)  # fmt: skip
+Name = Annotated[str | None, typer.Option("--data", help="manifest, or a public layout: bus_bra, busi, cbis_ddsm, ...")]
+Root = Annotated[Path | None, typer.Option(help="The manifest's CSV, or the folder of the layout.")]
+Images = Annotated[Path | None, typer.Option(help="Folder that the manifest's paths start from.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the group to ``app``."""
+    app.add_typer(data_app)
+
+
+@data_app.command("check")
+def check(
+    name: Name = None,
+    root: Root = None,
+    images: Images = None,
+    home: Home = None,
+    fix: Annotated[
+        Path | None, typer.Option(help="Write a new manifest without what was found; no image is touched.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Look at every image and patient, and say what to mend (exit 4 while an error is open).
+
+    Without --root: the data that site.yaml names. Names of files are shown here and leave the site nowhere.
+
+    Examples:
+      oncofed-site data check
+
+      oncofed-site data check --data busi --root Dataset_BUSI_with_GT --fix clean.csv
+    """
+    dataset, found = _inspected(name, root, images, home)
+    if fix is not None:
+        _write_fixed(dataset, found, fix)
+    if json_:
+        rows = [{"code": f.code, "severity": f.severity, "what": f.what, "count": f.count, "records": f.records,
+                 "fix": f.fix} for f in found.findings]  # fmt: skip
+        print(
+            json.dumps({"schema_version": 1, "ready": found.ready, "counts": found.counts, "findings": rows}, indent=2)
+        )
+    _say(dataset, found)
+    if not found.ready:
+        raise typer.Exit(DataError.exit_code)
+
+
+@data_app.command("certify")
+def certify(
+    out: Annotated[Path, typer.Option(help="Folder of the certificate.")] = Path("."),
+    min_cell: Annotated[int, typer.Option(min=1, help="Smallest count that is told.")] = MIN_CELL,
+    home: Home = None,
+) -> None:
+    """Run the checks and sign what may be told of them: readiness.json and readiness.html.
+
+    Example: oncofed-site data certify --out certificate
+    """
+    from client.readiness import certificate
+    from client.readiness_page import page
+    from client.site_file import site_home
+    from common.trust.signing import SiteKey
+
+    place = site_home(home)
+    settings = place.read()
+    dataset, found = _inspected(None, None, None, home)
+    document = certificate(
+        found, site=settings.name, dataset=dataset.name, min_cell=min_cell, key=SiteKey.open(place.signing_key)
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "readiness.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    (out / "readiness.html").write_text(page(document), encoding="utf-8")
+    _say(dataset, found)
+    say(f"Written: {out / 'readiness.json'}, {out / 'readiness.html'}. Key: {document['key']}")
+
+
+@data_app.command("verify")
+def verify(
+    file: Annotated[Path, typer.Argument(help="A readiness.json.")],
+    public_key: Annotated[str | None, typer.Option(help="The key (hex) that the site is known by.")] = None,
+) -> None:
+    """Check that a certificate is the site's and was not changed (exit 5 if not).
+
+    Example: oncofed-site data verify readiness.json --public-key 3f...
+    """
+    from client.readiness import check_certificate
+
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} cannot be read as a certificate ({error})") from None
+    if not isinstance(document, dict):
+        raise DataError(f"{file} cannot be read as a certificate: it holds no JSON object")
+    check_certificate(document, public_key)
+    state = "ready" if document.get("ready") else "not ready"
+    say(f"The certificate of {document.get('site')} is signed by {document['key']} and unchanged; it says: {state}.")
+
+
+def _inspected(
+    name: str | None, root: Path | None, images: Path | None, home: Path | None
+) -> tuple[Dataset, Inspection]:
+    from client.policy import load_policy
+    from client.readiness import inspect
+    from client.site_file import open_data, site_home
+
+    place = site_home(home)
+    least = 20
+    if root is None:
+        settings = place.read()
+        least = load_policy(place.path / settings.policy).min_patients
+        dataset = open_data(settings.data)
+    else:
+        dataset = open_data(_given(name, root, images))
+    return dataset, inspect(dataset, min_patients=least)
+
+
+def _given(name: str | None, root: Path, images: Path | None) -> SiteData:
+    from client.site_file import SiteData
+
+    if not root.exists():
+        raise ConfigError(f"There is no {root}; name the manifest or the folder of the data with --root")
+    return SiteData(name=name or "manifest", root=str(root), images=None if images is None else str(images))
+
+
+def _write_fixed(dataset: Dataset, found: Inspection, path: Path) -> None:
+    from common.data.checks.mending import mended
+    from common.data.manifest import write_manifest
+
+    if path.exists():
+        raise UsageError(f"{path} exists; name a new file for --fix")
+    if dataset.kind != "image":
+        raise UsageError("--fix mends manifests of images; these data are a table")
+    kept = mended(found.seen)
+    write_manifest(dataset.with_records(kept), path)
+    say(f"Written: {path}, {len(kept)} of {len(dataset.records)} records. Paths start where those of the data do.")
+
+
+def _say(dataset: Dataset, found: Inspection) -> None:
+    patients: Any = {split: sum(row.values()) for split, row in found.counts.items()}
+    say(f"{dataset.name}: {len(dataset.records)} records of {len(dataset.patients())} patients; {patients}")
+    for note in dataset.notes:
+        say(f"note: {note}")
+    for finding in found.findings:
+        say(finding.line())
+    say("Ready: no check found an error." if found.ready else "Not ready: mend the errors above.")

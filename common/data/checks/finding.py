@@ -1,0 +1,47 @@
+"""What a check says."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+Severity = Literal["error", "warning", "note"]
+"""An error keeps a cohort from being ready, a warning wants a look, a note is told."""
+SHOWN = 5
+"""Records that a line names."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One kind of thing that was found.
+
+    Attributes:
+        code: Stable name, for programs and certificates.
+        severity: How bad it is.
+        what: In words, without a name of a file or a patient.
+        count: How many records, patients or files; at least 1.
+        records: Image keys concerned; they never leave the site.
+        fix: What to do about it.
+    """
+
+    code: str
+    severity: Severity
+    what: str
+    count: int
+    records: tuple[str, ...] = ()
+    fix: str
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"Expected a finding of at least one, got {self.count}")
+
+    def line(self) -> str:
+        """Returns the finding in one line, for the site's own eyes."""
+        named = ", ".join(self.records[:SHOWN]) + (", ..." if len(self.records) > SHOWN else "")
+        return f"{self.severity}: {self.what} ({self.count}){f': {named}' if named else ''}. {self.fix}"
+
+    def released(self, min_cell: int) -> dict[str, Any]:
+        """Returns what may leave the site: code, severity and count, None where it is below ``min_cell``."""
+        return {
+            "code": self.code, "severity": self.severity, "count": self.count if self.count >= min_cell else None
+        }  # fmt: skip

@@ -1,0 +1,98 @@
+"""`oncofed-site data` as a data manager types it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from client.cli import app
+from client.readiness import certificate, check_certificate, inspect
+from client.readiness_page import page
+from common.data.manifest import read_manifest
+from common.data.splits import split_by_patient
+from common.errors import TrustError
+from common.trust.signing import SiteKey
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    lines = ["image,patient,label"]
+    for number in range(60):
+        name = f"{number}.png"
+        pixels = np.random.default_rng(number).integers(0, 120, (40, 50), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / name)
+        lines.append(f"{name},p{number // 2},{('benign', 'malignant')[number // 2 % 2]}")
+    path = tmp_path / "manifest.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def run(*words: str) -> tuple[int, str, str]:
+    done = CliRunner().invoke(app, ["data", *words])
+    return done.exit_code, done.stdout, done.stderr
+
+
+def test_a_sound_cohort_is_ready(manifest: Path) -> None:
+    code, out, err = run("check", "--root", str(manifest), "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["ready"] and {row["code"] for row in found["findings"]} == {"class-small"}
+    assert sum(sum(row.values()) for row in found["counts"].values()) == 30
+
+
+def test_an_error_is_named_and_mended(manifest: Path) -> None:
+    (manifest.parent / "7.png").write_bytes(b"cut")
+    code, _, err = run("check", "--root", str(manifest))
+    assert code == 4 and "7.png" in err and "Not ready" in err
+    clean = manifest.parent / "clean.csv"
+    assert run("check", "--root", str(manifest), "--fix", str(clean))[0] == 4
+    assert run("check", "--root", str(clean))[0] == 0
+    code, _, err = run("check", "--root", str(manifest), "--fix", str(clean))
+    assert code == 2 and "exists" in err
+
+
+def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+    code, _, err = run("check", "--root", str(tmp_path / "none.csv"))
+    assert code == 3 and "There is no" in err
+    code, _, err = run("check", "--home", str(tmp_path))
+    assert code == 3 and "There is no site" in err
+
+
+def test_a_certificate_names_no_image_and_cannot_be_changed(manifest: Path, tmp_path: Path) -> None:
+    (manifest.parent / "7.png").write_bytes(b"cut")
+    found = inspect(split_by_patient(read_manifest(manifest), seed=0, train_share=0.7, val_share=0.15))
+    key = SiteKey.open(tmp_path / "key")
+    document = certificate(found, site="north", dataset="manifest", min_cell=5, key=key)
+    text = json.dumps(document)
+    assert "7.png" not in text and "p3" not in text and str(tmp_path) not in text
+    assert (
+        document["ready"] is False
+        and {"code": "unreadable", "severity": "error", "count": None} in document["findings"]
+    )
+    check_certificate(document, key.public_hex)
+    for change in ({"ready": True}, {"site": "south"}, {"findings": []}):
+        with pytest.raises(TrustError, match="changed"):
+            check_certificate(document | change)
+    with pytest.raises(TrustError, match="expected"):
+        check_certificate(document, "00" * 32)
+    with pytest.raises(TrustError, match="not signed"):
+        check_certificate({name: value for name, value in document.items() if name != "signature"})
+    file = tmp_path / "readiness.json"
+    file.write_text(text)
+    code, _, err = run("verify", str(file), "--public-key", key.public_hex)
+    assert code == 0 and "not ready" in err
+    file.write_text(text.replace("north", "south"))
+    assert run("verify", str(file))[0] == 5
+
+
+def test_the_page_is_self_contained_and_shows_no_small_count(manifest: Path, tmp_path: Path) -> None:
+    found = inspect(split_by_patient(read_manifest(manifest), seed=0, train_share=0.7, val_share=0.15))
+    document = certificate(found, site="<b>north", dataset="x", min_cell=5, key=SiteKey.open(tmp_path / "key"))
+    html = page(document)
+    assert "few" in html and "<b>north" not in html and "http" not in html.replace("http-equiv", "")
+    assert "Research use only" in html

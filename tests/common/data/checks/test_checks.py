@@ -1,0 +1,176 @@
+"""Each check finds what was planted, says nothing of a sound cohort, and names no file in what may leave."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from common.data.checks.cohort import check_cohort
+from common.data.checks.dicom_tags import check_dicom_tags
+from common.data.checks.finding import Finding
+from common.data.checks.looking import look
+from common.data.checks.mending import mended
+from common.data.checks.overlay import overlay_mask
+from common.data.checks.pictures import alike_groups, check_pictures
+from common.data.images import ImageFiles
+from common.data.manifest import Dataset, Record
+
+
+def speckle(seed: int, height: int = 120, width: int = 160) -> NDArray[np.uint8]:
+    """Smooth tissue with speckle, never white."""
+    generator = np.random.default_rng(seed)
+    coarse = Image.fromarray(generator.integers(30, 120, (6, 8), dtype=np.uint8)).resize((width, height))
+    noisy = np.asarray(coarse, dtype=np.float32) * generator.gamma(8, 1 / 8, (height, width))
+    return noisy.clip(0, 150).astype(np.uint8)
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> Dataset:
+    """Twelve patients with two different images each."""
+    records = []
+    for patient in range(12):
+        for view in range(2):
+            name = f"{patient}-{view}.png"
+            Image.fromarray(speckle(10 * patient + view)).save(tmp_path / name)
+            split = ("train", "val", "test")[patient % 3]
+            records.append(Record(name, f"p{patient}", patient // 3 % 2, split=split))
+    return Dataset("x", tuple(records), read=ImageFiles(tmp_path))
+
+
+def replaced(dataset: Dataset, index: int, **changes: object) -> Dataset:
+    records = list(dataset.records)
+    records[index] = dataclasses.replace(records[index], **changes)  # type: ignore[arg-type]
+    return dataset.with_records(records)
+
+
+def codes(findings: list[Finding]) -> dict[str, int]:
+    return {finding.code: finding.count for finding in findings}
+
+
+def folder(dataset: Dataset) -> Path:
+    assert isinstance(dataset.read, ImageFiles)
+    return dataset.read.folder
+
+
+def test_a_sound_cohort_has_no_finding_of_pictures(sound: Dataset) -> None:
+    assert check_pictures(look(sound)) == []
+
+
+def test_damaged_constant_and_odd_images_are_found(sound: Dataset) -> None:
+    (folder(sound) / "0-0.png").write_bytes(b"no image")
+    Image.fromarray(np.full((120, 160), 7, np.uint8)).save(folder(sound) / "1-0.png")
+    Image.fromarray(speckle(99, 1200, 1600)).save(folder(sound) / "2-0.png")
+    findings = check_pictures(look(sound))
+    assert codes(findings) == {"unreadable": 1, "constant": 1, "odd-size": 1}
+    assert [finding.records for finding in findings] == [("0-0.png",), ("1-0.png",), ("2-0.png",)]
+
+
+def copy(sound: Dataset, source: str, target: str) -> None:
+    """The same picture again, brighter and saved in another size."""
+    pixels = np.asarray(Image.open(folder(sound) / source), dtype=np.float32) * 1.2
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).resize((200, 150)).save(folder(sound) / target)
+
+
+def test_the_same_picture_under_two_names_is_found(sound: Dataset) -> None:
+    copy(sound, "0-0.png", "6-0.png")  # both train, benign
+    assert codes(check_pictures(look(sound))) == {"alike-two-patients": 2}
+    copy(sound, "1-0.png", "3-0.png")  # val and train; benign and malignant
+    assert codes(check_pictures(look(sound))) == {
+        "alike-two-patients": 4, "alike-two-splits": 2, "alike-two-labels": 2
+    }  # fmt: skip
+
+
+def test_mending_keeps_what_is_sound_and_nothing_else(sound: Dataset) -> None:
+    (folder(sound) / "0-0.png").write_bytes(b"no image")
+    copy(sound, "1-0.png", "3-0.png")  # both classes: both patients go
+    copy(sound, "2-0.png", "8-0.png")  # one class: one patient
+    kept = mended(look(sound))
+    patients = {record.patient for record in kept}
+    assert "0-0.png" not in {record.image for record in kept} and not patients & {"p1", "p3", "p8"}
+    assert [record.split for record in kept if record.patient == "p2"] == [""] * 4
+    again = sound.with_records(kept)
+    assert check_pictures(look(again)) == []
+    untouched = [record for record in sound.records if record.patient in ("p4", "p5", "p6", "p7")]
+    assert all(record in kept for record in untouched)
+
+
+def test_letters_and_calipers_are_found_and_speckle_is_not() -> None:
+    assert not any(overlay_mask(speckle(seed).astype(np.float32) / 255).any() for seed in range(20))
+    written = Image.fromarray(speckle(0))
+    ImageDraw.Draw(written).text((40, 90), "MAMA DIR", fill=255)
+    mask = overlay_mask(np.asarray(written, dtype=np.float32) / 255)
+    rows, columns = np.nonzero(mask)
+    assert mask.any() and rows.min() >= 88 and columns.min() >= 38
+    crossed = speckle(1)
+    crossed[50, 60:71], crossed[45:56, 65] = 255, 255
+    mask = overlay_mask(crossed.astype(np.float32) / 255)
+    assert mask[50, 60:71].all() and mask.sum() == 21
+
+
+def test_numbers_of_a_cohort(sound: Dataset) -> None:
+    found = codes(check_cohort(sound))
+    assert found["too-few-patients"] == 4 and "class-missing" not in found and found["class-small"] == 2
+    only = sound.subset([f"p{patient}" for patient in range(12) if patient // 3 % 2 == 0])
+    assert "class-missing" in codes(check_cohort(only))
+    alone = Dataset("x", tuple(Record(f"{n}", f"p{n}", n % 2, split="train") for n in range(30)), read=sound.read)
+    assert codes(check_cohort(alone))["patient-is-image"] == 30
+
+
+def test_dicom_attributes_are_named_without_their_values(tmp_path: Path) -> None:
+    import pydicom
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, "1.2.840.10008.5.1.4.1.1.1.2"
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    for name, value in (("named.dcm", "Roe^Jane"), ("clean.dcm", "")):
+        file = FileDataset(str(tmp_path / name), {}, file_meta=meta, preamble=b"\0" * 128)
+        file.PatientName, file.Modality = value, "MG"
+        if value:
+            file.InstitutionName = "North Hospital"
+            file.private_block(0x0011, "ACME", create=True).add_new(1, "LO", "secret")
+        pydicom.dcmwrite(tmp_path / name, file)
+    found = check_dicom_tags(sorted(tmp_path.glob("*.dcm")))
+    assert codes(found) == {"dicom-InstitutionName": 1, "dicom-PatientName": 1, "dicom-private attributes": 1}
+    text = repr(found)
+    assert "Roe" not in text and "North" not in text and "secret" not in text
+
+
+def test_what_may_leave_names_nothing_and_no_small_count() -> None:
+    finding = Finding(code="constant", severity="error", what="w", count=3, records=("a.png",), fix="f")
+    assert finding.released(5) == {"code": "constant", "severity": "error", "count": None}
+    assert finding.released(2)["count"] == 3
+    with pytest.raises(ValueError, match="at least one"):
+        dataclasses.replace(finding, count=0)
+
+
+def test_busi_look_alikes_are_those_that_were_published_with_it(real_data: Path) -> None:
+    root = real_data / "busi" / "Dataset_BUSI_with_GT"
+    published = json.loads((real_data / "busi" / "near_duplicate_clusters.json").read_text())["clusters"]
+    files = [path for word in ("benign", "malignant", "normal") for path in sorted((root / word).glob("*).png"))]
+    records = tuple(Record(str(p.relative_to(root)), p.stem, int(p.parent.name == "malignant")) for p in files)
+    seen = look(Dataset("busi", records, read=ImageFiles(root)))
+    ours = {pair for group in alike_groups(seen) for pair in pairs([Path(one.record.image).name for one in group])}
+    theirs = {pair for cluster in published for pair in pairs(cluster)}
+    assert len(ours & theirs) / len(ours) > 0.95 and len(ours & theirs) / len(theirs) > 0.95
+    found = codes(check_pictures(seen))
+    assert found["alike-two-labels"] >= 15 and found["burned-in"] > 40
+
+
+def pairs(names: list[str]) -> set[frozenset[str]]:
+    return {frozenset(pair) for pair in combinations(sorted(names), 2)}
+
+
+def test_letters_in_bus_bra_are_found(real_data: Path) -> None:
+    files = sorted((real_data / "bus-bra" / "BUSBRA" / "Images").glob("*.png"))[::25]
+    source = ImageFiles(files[0].parent)
+    marked = sum(overlay_mask(source(path.name)).any() for path in files)
+    assert marked / len(files) > 0.5
