@@ -171,7 +171,8 @@ def outcome_of(called_malignant: bool, malignant: bool) -> str:
 def _own_measure(heat: NDArray[np.float32], place: Shown) -> dict[str, Share]:
     (top, bottom, left, right), lesion = place.box, place.lesion
     inner, padding = within(heat, place.box)
-    found = attention(inner, None if lesion is None else lesion[top:bottom, left:right])
+    parts = (None if mask is None else mask[top:bottom, left:right] for mask in (lesion, place.overlay))
+    found = attention(inner, *parts)
     return found | ({"padding": padding} if padding else {})
 
 

@@ -129,7 +129,8 @@ def summary(document: Mapping[str, Any]) -> list[str]:
     outcome = "tp" if "tp" in pooled else "all"
     measures = pooled[outcome]["measures"]
     lines = [f"Of {OUTCOME_WORDS[outcome]} patients:"]
-    for key, words in (("energy", "on the lesion"), ("border", "on the border"), ("padding", "on the padding")):
+    for key, words in (("energy", "on the lesion"), ("border", "on the border"), ("overlay", "on burned-in letters"),
+                       ("padding", "on the padding")):  # fmt: skip
         if key in measures:
             row = measures[key]
             low, high = (DASH if row[part] is None else f"{row[part]:+.3f}" for part in ("gain_low", "gain_high"))

@@ -18,6 +18,7 @@ OUTCOMES = {
 MEASURES = {
     "pointing": "Maximum in<br>the lesion", "energy": "Share in<br>the lesion", "iou": "IoU with<br>the lesion",
     "border": "Share at<br>the border", "corner": "Share in<br>the corners",
+    "overlay": "Share on<br>burned-in letters",
 }  # fmt: skip
 
 
