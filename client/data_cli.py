@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from common.data.manifest import Dataset
 
 MIN_CELL = 5
+LEAST = 20
+"""Training patients, where no policy says how many."""
 
 
 class _Group(Guarded, TyperGroup):
@@ -128,17 +130,23 @@ def _inspected(
 ) -> tuple[Dataset, Inspection]:
     from client.policy import load_policy
     from client.readiness import inspect
-    from client.site_file import open_data, site_home
+    from client.site_file import site_home
 
     place = site_home(home)
-    least = 20
-    if root is None:
-        settings = place.read()
-        least = load_policy(place.path / settings.policy).min_patients
-        dataset = open_data(settings.data)
-    else:
-        dataset = open_data(_given(name, root, images))
+    least = load_policy(place.path / place.read().policy).min_patients if root is None else LEAST
+    dataset = given_data(name, root, images, home)
     return dataset, inspect(dataset, min_patients=least)
+
+
+def given_data(name: str | None, root: Path | None, images: Path | None, home: Path | None) -> Dataset:
+    """Returns the data that the options name, else those of the site.
+
+    Raises:
+        ConfigError, DataError: There are none, or they cannot be read.
+    """
+    from client.site_file import open_data, site_home
+
+    return open_data(site_home(home).read().data if root is None else _given(name, root, images))
 
 
 def _given(name: str | None, root: Path, images: Path | None) -> SiteData:

@@ -96,3 +96,19 @@ def test_the_page_is_self_contained_and_shows_no_small_count(manifest: Path, tmp
     html = page(document)
     assert "few" in html and "<b>north" not in html and "http" not in html.replace("http-equiv", "")
     assert "Research use only" in html
+
+
+def test_two_hospitals_count_what_they_share(manifest: Path, tmp_path: Path) -> None:
+    invoke = CliRunner().invoke
+    key = str(tmp_path / "overlap.key")
+    assert invoke(app, ["overlap", "key", key]).exit_code == 0
+    assert (tmp_path / "overlap.key").stat().st_mode & 0o777 == 0o600
+    assert invoke(app, ["overlap", "key", key]).exit_code == 2
+    files = [str(tmp_path / f"{site}.json") for site in ("north", "south")]
+    for site, file in zip(("north", "south"), files, strict=True):
+        done = invoke(app, ["overlap", "export", file, "--key", key, "--site", site, "--root", str(manifest)])
+        assert done.exit_code == 0, done.output
+    done = invoke(app, ["overlap", "count", *files, "--json"])
+    assert json.loads(done.stdout)["pairs"] == [{"sites": ["north", "south"], "patients": 30, "images": 60}]
+    (tmp_path / "none.json").write_text("[]")
+    assert invoke(app, ["overlap", "count", files[0], str(tmp_path / "none.json")]).exit_code == 4
