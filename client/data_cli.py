@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,6 +40,40 @@ Images = Annotated[Path | None, typer.Option(help="Folder that the manifest's pa
 def register(app: typer.Typer) -> None:
     """Adds the group to ``app``."""
     app.add_typer(data_app)
+
+
+@data_app.command("init")
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder of images or DICOM files.")],
+    labels: Annotated[Path | None, typer.Option(help="CSV that names images and their labels.")] = None,
+    out: Annotated[Path | None, typer.Option(help="New manifest [default: manifest.csv in FOLDER].")] = None,
+) -> None:
+    """Propose a manifest from what is there; shows what was understood, and invents no label.
+
+    Examples:
+      oncofed-site data init images --labels diagnoses.csv
+
+      oncofed-site data init Dataset_BUSI_with_GT
+    """
+    from common.data.images import ImageFiles
+    from common.data.manifest import Dataset, write_manifest
+    from common.data.proposal import propose
+
+    found = propose(folder, labels)
+    for line in found.understood:
+        say(f"understood: {line}")
+    for reason, number in found.left_out.items():
+        say(f"left out: {number} images, {reason}")
+    path = out or folder / "manifest.csv"
+    if path.exists():
+        raise UsageError(f"{path} exists; name a new file with --out")
+    if not found.records:
+        raise DataError("No image has both a label and a patient; give a table with --labels")
+    dataset = Dataset(path.stem, found.records, read=ImageFiles(folder))
+    write_manifest(dataset, path)
+    numbers = Counter(dataset.labels_by_patient().values())
+    say(f"Written: {path}, {len(found.records)} images; {numbers[1]} malignant and {numbers[0]} benign patients.")
+    say("Look through it. Then: oncofed-site data check")
 
 
 @data_app.command("check")
