@@ -110,6 +110,28 @@ def check(
         raise typer.Exit(DataError.exit_code)
 
 
+@data_app.command("deidentify")
+def deidentify(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Folder of DICOM files; nothing in it is changed.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="New folder of the copies.")],
+    key: Annotated[Path, typer.Option(help="File of the key of pseudonyms; made when it is not there. It stays here.")],
+) -> None:
+    """Write copies without identifying attributes (PS3.15 basic profile); one pseudonym a patient.
+
+    Letters burned into pixels stay: `oncofed-site data check` finds many of them.
+
+    Example: oncofed-site data deidentify archive cleaned --key pseudonyms.key
+    """
+    from common.data.deidentify import deidentify_folder
+    from common.trust.signing import SiteKey
+
+    counts = deidentify_folder(source, target, bytes.fromhex(SiteKey.open(key).fingerprint("pseudonyms")))
+    for what, number in sorted(counts.items()):
+        say(f"{what}: {number} files")
+    if not counts.get("cleaned"):
+        raise DataError(f"No DICOM file in {source} could be cleaned; nothing was written")
+
+
 @data_app.command("certify")
 def certify(
     out: Annotated[Path, typer.Option(help="Folder of the certificate.")] = Path("."),
