@@ -16,6 +16,7 @@ from common.data.checks.dicom_tags import check_dicom_tags
 from common.data.checks.finding import Finding
 from common.data.checks.looking import Seen, look
 from common.data.checks.pictures import check_pictures
+from common.data.checks.suppression import told_rows
 from common.data.dicom import is_dicom
 from common.data.images import ImageFiles
 from common.data.manifest import Dataset
@@ -26,7 +27,7 @@ from common.trust.journal import canonical
 from common.trust.signing import SiteKey, signature_holds
 
 SCHEMA_VERSION = 1
-CHECKS = {"cohort": 1, "pictures": 1, "dicom-tags": 1}
+CHECKS = {"cohort": 1, "pictures": 1, "dicom-tags": 2}
 """The checks that run, with their versions: a change that finds more or less raises one."""
 ORDER = ("error", "warning", "note")
 _DOMAIN = b"oncofed readiness certificate\n"
@@ -75,7 +76,7 @@ def certificate(inspection: Inspection, *, site: str, dataset: str, min_cell: in
         inspection: What was found.
         site: Name of the site.
         dataset: What its manifest or layout is called.
-        min_cell: Smallest count that is told.
+        min_cell: Smallest count that is told; others are hidden so that it cannot be worked out.
         key: The site's.
     """
     body = {
@@ -84,10 +85,7 @@ def certificate(inspection: Inspection, *, site: str, dataset: str, min_cell: in
         "dataset": dataset,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "ready": inspection.ready,
-        "patients": {
-            split: {name: count if count >= min_cell else None for name, count in row.items()}
-            for split, row in inspection.counts.items()
-        },
+        "patients": told_rows(inspection.counts, min_cell),
         "checks": CHECKS,
         "code_digest": code_digest(),
         "findings": [finding.released(min_cell) for finding in inspection.findings],

@@ -17,17 +17,17 @@ PAGE = """{% extends "base" %}
 {% block main %}
 <section aria-labelledby="patients"><h2 id="patients">Patients</h2>
 <div class="scroll" tabindex="0" role="region" aria-label="Patients"><table>
-<caption>By split and class; small counts are not told</caption>
+<caption>By split and class; small counts, and what would give them away, are not told</caption>
 <thead><tr><th scope="col">Split</th><th scope="col">Malignant</th><th scope="col">Benign</th></tr></thead>
 <tbody>{% for split, row in c.patients.items() %}<tr><th scope="row">{{ split }}</th>
-{% for name in ["malignant", "benign"] %}<td>{{ "few" if row[name] is none else row[name] }}</td>{% endfor %}</tr>
+{% for name in ["malignant", "benign"] %}<td>{{ "not told" if row[name] is none else row[name] }}</td>{% endfor %}</tr>
 {% endfor %}</tbody></table></div></section>
 <section aria-labelledby="findings"><h2 id="findings">Open findings</h2>
 {% if c.findings %}<div class="scroll" tabindex="0" role="region" aria-label="Findings"><table>
 <caption>Codes and counts; which images they are stays at the site</caption>
 <thead><tr><th scope="col">Code</th><th scope="col" class="text">Severity</th><th scope="col">Count</th></tr></thead>
 <tbody>{% for finding in c.findings %}<tr><th scope="row">{{ finding.code }}</th>
-<td class="text">{{ finding.severity }}</td><td>{{ "few" if finding.count is none else finding.count }}</td></tr>
+<td class="text">{{ finding.severity }}</td><td>{{ "not told" if finding.count is none else finding.count }}</td></tr>
 {% endfor %}</tbody></table></div>{% else %}<p>None.</p>{% endif %}</section>
 <section aria-labelledby="made"><h2 id="made">How it was made</h2><dl class="facts">
 <dt>Data</dt><dd>{{ c.dataset }}</dd><dt>Made</dt><dd>{{ c.made }}</dd>

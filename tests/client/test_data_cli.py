@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from client.cli import app
 from client.readiness import certificate, check_certificate, inspect
 from client.readiness_page import page
-from common.data.manifest import read_manifest
+from common.data.images import ImageFiles
+from common.data.manifest import Dataset, Record, read_manifest
 from common.data.splits import split_by_patient
 from common.errors import TrustError
 from common.trust.signing import SiteKey
@@ -94,7 +95,7 @@ def test_the_page_is_self_contained_and_shows_no_small_count(manifest: Path, tmp
     found = inspect(split_by_patient(read_manifest(manifest), seed=0, train_share=0.7, val_share=0.15))
     document = certificate(found, site="<b>north", dataset="x", min_cell=5, key=SiteKey.open(tmp_path / "key"))
     html = page(document)
-    assert "few" in html and "<b>north" not in html and "http" not in html.replace("http-equiv", "")
+    assert "not told" in html and "<b>north" not in html and "http" not in html.replace("http-equiv", "")
     assert "Research use only" in html
 
 
@@ -112,3 +113,23 @@ def test_two_hospitals_count_what_they_share(manifest: Path, tmp_path: Path) -> 
     assert json.loads(done.stdout)["pairs"] == [{"sites": ["north", "south"], "patients": 30, "images": 60}]
     (tmp_path / "none.json").write_text("[]")
     assert invoke(app, ["overlap", "count", files[0], str(tmp_path / "none.json")]).exit_code == 4
+
+
+def test_what_was_mended_can_be_read_and_is_ready(manifest: Path) -> None:
+    (manifest.parent / "8.png").write_bytes((manifest.parent / "0.png").read_bytes())  # p0 and p4, both benign
+    clean = manifest.parent / "clean.csv"
+    code, _, err = run("check", "--root", str(manifest), "--fix", str(clean))
+    assert "8.png" in err
+    code, out, err = run("check", "--root", str(clean), "--json")
+    assert code == 0, err
+    assert not [row for row in json.loads(out)["findings"] if row["code"].startswith("alike")]
+
+
+def test_no_count_of_a_certificate_gives_a_small_one_away(tmp_path: Path) -> None:
+    source = ImageFiles(tmp_path)
+    records = tuple(Record(f"{n}.png", f"p{n}", int(n < 3), split="train") for n in range(16))
+    found = inspect(Dataset("x", records, read=source))
+    document = certificate(found, site="north", dataset="x", min_cell=5, key=SiteKey.open(tmp_path / "key"))
+    assert document["patients"]["train"] == {"malignant": None, "benign": None}
+    told = {finding["code"]: finding["count"] for finding in document["findings"]}
+    assert told["too-few-patients"] is None and told["class-small"] is None

@@ -60,4 +60,4 @@ def _one_image_each(dataset: Dataset) -> list[Finding]:
 
 
 def _finding(code: str, severity: Severity, what: str, count: int) -> Finding:
-    return Finding(code=code, severity=severity, what=what, count=count, fix=FIXES[code])
+    return Finding(code=code, severity=severity, what=what, count=count, fix=FIXES[code], told=False)

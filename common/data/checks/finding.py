@@ -22,6 +22,7 @@ class Finding:
         count: How many records, patients or files; at least 1.
         records: Image keys concerned; they never leave the site.
         fix: What to do about it.
+        told: Whether the count may leave; not where it is one that the table of patients may hide.
     """
 
     code: str
@@ -30,6 +31,7 @@ class Finding:
     count: int
     records: tuple[str, ...] = ()
     fix: str
+    told: bool = True
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -41,7 +43,6 @@ class Finding:
         return f"{self.severity}: {self.what} ({self.count}){f': {named}' if named else ''}. {self.fix}"
 
     def released(self, min_cell: int) -> dict[str, Any]:
-        """Returns what may leave the site: code, severity and count, None where it is below ``min_cell``."""
-        return {
-            "code": self.code, "severity": self.severity, "count": self.count if self.count >= min_cell else None
-        }  # fmt: skip
+        """Returns what may leave the site: code, severity and count, None where it is small or not to be told."""
+        count = self.count if self.told and self.count >= min_cell else None
+        return {"code": self.code, "severity": self.severity, "count": count}

@@ -94,11 +94,25 @@ def test_mending_keeps_what_is_sound_and_nothing_else(sound: Dataset) -> None:
     kept = mended(look(sound))
     patients = {record.patient for record in kept}
     assert "0-0.png" not in {record.image for record in kept} and not patients & {"p1", "p3", "p8"}
-    assert [record.split for record in kept if record.patient == "p2"] == [""] * 4
+    assert [record.split for record in kept if record.patient == "p2"] == ["test"] * 4
     again = sound.with_records(kept)
     assert check_pictures(look(again)) == []
     untouched = [record for record in sound.records if record.patient in ("p4", "p5", "p6", "p7")]
     assert all(record in kept for record in untouched)
+
+
+def test_mending_keeps_who_was_trained_on_out_of_the_test(sound: Dataset) -> None:
+    copy(sound, "2-0.png", "6-0.png")  # test and train, both benign
+    kept = mended(look(sound))
+    assert {record.split for record in kept if record.patient == "p2"} == {"train"}
+    assert "p6" not in {record.patient for record in kept}
+
+
+def test_mending_divides_anew_where_a_split_would_lack_a_class(sound: Dataset) -> None:
+    for benign in ("6-0.png", "0-0.png"):  # train: both join the benign patients of the test
+        copy(sound, "2-0.png", benign)
+    copy(sound, "2-0.png", "8-0.png")
+    assert {record.split for record in mended(look(sound))} == {""}
 
 
 def test_letters_and_calipers_are_found_and_speckle_is_not() -> None:
@@ -123,7 +137,8 @@ def test_numbers_of_a_cohort(sound: Dataset) -> None:
     assert codes(check_cohort(alone))["patient-is-image"] == 30
 
 
-def test_dicom_attributes_are_named_without_their_values(tmp_path: Path) -> None:
+def dicom(path: Path, **attributes: object) -> Path:
+    """A DICOM file with these attributes and no pixels."""
     import pydicom
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -131,17 +146,42 @@ def test_dicom_attributes_are_named_without_their_values(tmp_path: Path) -> None
     meta = FileMetaDataset()
     meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, "1.2.840.10008.5.1.4.1.1.1.2"
     meta.MediaStorageSOPInstanceUID = generate_uid()
-    for name, value in (("named.dcm", "Roe^Jane"), ("clean.dcm", "")):
-        file = FileDataset(str(tmp_path / name), {}, file_meta=meta, preamble=b"\0" * 128)
-        file.PatientName, file.Modality = value, "MG"
-        if value:
-            file.InstitutionName = "North Hospital"
-            file.private_block(0x0011, "ACME", create=True).add_new(1, "LO", "secret")
-        pydicom.dcmwrite(tmp_path / name, file)
-    found = check_dicom_tags(sorted(tmp_path.glob("*.dcm")))
-    assert codes(found) == {"dicom-InstitutionName": 1, "dicom-PatientName": 1, "dicom-private attributes": 1}
+    file = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    file.Modality = "MG"
+    for name, value in attributes.items():
+        setattr(file, name, value)
+    if "InstitutionName" in attributes:
+        file.private_block(0x0011, "ACME", create=True).add_new(1, "LO", "secret")
+    pydicom.dcmwrite(path, file)
+    return path
+
+
+def test_dicom_attributes_are_named_without_their_values(tmp_path: Path) -> None:
+    named = dicom(tmp_path / "named.dcm", PatientName="Roe^Jane", InstitutionName="North Hospital")
+    found = check_dicom_tags([named, dicom(tmp_path / "clean.dcm", PatientName="")])
+    assert codes(found) == {"dicom-InstitutionName": 1, "dicom-PatientName": 1, "dicom-private": 1}
     text = repr(found)
     assert "Roe" not in text and "North" not in text and "secret" not in text
+    assert "(0010,0010)" in text and "X/Z/D" in text
+
+
+def test_a_name_inside_a_sequence_is_found(tmp_path: Path) -> None:
+    from pydicom.dataset import Dataset as Item
+
+    item, deeper = Item(), Item()
+    deeper.PatientName, item.RequestAttributesSequence = "Roe^Jane", [deeper]
+    nested = dicom(tmp_path / "nested.dcm", RequestAttributesSequence=[item])
+    assert codes(check_dicom_tags([nested])) == {"dicom-PatientName": 1}
+
+
+def test_a_file_that_says_it_was_cleaned_is_not_believed(tmp_path: Path) -> None:
+    said = {"PatientIdentityRemoved": "YES", "PatientID": "a81f", "StudyDate": "00010101"}
+    cleaned = dicom(tmp_path / "a.dcm", **said, PatientName="a81f", PatientBirthDate="00010101")
+    assert check_dicom_tags([cleaned]) == []
+    left = dicom(tmp_path / "b.dcm", **said, PatientName="Roe^Jane", PatientBirthDate="19610203", PatientComments="x")
+    assert set(codes(check_dicom_tags([left]))) == {
+        "dicom-PatientName", "dicom-PatientBirthDate", "dicom-PatientComments"
+    }  # fmt: skip
 
 
 def test_what_may_leave_names_nothing_and_no_small_count() -> None:
