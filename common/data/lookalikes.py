@@ -16,7 +16,7 @@ from common.data.transforms import LUMA
 
 SIDE = 48
 THRESHOLD = 0.93
-"""BUSI: repeats of one lesion lie above, different lesions of one probe below (docs/datasets.md)."""
+"""BUSI: repeats of one lesion lie above, different lesions of one probe below (docs/datasets/busi.md)."""
 
 
 def thumbnail(image: NDArray[np.float32]) -> NDArray[np.float32]:
