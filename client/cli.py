@@ -8,7 +8,7 @@ from __future__ import annotations
 import typer
 from typer.core import TyperGroup
 
-from client import daemon_cli, data_cli, overlap_cli, privacy_cli
+from client import appearance_cli, daemon_cli, data_cli, overlap_cli, privacy_cli
 from common.guard import Guarded, guard
 
 HELP = """One hospital: joins a consortium, runs the daemon, keeps the ledger, writes privacy reports.
@@ -53,6 +53,7 @@ daemon_cli.register(app)
 privacy_cli.register(app)
 data_cli.register(app)
 overlap_cli.register(app)
+appearance_cli.register(app)
 
 
 def main() -> None:

@@ -133,3 +133,31 @@ def test_no_count_of_a_certificate_gives_a_small_one_away(tmp_path: Path) -> Non
     assert document["patients"]["train"] == {"malignant": None, "benign": None}
     told = {finding["code"]: finding["count"] for finding in document["findings"]}
     assert told["too-few-patients"] is None and told["class-small"] is None
+
+
+def test_two_hospitals_compare_how_their_images_look(manifest: Path, tmp_path: Path) -> None:
+    invoke = CliRunner().invoke
+    files = [str(tmp_path / f"{site}.json") for site in ("north", "south")]
+    for site, file in zip(("north", "south"), files, strict=True):
+        done = invoke(app, ["appearance", "export", file, "--site", site, "--root", str(manifest)])
+        assert done.exit_code == 0, done.output
+    text = Path(files[0]).read_text()
+    assert ".png" not in text and json.loads(text)["patients"] == 30
+    done = invoke(app, ["appearance", "compare", *files, "--json"])
+    found = json.loads(done.stdout)["differences"]
+    assert len(found) == 2 and all(abs(value) < 1e-9 for row in found.values() for value in row.values())
+    assert invoke(app, ["appearance", "compare", files[0], files[0]]).exit_code == 4
+    (tmp_path / "odd.json").write_text('{"schema_version": 1}')
+    assert invoke(app, ["appearance", "compare", files[0], str(tmp_path / "odd.json")]).exit_code == 4
+    few = [
+        "appearance",
+        "export",
+        str(tmp_path / "few.json"),
+        "--site",
+        "x",
+        "--root",
+        str(manifest),
+        "--min-cell",
+        "31",
+    ]
+    assert invoke(app, few).exit_code == 4 and not (tmp_path / "few.json").exists()
