@@ -48,8 +48,11 @@ def auroc_by_round_csv(rounds: Rows) -> str:
     return csv_text(("round", "group", "site", "auroc"), pooled + sites)
 
 
-def epsilon_by_round_svg(rounds: Rows, ceilings: Mapping[str, float]) -> str:
-    """Returns the epsilon that each site's ledger has charged after each round, with the sites' ceilings."""
+def epsilon_by_round_svg(rounds: Rows, ceilings: Mapping[str, float], in_all: float | None = None) -> str:
+    """Returns the epsilon that each site's ledger has charged after each round, with the sites' ceilings.
+
+    ``in_all`` is what all studies on the same patients have spent together, where it is more than this one.
+    """
     index = [row["round"] for row in rounds]
     sites = sorted({site for row in rounds for site in row.get("epsilon", {})})
     with figure("epsilon-by-round", "Privacy loss epsilon by round and site, with ceilings") as (ax, done):
@@ -59,6 +62,8 @@ def epsilon_by_round_svg(rounds: Rows, ceilings: Mapping[str, float]) -> str:
         for number, ceiling in enumerate(sorted(set(ceilings.values()))):
             label = "ceiling of the sites" if number == 0 else None
             ax.axhline(ceiling, color=INK, lw=1.6, ls=(0, (6, 3)), label=label)
+        if in_all is not None:
+            ax.axhline(in_all, color=OKABE_ITO[1], lw=1.4, ls=":", label="all studies together, at the end")
         ax.set(xlabel="Round", ylabel="Epsilon spent (lower is more private)")
         ax.set_ylim(bottom=0)
         _whole_rounds(ax, index)

@@ -45,7 +45,9 @@ def _picture(statement: Mapping[str, Any]) -> str:
     rounds = [
         {"round": index, "epsilon": {site: row["epsilon"]}} for index, row in enumerate(statement["by_round"], start=1)
     ]
-    svg = epsilon_by_round_svg(rounds, {site: float(statement["ceiling"])})
+    spent, lifetime = float(statement["epsilon"]), float(statement["lifetime_epsilon"])
+    others = lifetime if lifetime > spent + 1e-6 else None
+    svg = epsilon_by_round_svg(rounds, {site: float(statement["ceiling"])}, others)
     return Markup(svg.replace(INK, "currentColor").replace(GRID, "var(--line)"))
 
 

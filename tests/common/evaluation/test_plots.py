@@ -46,6 +46,7 @@ FIGURES = [
     (plots.auroc_by_round_svg, plots.auroc_by_round_csv, (ROUNDS,), 4),
     (plots.auroc_by_round_svg, plots.auroc_by_round_csv, (ROUNDS[:1],), 1),
     (plots.epsilon_by_round_svg, plots.epsilon_by_round_csv, (ROUNDS, {"a": 10.0}), 1),
+    (lambda r, c: plots.epsilon_by_round_svg(r, c, 7.0), plots.epsilon_by_round_csv, (ROUNDS, {"a": 10.0}), 1),
     (plots.roc_svg, plots.roc_csv, (METRICS, {"a": METRICS, "b": EMPTY}), 6),
     (plots.roc_svg, plots.roc_csv, (None, {}), 0),
     (plots.labels_by_site_svg, plots.labels_by_site_csv, ({"a": {"malignant": None, "benign": 9}}, "<5"), 1),

@@ -64,6 +64,12 @@ def test_the_page_is_one_file_with_the_picture_in_the_pages_ink(account: Account
     assert "@media print" in page
 
 
+def test_what_other_studies_spent_is_in_the_picture(account: Account) -> None:
+    s = statement(PLAN, account)
+    assert "all studies together" not in render(s)
+    assert "all studies together" in render(s | {"lifetime_epsilon": s["epsilon"] + 1})
+
+
 def test_without_a_guarantee_the_first_line_says_so() -> None:
     page = render(statement(None, EMPTY))
     assert "<title>NOT PRIVATE" in page
