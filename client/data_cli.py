@@ -15,6 +15,7 @@ from common.errors import ConfigError, DataError, UsageError
 from common.guard import Guarded, say
 
 if TYPE_CHECKING:
+    from client.cohort_opening import Opened
     from client.readiness import Inspection
     from client.site_file import SiteData
     from common.data.manifest import Dataset
@@ -34,6 +35,10 @@ data_app = typer.Typer(
 )  # fmt: skip
 Name = Annotated[str | None, typer.Option("--data", help="manifest, or a public layout: bus_bra, busi, cbis_ddsm, ...")]
 Root = Annotated[Path | None, typer.Option(help="The manifest's CSV, or the folder of the layout.")]
+Study = Annotated[
+    Path | None,
+    typer.Option(help="study.yaml: are patients enough for its epsilon? [default: the kit's]", show_default=False),
+]
 Images = Annotated[Path | None, typer.Option(help="Folder that the manifest's paths start from.")]
 
 
@@ -85,6 +90,8 @@ def check(
     fix: Annotated[
         Path | None, typer.Option(help="Write a new manifest without what was found; no image is touched.")
     ] = None,
+    masks: Annotated[Path | None, typer.Option(help="New folder for masks of burned-in letters and calipers.")] = None,
+    study: Study = None,
     json_: Json = False,
 ) -> None:
     """Look at every image and patient, and say what to mend (exit 4 while an error is open).
@@ -96,9 +103,12 @@ def check(
 
       oncofed-site data check --data busi --root Dataset_BUSI_with_GT --fix clean.csv
     """
-    dataset, found = _inspected(name, root, images, home)
+    opened, found = _inspected(name, root, images, home, study)
+    dataset = opened.dataset
     if fix is not None:
-        _write_fixed(dataset, found, fix)
+        _write_fixed(opened, found, fix)
+    if masks is not None:
+        _write_masks(dataset, found, masks)
     if json_:
         rows = [{"code": f.code, "severity": f.severity, "what": f.what, "count": f.count, "records": f.records,
                  "fix": f.fix} for f in found.findings]  # fmt: skip
@@ -136,23 +146,28 @@ def deidentify(
 def certify(
     out: Annotated[Path, typer.Option(help="Folder of the certificate.")] = Path("."),
     min_cell: Annotated[int, typer.Option(min=1, help="Smallest count that is told.")] = MIN_CELL,
+    by: Annotated[
+        list[str] | None, typer.Option(help="Column whose groups are counted too; may be given again.")
+    ] = None,
     home: Home = None,
 ) -> None:
     """Run the checks and sign what may be told of them: readiness.json and readiness.html.
 
     Example: oncofed-site data certify --out certificate
     """
-    from client.readiness import certificate
+    from client.readiness import certificate, subgroup_counts
     from client.readiness_page import page
     from client.site_file import site_home
     from common.trust.signing import SiteKey
 
     place = site_home(home)
     settings = place.read()
-    dataset, found = _inspected(None, None, None, home)
+    opened, found = _inspected(None, None, None, home, None)
+    dataset = opened.dataset
     document = certificate(
-        found, site=settings.name, dataset=dataset.name, min_cell=min_cell, key=SiteKey.open(place.signing_key)
-    )
+        found, site=settings.name, dataset=dataset.name, min_cell=min_cell, key=SiteKey.open(place.signing_key),
+        subgroups=subgroup_counts(dataset, by or [], min_cell),
+    )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     (out / "readiness.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     (out / "readiness.html").write_text(page(document), encoding="utf-8")
@@ -183,16 +198,29 @@ def verify(
 
 
 def _inspected(
-    name: str | None, root: Path | None, images: Path | None, home: Path | None
-) -> tuple[Dataset, Inspection]:
+    name: str | None, root: Path | None, images: Path | None, home: Path | None, study: Path | None
+) -> tuple[Opened, Inspection]:
+    from client.cohort_opening import open_for_checks
+    from client.forecast import read_study
     from client.policy import load_policy
     from client.readiness import inspect
     from client.site_file import site_home
 
+    asked = None if study is None else read_study(study)
+    if root is not None:
+        opened = open_for_checks(_given(name, root, images))
+        return opened, inspect(opened.dataset, min_patients=LEAST, before=opened.findings, study=asked)
     place = site_home(home)
-    least = load_policy(place.path / place.read().policy).min_patients if root is None else LEAST
-    dataset = given_data(name, root, images, home)
-    return dataset, inspect(dataset, min_patients=least)
+    settings = place.read()
+    opened = open_for_checks(settings.data)
+    kit = place.path / "study.json"
+    return opened, inspect(
+        opened.dataset,
+        min_patients=load_policy(place.path / settings.policy).min_patients,
+        before=opened.findings,
+        study=asked or (read_study(kit) if kit.exists() else None),
+        declared_patients=settings.declared_patients,
+    )
 
 
 def given_data(name: str | None, root: Path | None, images: Path | None, home: Path | None) -> Dataset:
@@ -214,17 +242,27 @@ def _given(name: str | None, root: Path, images: Path | None) -> SiteData:
     return SiteData(name=name or "manifest", root=str(root), images=None if images is None else str(images))
 
 
-def _write_fixed(dataset: Dataset, found: Inspection, path: Path) -> None:
+def _write_fixed(opened: Opened, found: Inspection, path: Path) -> None:
     from common.data.checks.mending import mended
     from common.data.manifest import write_manifest
 
+    dataset = opened.dataset
     if path.exists():
         raise UsageError(f"{path} exists; name a new file for --fix")
     if dataset.kind != "image":
         raise UsageError("--fix mends manifests of images; these data are a table")
     kept = mended(found.seen)
+    if not kept:
+        raise DataError("Nothing would be left: every image was found wrong; no manifest was written")
     write_manifest(dataset.with_records(kept), path)
-    say(f"Written: {path}, {len(kept)} of {len(dataset.records)} records. Paths start where those of the data do.")
+    say(f"Written: {path}, {len(kept)} of {opened.lines} records. Paths start where those of the data do.")
+
+
+def _write_masks(dataset: Dataset, found: Inspection, folder: Path) -> None:
+    from common.data.checks.overlay_files import write_overlays
+
+    number = write_overlays(dataset, found.seen, folder)
+    say(f"Written: {number} masks of letters and calipers in {folder}; 255 where they are. No image was touched.")
 
 
 def _say(dataset: Dataset, found: Inspection) -> None:

@@ -19,7 +19,7 @@ from http.client import HTTPSConnection
 from typing import Literal
 
 from client.site_file import SiteFile, SiteHome
-from common.errors import BudgetExceeded, ConfigError, NetworkError, OncoFedError, TrustError
+from common.errors import BudgetExceeded, ConfigError, DataError, NetworkError, OncoFedError, TrustError
 
 Status = Literal["ok", "warn", "fail"]
 DISK_GB = 1.0
@@ -69,6 +69,7 @@ def _findings(home: SiteHome) -> Iterator[Finding]:
     yield from _hub(home, settings)
     for check in (_data, _ledger, _policy):
         yield _guarded(check, home, settings)
+    yield from _cohort(home, settings)
 
 
 def _guarded(check: Callable[[SiteHome, SiteFile], Finding], home: SiteHome, settings: SiteFile) -> Finding:
@@ -209,6 +210,24 @@ def _data(home: SiteHome, settings: SiteFile) -> Finding:
             fix="agree on a round public number near the training cohort with the consortium, once",
         )  # fmt: skip
     return Finding(check="data", status="ok", found=f"patients: {said}")
+
+
+def _cohort(home: SiteHome, settings: SiteFile) -> Iterator[Finding]:
+    """Yields what the quick checks of the data find; what keeps the data from opening is told by ``_data``.
+
+    No count and no name: what doctor says goes into the support bundle.
+    """
+    from client.quick_checks import quick_checks
+
+    try:
+        found = quick_checks(home, settings)
+    except OncoFedError:
+        return
+    for one in found:
+        status: Status = "fail" if one.severity == "error" else "warn"
+        yield Finding(check=f"data {one.code}", status=status, found=one.what,
+                      fix=f"{one.fix} How many and which: oncofed-site data check",
+                      exit_code=DataError.exit_code)  # fmt: skip
 
 
 def _ledger(home: SiteHome, settings: SiteFile) -> Finding:

@@ -7,39 +7,44 @@ looked at, not that the data are good.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from common.data.checks.cohort import check_cohort, class_counts
-from common.data.checks.dicom_tags import check_dicom_tags
+from common.config import StudyConfig
+from common.data.checks.cohort import class_counts
 from common.data.checks.finding import Finding
-from common.data.checks.looking import Seen, look
-from common.data.checks.pictures import check_pictures
-from common.data.checks.suppression import told_rows
-from common.data.dicom import is_dicom
-from common.data.images import ImageFiles
+from common.data.checks.looking import Seen, image_paths, look
+from common.data.checks.registry import Material, by_severity, run_checks
+from common.data.checks.subgroups import told_subgroup
+from common.data.checks.suppression import Told, told_rows
 from common.data.manifest import Dataset
-from common.data.regions import DrawnRegions
 from common.errors import TrustError
 from common.provenance import code_digest
 from common.trust.journal import canonical
 from common.trust.signing import SiteKey, signature_holds
 
 SCHEMA_VERSION = 1
-CHECKS = {"cohort": 1, "pictures": 1, "dicom-tags": 2}
-"""The checks that run, with their versions: a change that finds more or less raises one."""
-ORDER = ("error", "warning", "note")
+LINES = 1
+"""Version of the check of a manifest's lines (:mod:`common.data.checks.rows`)."""
 _DOMAIN = b"oncofed readiness certificate\n"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Inspection:
-    """What the checks found in a cohort; ``seen`` is empty for tables."""
+    """What the checks found in a cohort.
+
+    Attributes:
+        findings: Errors first.
+        counts: Patients by split and class, exact.
+        seen: Empty for tables.
+        checks: Those that ran, with their versions.
+    """
 
     findings: tuple[Finding, ...]
     counts: Mapping[str, Mapping[str, int]]
     seen: tuple[Seen, ...]
+    checks: Mapping[str, int]
 
     @property
     def ready(self) -> bool:
@@ -48,28 +53,53 @@ class Inspection:
 
 
 def inspect(
-    dataset: Dataset, *, min_patients: int = 20, progress: Callable[[int], None] = lambda done: None
+    dataset: Dataset,
+    *,
+    min_patients: int = 20,
+    before: Sequence[Finding] = (),
+    study: StudyConfig | None = None,
+    declared_patients: int = 0,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> Inspection:
     """Returns what all checks find in a cohort, errors first.
 
     Args:
         dataset: The site's patients, each in a split.
         min_patients: Of the site's policy.
+        before: What was found in the manifest's lines before they were a data set.
+        study: That the site would join; None: whether patients are enough for its privacy is not asked.
+        declared_patients: Public number of training patients; 0: those of ``dataset``.
         progress: Told how many images were looked at.
     """
     seen = tuple(look(dataset, progress)) if dataset.kind == "image" else ()
-    source = dataset.read.read if isinstance(dataset.read, DrawnRegions) else dataset.read
-    files = [source.folder / record.image for record in dataset.records] if isinstance(source, ImageFiles) else []
-    found = [
-        *check_cohort(dataset, min_patients),
-        *check_pictures(seen),
-        *check_dicom_tags(path for path in files if is_dicom(path)),
-    ]
-    found.sort(key=lambda finding: ORDER.index(finding.severity))
-    return Inspection(tuple(found), class_counts(dataset), seen)
+    counts = class_counts(dataset)
+    found, checks = run_checks(Material(dataset, seen, tuple(image_paths(dataset)), min_patients))
+    if study is not None:
+        from client.epsilon_check import VERSION, check_epsilon
+
+        found += check_epsilon(study, declared_patients or sum(counts["train"].values()))
+        checks["epsilon"] = VERSION
+    return Inspection(tuple(by_severity([*before, *found])), counts, seen, {"lines": LINES, **checks})
 
 
-def certificate(inspection: Inspection, *, site: str, dataset: str, min_cell: int, key: SiteKey) -> dict[str, Any]:
+def subgroup_counts(dataset: Dataset, columns: Sequence[str], min_cell: int) -> dict[str, Told]:
+    """Returns for each column the patients by its values, small counts and what would give them away hidden.
+
+    Raises:
+        DataError: A column is not there, or has too many values to be a grouping.
+    """
+    return {column: told_subgroup(dataset, column, min_cell) for column in columns}
+
+
+def certificate(
+    inspection: Inspection,
+    *,
+    site: str,
+    dataset: str,
+    min_cell: int,
+    key: SiteKey,
+    subgroups: Mapping[str, Told] | None = None,
+) -> dict[str, Any]:
     """Returns the signed certificate as JSON values.
 
     Args:
@@ -78,6 +108,7 @@ def certificate(inspection: Inspection, *, site: str, dataset: str, min_cell: in
         dataset: What its manifest or layout is called.
         min_cell: Smallest count that is told; others are hidden so that it cannot be worked out.
         key: The site's.
+        subgroups: What :func:`subgroup_counts` returned for the columns that the site chose to tell.
     """
     body = {
         "schema_version": SCHEMA_VERSION,
@@ -86,7 +117,8 @@ def certificate(inspection: Inspection, *, site: str, dataset: str, min_cell: in
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "ready": inspection.ready,
         "patients": told_rows(inspection.counts, min_cell),
-        "checks": CHECKS,
+        "subgroups": {column: dict(told) for column, told in (subgroups or {}).items()},
+        "checks": dict(inspection.checks),
         "code_digest": code_digest(),
         "findings": [finding.released(min_cell) for finding in inspection.findings],
         "key": key.public_hex,

@@ -22,6 +22,12 @@ PAGE = """{% extends "base" %}
 <tbody>{% for split, row in c.patients.items() %}<tr><th scope="row">{{ split }}</th>
 {% for name in ["malignant", "benign"] %}<td>{{ "not told" if row[name] is none else row[name] }}</td>{% endfor %}</tr>
 {% endfor %}</tbody></table></div></section>
+{% for column, groups in c.subgroups.items() %}<section><h2>Patients by {{ column }}</h2>
+<div class="scroll" tabindex="0" role="region" aria-label="Patients by {{ column }}"><table>
+<caption>Small counts, and what would give them away, are not told</caption>
+<thead><tr><th scope="col">{{ column }}</th><th scope="col">Patients</th></tr></thead>
+<tbody>{% for name, count in groups.items() %}<tr><th scope="row">{{ name }}</th>
+<td>{{ "not told" if count is none else count }}</td></tr>{% endfor %}</tbody></table></div></section>{% endfor %}
 <section aria-labelledby="findings"><h2 id="findings">Open findings</h2>
 {% if c.findings %}<div class="scroll" tabindex="0" role="region" aria-label="Findings"><table>
 <caption>Codes and counts; which images they are stays at the site</caption>

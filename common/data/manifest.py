@@ -136,13 +136,22 @@ def read_manifest(path: Path, root: Path | None = None) -> Dataset:
     """
     path = Path(path)
     folder = Path(root) if root is not None else path.parent
-    records = tuple(_record(row) for row in _rows(path))
+    records = read_lines(path)
     _check_files(path, folder, records)
     dataset = Dataset(name=path.stem, records=records, read=ImageFiles(folder))
     absent = [word for word, label in (("malignant", 1), ("benign", 0)) if label not in {r.label for r in records}]
     if absent:
         raise DataError(f"{path.name} has no {absent[0]} patient; expected both classes. Check the label column")
     return dataset
+
+
+def read_lines(path: Path) -> tuple[Record, ...]:
+    """Returns a CSV's lines as they are, which need not hold together.
+
+    Raises:
+        DataError: A column is missing, or a label or a split is unknown.
+    """
+    return tuple(_record(row) for row in _rows(path))
 
 
 def write_manifest(dataset: Dataset, path: Path) -> None:
@@ -247,7 +256,7 @@ def _record(row: Mapping[str, str]) -> Record:
 
 def _check_files(path: Path, folder: Path, records: tuple[Record, ...]) -> None:
     keys = [key for record in records for key in (record.image, *mask_keys(record))]
-    leaving = [key for key in keys if _leaves(key)]
+    leaving = [key for key in keys if leaves(key)]
     if leaving:
         raise DataError(
             f"{path.name}: {len(leaving)} paths are absolute or lead out of the image folder ({first(leaving)}); "
@@ -261,7 +270,8 @@ def _check_files(path: Path, folder: Path, records: tuple[Record, ...]) -> None:
         )
 
 
-def _leaves(key: str) -> bool:
+def leaves(key: str) -> bool:
+    """Returns whether a path is absolute or leads out of its folder."""
     windows = PureWindowsPath(key)
     return bool(windows.drive or windows.root or PurePosixPath(key).is_absolute() or ".." in windows.parts)
 

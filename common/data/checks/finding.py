@@ -20,7 +20,7 @@ class Finding:
         severity: How bad it is.
         what: In words, without a name of a file or a patient.
         count: How many records, patients or files; at least 1.
-        records: Image keys concerned; they never leave the site.
+        records: Image keys, or groups as ``column=value``, that are concerned; they never leave the site.
         fix: What to do about it.
         told: Whether the count may leave; not where it is one that the table of patients may hide.
     """

@@ -1,0 +1,35 @@
+"""Masks of burned-in letters and calipers as files, for who wants to blank or look at them; no image is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from common.data.checks.looking import Seen
+from common.data.checks.overlay import overlay_mask
+from common.data.manifest import Dataset
+from common.errors import DataError
+
+ENDING = "_overlay.png"
+
+
+def write_overlays(dataset: Dataset, seen: Sequence[Seen], folder: Path) -> int:
+    """Writes for each image with letters or calipers ``<image>_overlay.png``: 255 where they are, of the image's size.
+
+    Returns how many were written; the folders below ``folder`` are those of the images.
+
+    Raises:
+        DataError: The folder exists, so that no file of a hospital is overwritten.
+    """
+    if folder.exists():
+        raise DataError(f"{folder} exists; name a new folder for the masks")
+    marked = [one.record.image for one in seen if one.overlay]
+    for key in marked:
+        # The ending stays in the name: a.png and a.jpg may lie side by side.
+        target = folder / f"{key}{ENDING}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(overlay_mask(dataset.read(key)).astype(np.uint8) * np.uint8(255)).save(target)
+    return len(marked)
