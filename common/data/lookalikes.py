@@ -34,12 +34,20 @@ def groups(thumbnails: Sequence[NDArray[np.float32]], threshold: float = THRESHO
     Memory: 4 n**2 bytes for n images.
     """
     matrix = np.stack(thumbnails)
-    alike = matrix @ matrix.T >= threshold
+    return linked(matrix @ matrix.T >= threshold)
+
+
+def linked(alike: NDArray[np.bool_]) -> list[int]:
+    """Returns for each image the index of its group's first image, by single linkage.
+
+    Args:
+        alike: Symmetric bool (n, n), which images are alike; its diagonal is set.
+    """
     np.fill_diagonal(alike, True)
-    leader = np.arange(len(matrix))
+    leader = np.arange(len(alike))
     # Each pass hands the smallest index to all neighbours; the longest chain bounds the passes.
     while True:
-        spread = np.where(alike, leader[None, :], len(matrix)).min(axis=1)
+        spread = np.where(alike, leader[None, :], len(alike)).min(axis=1)
         if np.array_equal(spread, leader):
             return [int(index) for index in leader]
         leader = spread

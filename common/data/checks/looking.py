@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from common.data.checks.alike import difference_hash
 from common.data.checks.overlay import overlay_mask
 from common.data.dicom import is_dicom
 from common.data.images import ImageFiles
@@ -33,6 +34,7 @@ class Seen:
         flat: Whether it is of one grey.
         overlay: Whether letters or calipers are burned in.
         small: Its thumbnail, as :func:`common.data.lookalikes.thumbnail` makes it.
+        hash: As :func:`common.data.checks.alike.difference_hash` makes it.
         peak: Its greatest value, of a range of 0 to 1.
         greys: Different values among some :data:`SAMPLE` of its pixels.
         bits: A pixel's in the file; 0 is unknown.
@@ -43,6 +45,7 @@ class Seen:
     flat: bool = False
     overlay: bool = False
     small: NDArray[np.float32] | None = None
+    hash: NDArray[np.bool_] | None = None
     peak: float = 1.0
     greys: int = 256
     bits: int = 0
@@ -95,6 +98,7 @@ def _look(dataset: Dataset, record: Record, path: Path | None) -> Seen:
         flat,
         not flat and bool(overlay_mask(image).any()),
         thumbnail(image),
+        difference_hash(image),
         float(image.max()),
         len(np.unique(image[::step, ::step])),
         0 if path is None else file_bits(path),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from common.data.checks.alike import clusters
 from common.data.checks.finding import Finding, Severity
 from common.data.checks.looking import Seen
-from common.data.lookalikes import groups
 
 ODD = 4.0
 """A side that is so many times larger or smaller than the cohort's median is odd."""
@@ -65,12 +64,10 @@ def check_pictures(seen: Sequence[Seen]) -> list[Finding]:
 
 def alike_groups(seen: Sequence[Seen]) -> list[Group]:
     """Returns the groups of two or more images that look alike."""
-    shown = [one for one in seen if one.small is not None and not one.flat]
-    found: dict[int, Group] = defaultdict(list)
-    leaders = groups([one.small for one in shown if one.small is not None]) if shown else []
-    for one, leader in zip(shown, leaders, strict=True):
-        found[leader].append(one)
-    return [group for group in found.values() if len(group) > 1]
+    shown = [one for one in seen if one.small is not None and one.hash is not None and not one.flat]
+    thumbnails = [one.small for one in shown if one.small is not None]
+    hashes = [one.hash for one in shown if one.hash is not None]
+    return [[shown[index] for index in group] for group in clusters(thumbnails, hashes)]
 
 
 def _torn(alike: Iterable[Group], by: Callable[[Seen], object]) -> Group:

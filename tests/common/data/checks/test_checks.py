@@ -200,7 +200,9 @@ def test_busi_look_alikes_are_those_that_were_published_with_it(real_data: Path)
     seen = look(Dataset("busi", records, read=ImageFiles(root)))
     ours = {pair for group in alike_groups(seen) for pair in pairs([Path(one.record.image).name for one in group])}
     theirs = {pair for cluster in published for pair in pairs(cluster)}
-    assert len(ours & theirs) / len(ours) > 0.95 and len(ours & theirs) / len(theirs) > 0.95
+    assert theirs <= ours and len(ours & theirs) / len(ours) > 0.95
+    # Not in the list, whose measure they miss by little; to the eye the same pictures.
+    assert frozenset(("benign (213).png", "benign (253).png")) in ours
     found = codes(check_pictures(seen))
     assert found["alike-two-labels"] >= 15 and found["burned-in"] > 40
 
