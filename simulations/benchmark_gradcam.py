@@ -34,8 +34,10 @@ def _row(name: str, repeats: int) -> dict[str, Any]:
 def _pytorch_grad_cam(model: Any, image: Any) -> Callable[[], object]:
     from pytorch_grad_cam import GradCAM
 
+    from common.evaluation.gradcam import target_layer
+
     column = _column(model)
-    explain = GradCAM(model=column, target_layers=[column.model.trunk])
+    explain = GradCAM(model=column, target_layers=[target_layer(column.model)])
     return lambda: explain(image, targets=[lambda output: output[0]])
 
 

@@ -11,7 +11,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import product
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from common.errors import ModelError
 
@@ -24,40 +24,69 @@ Method = Literal["gradcam", "gradcam++", "occlusion"]
 Target = Literal["malignant", "benign"]
 OCCLUDED = 8
 """Occlusion covers a square of this fraction of the shorter side."""
+_ABOVE_EPSILON = 2.0**12
+"""MONAI adds 1e-7 to the denominator of equation 19, which for slopes of a small head is more than the denominator.
+Activations divided by a factor have slopes multiplied by it: the map is the same, and the denominator is its square
+times as large. A power of two rounds nothing."""
+
+
+def target_layer(model: Classifier) -> nn.Module:
+    """Returns the module whose output, float (N, D, h, w), is explained: the whole trunk of every network for images.
+
+    Its output is the last activation before pooling: the last ReLU of small_cnn and ResNet-18, of DenseNet-121 the one
+    after norm5, of MobileNetV3 and lite0 that of the last 1x1 convolution. "The last convolutional layer" is what
+    Selvaraju et al. 2017, section 3, explain.
+
+    Raises:
+        ModelError: The network has no convolution, so there is no map to explain.
+    """
+    from torch import nn
+
+    if not any(isinstance(module, nn.Conv2d) for module in model.trunk.modules()):
+        raise ModelError("The network has no convolution, and tables have no heatmap; choose a network for images")
+    return model.trunk
 
 
 def gradcam(model: Classifier, images: Tensor, *, method: Method = "gradcam", target: Target = "malignant") -> Tensor:
     """Returns one map an image, float32 (N, H, W) in [0, 1], 1 where the logit is moved most; all 0 where nowhere.
 
-    The model is left as it was: mode, gradients, what requires them, hooks.
+    The model is left as it was: mode, gradients, what requires them, hooks. Works under ``torch.no_grad`` and
+    ``torch.inference_mode`` too, with a model made outside of the latter.
 
     Args:
         model: A classifier of images, unwrapped.
-        images: float32 (N, C, H, W), preprocessed as for training.
+        images: float32 (N, C, H, W), preprocessed as for training; C is the network's or 1.
         method: ``gradcam`` (Selvaraju et al. 2017, equations 1 and 2), ``gradcam++`` (Chattopadhay et al. 2018,
             equation 19, by MONAI) or ``occlusion`` (Zeiler and Fergus 2014, section 4.2).
         target: Whether the map shows what speaks for or against malignancy.
 
     Raises:
-        ModelError: The method is unknown, or the model reads no images.
+        ModelError: The method or target is unknown, the model does not read such images, or its maps are not finite.
     """
     makers: dict[str, Callable[[Classifier, Tensor, float], Tensor]] = {
         "gradcam": _gradcam, "gradcam++": _gradcam_plus_plus, "occlusion": _occlusion
     }  # fmt: skip
     if method not in makers:
         raise ModelError(f"method={method!r} is unknown; choose one of {', '.join(makers)}")
-    if images.ndim != 4 or not len(images):
-        raise ModelError(f"Expected images (N, C, H, W), got {tuple(images.shape)}; tables have no heatmap")
+    if target not in get_args(Target):
+        raise ModelError(f"target={target!r} is unknown; choose one of {', '.join(get_args(Target))}")
+    target_layer(model)
+    if images.ndim != 4 or not len(images) or images.shape[1] not in (1, model.channels):
+        shape = f"(N, {model.channels}, H, W)"
+        raise ModelError(f"Expected images {shape}, got {tuple(images.shape)}; write image[None] for a single one")
     with _evaluating(model):
         return _to_unit(makers[method](model, images, 1.0 if target == "malignant" else -1.0))
 
 
 @contextmanager
 def _evaluating(model: Classifier) -> Iterator[None]:
+    import torch
+
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        yield
+        with torch.inference_mode(False):  # under it no gradient can be had, whatever enable_grad says
+            yield
     finally:
         for module, training in modes.items():
             module.training = training
@@ -84,12 +113,13 @@ def _gradcam_plus_plus(model: Classifier, images: Tensor, sign: float) -> Tensor
     last = torch.nn.Identity()
 
     def column(features: Tensor) -> Tensor:
-        logits: Tensor = sign * head(model.pool(last(features)))
+        logits: Tensor = sign * head(model.pool(_ABOVE_EPSILON * last(features)))
         return logits - logits.detach()  # MONAI's factor exp(logit), which scaling takes out again, is then 1
 
     explain = GradCAMpp(_module(column, last=last), "last", upsampler=lambda size: _as_it_is, postprocessing=_as_it_is)
     with torch.enable_grad():
-        maps = [explain(one.requires_grad_(), class_idx=0) for one in _features(model, images).split(1)]
+        scaled = (_features(model, images) / _ABOVE_EPSILON).split(1)
+        maps = [explain(one.requires_grad_(), class_idx=0) for one in scaled]
     return _resized(torch.cat(maps).detach().relu(), images)
 
 
@@ -101,7 +131,7 @@ def _occlusion(model: Classifier, images: Tensor, sign: float) -> Tensor:
     import torch
 
     side = max(2, min(images.shape[2:]) // OCCLUDED)
-    fallen, covered = (torch.zeros(len(images), 1, *images.shape[2:]) for _ in range(2))
+    fallen, covered = (images.new_zeros(len(images), 1, *images.shape[2:]) for _ in range(2))
     with torch.no_grad():
         whole = model(images)
         for top, left in product(*(range(0, length, side // 2) for length in images.shape[2:])):
@@ -117,10 +147,7 @@ def _features(model: Classifier, images: Tensor) -> Tensor:
     import torch
 
     with torch.no_grad():
-        features = model.features(images)
-    if features.ndim != 4:
-        raise ModelError("The network makes no feature map, so there is nothing to show; choose one for images")
-    return features.detach()
+        return model.features(images).detach()
 
 
 def _module(function: Callable[[Tensor], Tensor], **layers: nn.Module) -> nn.Module:
@@ -150,6 +177,8 @@ def _resized(maps: Tensor, images: Tensor) -> Tensor:
 def _to_unit(maps: Tensor) -> Tensor:
     """Returns each map (N, H, W) moved and scaled to [0, 1]; a flat one becomes 0."""
     flat = maps.detach().float().flatten(1)
+    if not flat.isfinite().all():
+        raise ModelError("Expected finite heatmaps, got others; look for NaN in the images and in the model's weights")
     low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
     spread = high - low
     scaled = (flat - low) / spread.where(spread > 0, 1.0)
