@@ -184,7 +184,7 @@ def verify(
 
     Example: oncofed-site data verify readiness.json --public-key 3f...
     """
-    from client.readiness import check_certificate
+    from common.trust.certificate import check_certificate
 
     try:
         document = json.loads(file.read_text(encoding="utf-8"))

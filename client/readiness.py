@@ -19,15 +19,13 @@ from common.data.checks.registry import Material, by_severity, run_checks
 from common.data.checks.subgroups import told_subgroup
 from common.data.checks.suppression import Told, told_rows
 from common.data.manifest import Dataset
-from common.errors import TrustError
 from common.provenance import code_digest
-from common.trust.journal import canonical
-from common.trust.signing import SiteKey, signature_holds
+from common.trust.certificate import signed_certificate
+from common.trust.signing import SiteKey
 
 SCHEMA_VERSION = 1
 LINES = 1
 """Version of the check of a manifest's lines (:mod:`common.data.checks.rows`)."""
-_DOMAIN = b"oncofed readiness certificate\n"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -121,27 +119,5 @@ def certificate(
         "checks": dict(inspection.checks),
         "code_digest": code_digest(),
         "findings": [finding.released(min_cell) for finding in inspection.findings],
-        "key": key.public_hex,
     }
-    return body | {"signature": key.sign(_DOMAIN + canonical(body).encode())}
-
-
-def check_certificate(document: Mapping[str, Any], public_hex: str | None = None) -> None:
-    """Checks who made a certificate, and that nothing in it was changed since.
-
-    Args:
-        document: As read from its file.
-        public_hex: The key that the site is known by; None: the one that the certificate names, which shows only that
-            nothing was changed.
-
-    Raises:
-        TrustError: It is not signed, was changed, or is another site's.
-    """
-    key, signature = document.get("key"), document.get("signature")
-    if not isinstance(key, str) or not isinstance(signature, str):
-        raise TrustError("The certificate is not signed; make it with: oncofed-site data certify")
-    if public_hex is not None and key != public_hex.strip().lower():
-        raise TrustError(f"The certificate names the key {key}, expected {public_hex}: it is not this site's")
-    body = {name: value for name, value in document.items() if name != "signature"}
-    if not signature_holds(key, _DOMAIN + canonical(body).encode(), signature):
-        raise TrustError("The certificate was changed after the site had signed it")
+    return signed_certificate(body, key)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from client.budget import charge_round, check_affordable
+from client.certificate import read_certificate
 from client.policy import SitePolicy, check_request
 from client.studies import is_noted
 from common.errors import DataError, TrustError
@@ -73,6 +74,7 @@ class Site:
 
         Raises:
             BudgetExceeded, TrustError: The policy does not allow the study, or its last round would pass the ceiling.
+            DataError: The study asks for a readiness certificate, and the site has none.
             ModelError: The model cannot take a private step.
         """
         from common.models.weights import frozen_digest
@@ -82,6 +84,7 @@ class Site:
         plan = self._plan(study)
         if plan is not None:
             check_affordable(self, plan, request)
+        readiness = read_certificate(self.home) if study.strategy.require_readiness else None
         shape = self._input_shape(study)
         model = self._model(study, shape)
         self._preflight(model, study, shape)
@@ -95,6 +98,7 @@ class Site:
             seeded=self.randomness("enrol", 0).seeded,
             synthetic=self.cohort.synthetic,
             dataset=self.cohort.dataset,
+            readiness=readiness,
         )
 
     def train(self, request: Request) -> TrainAnswer:

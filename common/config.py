@@ -184,6 +184,8 @@ class StrategyConfig:
     """Seconds to wait for sites before the first round."""
     max_update_norm: Positive = 1e4
     """Largest L2 norm of a site's update (new minus old weights) that the hub accepts."""
+    require_readiness: bool = False
+    """Whether a site takes part only with a signed certificate that no check found an error in its data."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

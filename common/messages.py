@@ -81,6 +81,7 @@ class SiteCard:
         frozen_digest: SHA-256 of the weights that are not trained.
         code_digest: SHA-256 of the site's code.
         dataset: Name, citation, licence and notes of public data (empty in a hospital).
+        readiness: Its readiness certificate, where the study asks for one.
     """
 
     site: str
@@ -92,6 +93,7 @@ class SiteCard:
     seeded: bool
     synthetic: bool
     dataset: Mapping[str, Any]
+    readiness: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flwr.serverapp import Grid
 
 from common.config import StudyConfig
-from common.errors import FederationError, SiteCode
+from common.errors import FederationError, SiteCode, TrustError
 from common.messages import Refusal, Request, SiteCard, pack_request
 from common.provenance import code_digest
+from common.trust.certificate import check_certificate
 from server.exchange import POLL_SECONDS, ask
 from server.hub.registry import Registry
 
+log = logging.getLogger("oncofed")
 REGISTER = "ONCOFED_HUB_SITES"
 """Names the hub's ``sites.json`` to the aggregator; set by the hub's daemon only."""
 
@@ -49,7 +52,7 @@ def enrol(grid: Grid, study: StudyConfig, run: str) -> Roster:
     nodes = wait_for_nodes(grid, study.strategy.quorum, study.strategy.join_timeout, expected=registered)
     content = pack_request(Request(purpose="enrol", study=study, run=run))
     answers = ask(grid, dict.fromkeys(nodes, content), "query", study.strategy.round_timeout)
-    roster = _roster(answers, registered)
+    roster = _roster(answers, registered, _ready(registered_keys()) if study.strategy.require_readiness else None)
     absent = {name: SiteCode.UNAVAILABLE for node, name in registered.items() if node not in nodes}
     return replace(roster, refused={**roster.refused, **absent})
 
@@ -60,6 +63,27 @@ def registered_sites() -> dict[int, str]:
     if not path:
         return {}
     return {site.node_id: site.name for site in Registry(Path(path)).by_status("approved") if site.node_id}
+
+
+def registered_keys() -> dict[str, str]:
+    """Returns name -> Ed25519 key (hex) of the approved sites; empty without a register."""
+    path = os.environ.get(REGISTER)
+    return {site.name: site.signing_key for site in Registry(Path(path)).by_status("approved")} if path else {}
+
+
+def _ready(keys: Mapping[str, str]) -> Callable[[SiteCard], bool]:
+    """Returns whether a card carries its own site's certificate, unchanged and without an open error."""
+
+    def ready(card: SiteCard) -> bool:
+        found = card.readiness if isinstance(card.readiness, dict) else {}
+        try:
+            check_certificate(found, keys.get(card.site, "") if keys else None)
+        except (TrustError, ValueError) as error:
+            log.warning("%s: %s", card.site, error)
+            return False
+        return found.get("ready") is True and found.get("site") == card.site
+
+    return ready
 
 
 def wait_for_nodes(grid: Grid, quorum: int, timeout: float, expected: Mapping[int, str] | None = None) -> list[int]:
@@ -90,7 +114,9 @@ def _connected(grid: Grid, expected: Mapping[int, str] | None) -> list[int]:
     return sorted(node for node in grid.get_node_ids() if not expected or node in expected)
 
 
-def _roster(answers: Iterable[tuple[int, object]], registered: Mapping[int, str]) -> Roster:
+def _roster(
+    answers: Iterable[tuple[int, object]], registered: Mapping[int, str], ready: Callable[[SiteCard], bool] | None
+) -> Roster:
     nodes: dict[str, int] = {}
     cards: dict[str, SiteCard] = {}
     refused: dict[str, SiteCode] = {}
@@ -98,6 +124,8 @@ def _roster(answers: Iterable[tuple[int, object]], registered: Mapping[int, str]
         said = str(getattr(answer, "site", ""))
         name = registered.get(node) or said or f"node-{node}"
         code = _verdict(answer, name in nodes or said not in ("", name), next(iter(cards.values()), None))
+        if isinstance(answer, SiteCard) and code is None and ready is not None and not ready(answer):
+            code = SiteCode.DATA_UNFIT
         if isinstance(answer, SiteCard) and code is None:
             nodes[name], cards[name] = node, answer
         else:

@@ -11,12 +11,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from client.cli import app
-from client.readiness import certificate, check_certificate, inspect
+from client.readiness import certificate, inspect
 from client.readiness_page import page
 from common.data.images import ImageFiles
 from common.data.manifest import Dataset, Record, read_manifest
 from common.data.splits import split_by_patient
 from common.errors import TrustError
+from common.trust.certificate import check_certificate
 from common.trust.signing import SiteKey
 
 

@@ -101,6 +101,11 @@ def test_a_site_over_its_ceiling_refuses_and_the_run_goes_on_without_it(federati
     assert "site_2" not in federation.rounds()[0]["joined"]
 
 
+def test_a_site_without_a_certificate_does_not_join(federation: Federation) -> None:
+    run = federation.run("strategy.require_readiness=true")
+    assert run["status"] == "FAILED" and "site_1 (data-unfit)" in run["reason"] and run["rounds_done"] == 0
+
+
 def test_a_second_run_on_the_same_patients_adds_to_the_first(federation: Federation, tmp_path: object) -> None:
     ledgers = federation.folder.parent / "ledgers"
     common = f"simulation.ledger_dir={ledgers} privacy.epsilon=4 simulation.ceiling=5 strategy.quorum=1"
