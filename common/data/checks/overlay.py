@@ -1,13 +1,15 @@
-"""Burned-in letters and calipers: bright, thin marks that stand in a row or are crosses.
+"""Burned-in letters and calipers: bright, thin marks that stand in a row, words whose letters touch, and crosses.
 
-Tuned by eye on BUS-BRA and BUSI (``docs/data-checks.md``): it finds lines of four letters or more and plus-shaped
-calipers, and misses single letters, dim text, diagonal calipers and rulers. What it finds is rarely tissue.
+Tuned by eye on BUS-BRA and BUSI (``docs/data-checks.md``): it misses single letters, dim text, diagonal calipers and
+rulers. What it finds is rarely tissue.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
+from common.data.checks.words import thin_bright, word_mask
 
 BRIGHT, LEAST = 0.75, 0.55
 """Of the image's maximum, and at all, from which a pixel can be of a mark."""
@@ -16,6 +18,11 @@ STANDS_OUT = 0.35
 HEIGHTS, WIDTHS = (5, 28), (1, 28)
 IN_A_ROW = 3
 """Other letters that a letter needs beside it."""
+SIDES = (7, 31)
+"""Of crosses."""
+STAINED = 0.025
+"""Mean difference of an image's strongest and weakest colour, from which it is stained tissue: BUSI's originals reach
+0.010, BreaKHis begins at 0.041."""
 Box = tuple[slice, slice]
 
 
@@ -37,6 +44,23 @@ def overlay_mask(image: NDArray[np.float32]) -> NDArray[np.bool_]:
     letters = {number for number, box in marks if _in_a_row(box, [other for _, other in marks])}
     crosses = {number for number, box in marks if _is_cross(labels[box] == number)}
     found: NDArray[np.bool_] = np.isin(labels, list(letters | crosses))
+    if _is_stained(image):
+        return found
+    strokes = thin_bright(grey)
+    return found | word_mask(strokes) | _crosses(strokes)
+
+
+def _is_stained(image: NDArray[np.float32]) -> bool:
+    """Whether an image is of stained tissue, whose clefts look like strokes; ultrasound with some colour is not."""
+    return image.ndim == 3 and float(np.ptp(image, axis=2).mean()) > STAINED
+
+
+def _crosses(strokes: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    from scipy import ndimage
+
+    labels, _ = ndimage.label(strokes, structure=np.ones((3, 3)))
+    boxes = enumerate(ndimage.find_objects(labels), start=1)
+    found: NDArray[np.bool_] = np.isin(labels, [number for number, box in boxes if _is_cross(labels[box] == number)])
     return found
 
 
@@ -73,7 +97,7 @@ def _middle(box: Box) -> float:
 def _is_cross(own: NDArray[np.bool_]) -> bool:
     """Whether two lines of the whole box's length, at most three pixels wide, cross in its middle."""
     height, width = own.shape
-    if min(height, width) < 7 or abs(height - width) > 2:
+    if not SIDES[0] <= min(height, width) <= max(height, width) <= SIDES[1] or abs(height - width) > 2:
         return False
     row, column = int(own.sum(1).argmax()), int(own.sum(0).argmax())
     if own[row].mean() < 0.9 or own[:, column].mean() < 0.9:

@@ -14,16 +14,21 @@ from common.data.manifest import Dataset
 from common.errors import DataError
 
 ENDING = "_overlay.png"
+HALO = 2
+"""Pixels around a mark that are of it: letters are drawn with soft edges."""
 
 
 def write_overlays(dataset: Dataset, seen: Sequence[Seen], folder: Path) -> int:
-    """Writes for each image with letters or calipers ``<image>_overlay.png``: 255 where they are, of the image's size.
+    """Writes ``<image>_overlay.png`` for each image with letters or calipers, of its size.
 
-    Returns how many were written; the folders below ``folder`` are those of the images.
+    It is 255 where they are and :data:`HALO` pixels around. Returns how many were written; the folders below
+    ``folder`` are those of the images.
 
     Raises:
         DataError: The folder exists, so that no file of a hospital is overwritten.
     """
+    from scipy.ndimage import binary_dilation
+
     if folder.exists():
         raise DataError(f"{folder} exists; name a new folder for the masks")
     marked = [one.record.image for one in seen if one.overlay]
@@ -31,5 +36,6 @@ def write_overlays(dataset: Dataset, seen: Sequence[Seen], folder: Path) -> int:
         # The ending stays in the name: a.png and a.jpg may lie side by side.
         target = folder / f"{key}{ENDING}"
         target.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(overlay_mask(dataset.read(key)).astype(np.uint8) * np.uint8(255)).save(target)
+        mask = binary_dilation(overlay_mask(dataset.read(key)), iterations=HALO)
+        Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).save(target)
     return len(marked)

@@ -54,7 +54,7 @@ class Check:
 CHECKS: Mapping[str, Check] = {
     "cohort": Check(1, lambda given: check_cohort(given.dataset, given.min_patients)),
     "subgroups": Check(1, lambda given: check_subgroups(given.dataset)),
-    "pictures": Check(2, lambda given: check_pictures(given.seen), pixels=True),
+    "pictures": Check(3, lambda given: check_pictures(given.seen), pixels=True),
     "depth": Check(1, lambda given: check_depth(given.seen), pixels=True),
     "dicom-tags": Check(2, lambda given: check_dicom_tags(path for path in given.files if is_dicom(path))),
 }
