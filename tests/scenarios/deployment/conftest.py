@@ -103,11 +103,13 @@ class Deployment:
     def site(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self._command("client.daemon_cli", name, arguments)
 
-    def start(self, name: str) -> None:
+    def start(self, name: str, **environment: str) -> None:
         module = "server.cli" if name == "hub" else "client.daemon_cli"
         command = [sys.executable, "-m", module, "start", "--home", str(self.home(name))]
         with (self.folder / f"{name}.out").open("ab") as sink:
-            self.processes[name] = subprocess.Popen(command, stdout=sink, stderr=sink, cwd=self.folder)
+            self.processes[name] = subprocess.Popen(
+                command, stdout=sink, stderr=sink, cwd=self.folder, env=os.environ | environment
+            )
 
     def start_all(self) -> Deployment:
         for name in ("hub", *SITES):
