@@ -97,8 +97,8 @@ class Deployment:
     def home(self, name: str) -> Path:
         return self.folder / ("hub" if name == "hub" else f"sites/{name}")
 
-    def hub(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self._command("server.cli", "hub", arguments)
+    def hub(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        return self._command("server.cli", "hub", arguments, code)
 
     def site(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self._command("client.daemon_cli", name, arguments)
