@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -118,8 +119,9 @@ def paid_rounds(deployment: Deployment, run_id: str, name: str = VICTIM) -> list
     return [int(row["round"]) for row in rows if row["kind"] == "charge" and row["run"] == run_id]
 
 
-def findings(deployment: Deployment, name: str = VICTIM) -> dict[str, dict[str, Any]]:
+def findings(deployment: Deployment, name: str = VICTIM, **environment: str) -> dict[str, dict[str, Any]]:
     """What the site's doctor says, by check; seeded noise is a failure to it, so its exit code tells nothing here."""
     command = [sys.executable, "-m", "client.daemon_cli", "doctor", "--json", "--home", str(deployment.home(name))]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    everything = os.environ | environment
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=everything)
     return {finding["check"]: finding for finding in json.loads(done.stdout)["findings"]}

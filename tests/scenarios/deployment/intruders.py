@@ -1,0 +1,77 @@
+"""Whoever has a stolen kit and no more, and a hub whose certificate has run out."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from common.trust.pki import issue_server
+from server.hub.home import HubHome
+from tests.scenarios.deployment.steps import EVERYBODY, READY_SECONDS, VICTIM, all_back, findings, stop
+
+if TYPE_CHECKING:
+    from tests.scenarios.deployment.conftest import Deployment
+
+pytestmark = pytest.mark.timeout(900)
+THIEF = "thief"
+
+
+def test_a_kit_stolen_after_its_use_lets_nobody_in(deployment: Deployment) -> None:
+    """The request repeats an invitation that the true site has used; the thief's SuperNode has a key nobody knows."""
+    known = json.loads(deployment.hub("sites", "--json").stdout)["sites"]
+    deployment.site(THIEF, "join", str(deployment.home("hub") / "kits" / f"{VICTIM}.kit.zip"))
+    request = str(deployment.home(THIEF) / "request.json")
+    refused = deployment.hub("approve", request, code=5)
+    assert "invitation that was used or replaced" in refused.stderr
+    deployment.start(THIEF)
+    try:
+        deployment.until(lambda: _tries(deployment) >= 3, 180, "three tries of the thief")
+        assert deployment.state(THIEF)["processes"]["supernode"]["last_exit"] == 1
+        assert deployment.online() == set(EVERYBODY)
+    finally:
+        stop(deployment, THIEF)
+    assert json.loads(deployment.hub("sites", "--json").stdout)["sites"] == known
+
+
+def test_a_kit_stolen_before_its_use_fails_at_the_fingerprint(deployment: Deployment) -> None:
+    """The thief answers first; the hub's operator hears another fingerprint from the true site."""
+    kit = deployment.hub("invite", "fourth").stdout.strip()
+    true = deployment.site("fourth", "join", kit).stdout.strip()
+    deployment.site("impostor", "join", kit)
+    request = str(deployment.home("impostor") / "request.json")
+    refused = deployment.hub("approve", request, "--fingerprint", true, code=5)
+    assert "do not let it in" in refused.stderr
+    found = {site["name"]: site["status"] for site in json.loads(deployment.hub("sites", "--json").stdout)["sites"]}
+    assert found == dict.fromkeys(EVERYBODY, "approved") | {"fourth": "invited"}
+    deployment.hub("revoke", "fourth")
+
+
+def test_an_expired_hub_is_shunned_until_its_certificate_is_renewed(deployment: Deployment) -> None:
+    hub = HubHome(deployment.home("hub"))
+    names = [*hub.config().names, "localhost", "127.0.0.1"]
+    stop(deployment, "hub")
+    issue_server(hub.ca_key, hub.ca, names, key=hub.server_key, certificate=hub.server, days=0)
+    deployment.start("hub")
+    logs = {name: deployment.home(name) / "logs" / "supernode.log" for name in EVERYBODY}
+    seen = {name: path.stat().st_size for name, path in logs.items()}
+    deployment.until(
+        lambda: all(b"certificate has expired" in path.read_bytes()[seen[name] :] for name, path in logs.items()),
+        READY_SECONDS, "every site refuses to talk",
+    )  # fmt: skip
+    said = findings(deployment)["certificate"]
+    assert said["status"] == "fail" and "certificate has expired" in said["found"], said
+    status = json.loads(deployment.hub("status", "--json").stdout)
+    assert status["certificate_days_left"] <= 0 and status["hub"]["status"] == "starting", status
+    assert {site["connection"] for site in status["sites"] if site["name"] in EVERYBODY} == {"unknown"}
+
+    deployment.hub("rotate")
+    stop(deployment, "hub")
+    deployment.start("hub")
+    all_back(deployment)
+    assert findings(deployment)["certificate"]["status"] == "ok"
+
+
+def _tries(deployment: Deployment) -> int:
+    return int(deployment.state(THIEF)["processes"].get("supernode", {}).get("lives", 0))
