@@ -89,6 +89,8 @@ class SiteDaemon:
         arguments = [
             *("--superlink", settings.hub),
             *("--root-certificates", str(home.ca)),
+            *("--client-certificate", str(home.tls)),
+            *("--client-key", credential("tls.key") or str(home.tls_key)),
             *("--auth-supernode-private-key", credential("node") or str(home.node_key)),
             *("--isolation", "process"),
             *("--superexec-auth-secret-file", str(self._secret)),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from client.site_file import SiteHome
 from common.errors import ConfigError
+from common.trust.client_certificate import create_client_certificate
 from common.trust.durable import write_durably
 from common.trust.kit import JoinRequest, Kit, read_kit, signed_request, write_request
 from common.trust.pki import certificate_facts, create_node_key
@@ -35,7 +36,8 @@ def join(home: SiteHome, kit_path: Path, *, new_keys: bool = False) -> JoinReque
         _put_aside(home)
     home.ca.write_text(kit.ca, encoding="utf-8")
     (home.path / "study.json").write_text(json.dumps(kit.study, indent=2) + "\n", encoding="utf-8")
-    request = signed_request(kit, create_node_key(home.node_key, kit.site), SiteKey.open(home.signing_key))
+    certificate = create_client_certificate(home.tls_key, home.tls, kit.site)
+    request = signed_request(kit, create_node_key(home.node_key, kit.site), certificate, SiteKey.open(home.signing_key))
     write_request(home.path / "request.json", request)
     _write_once(home.site_file, _site_yaml(kit))
     _write_once(home.path / "policy.yaml", _policy_yaml(kit, certificate_facts(home.ca).fingerprint))
@@ -44,7 +46,7 @@ def join(home: SiteHome, kit_path: Path, *, new_keys: bool = False) -> JoinReque
 
 
 def _put_aside(home: SiteHome) -> None:
-    for path in (home.node_key, home.signing_key):
+    for path in (home.node_key, home.signing_key, home.tls_key, home.tls):
         if path.exists():
             path.replace(path.with_name(f"{path.name}.{time.time_ns()}.old"))
 

@@ -104,6 +104,16 @@ class SiteHome:
         return self.path / "keys" / "node"
 
     @property
+    def tls_key(self) -> Path:
+        """EC key that opens the hub's proxy."""
+        return self.path / "keys" / "tls.key"
+
+    @property
+    def tls(self) -> Path:
+        """The certificate of that key, which the hub was handed in the request."""
+        return self.path / "tls.crt"
+
+    @property
     def signing_key(self) -> Path:
         """Ed25519 key that signs what the site says of itself."""
         return self.path / "keys" / "site.ed25519"

@@ -1,17 +1,21 @@
 """Flower's SuperNode as a site starts it: it ends with the daemon, and it looks for messages more often.
 
-Run as ``python -m client.supernode`` with Flower's own arguments. Two private names of Flower are used, here only:
-its fixed wait of three seconds between two looks, which would be most of a small round, and its way to take a message.
+Run as ``python -m client.supernode --client-certificate PEM --client-key KEY`` with Flower's own arguments. Two private
+names of Flower are used, here only: its fixed wait of three seconds between two looks, which would be most of a small
+round, and its way to take a message.
 """
 
 from __future__ import annotations
 
+import argparse
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from common.flower import HEARTBEAT_SECONDS, quicken
+from common.flower import HEARTBEAT_SECONDS, quicken, show_certificate
 from common.supervisor import die_with_parent
 
 Pull = Callable[..., int | None]
@@ -67,12 +71,23 @@ def main() -> None:
     """Runs the SuperNode in this process."""
     die_with_parent()
     quicken(HEARTBEAT_SECONDS)
+    _show_certificate()
     from flwr.supernode import start_client_internal as internals
     from flwr.supernode.cli.flower_supernode import flower_supernode
 
     vars(internals)["time"] = SimpleNamespace(sleep=Sleeper().sleep)
     vars(internals)["_pull_and_store_message"] = without_orphans(internals._pull_and_store_message)
     flower_supernode()
+
+
+def _show_certificate() -> None:
+    """Takes our own two arguments from the command line, and leaves the others to Flower."""
+    parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
+    parser.add_argument("--client-certificate", type=Path, required=True)
+    parser.add_argument("--client-key", type=Path, required=True)
+    ours, others = parser.parse_known_args(sys.argv[1:])
+    sys.argv[1:] = others
+    show_certificate(ours.client_certificate, ours.client_key)
 
 
 if __name__ == "__main__":

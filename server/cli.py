@@ -62,8 +62,10 @@ Json = Annotated[bool, typer.Option("--json", help="Machine-readable answer on s
 def init(
     overrides: Annotated[list[str] | None, typer.Argument(help="Hydra overrides of the study.")] = None,
     address: Annotated[str, typer.Option(help="host:port that sites dial.")] = "127.0.0.1:9443",
-    bind: Annotated[str, typer.Option(help="Address that the SuperLink listens on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port that the SuperLink listens on.")] = 9443,
+    bind: Annotated[str, typer.Option(help="Address that the hub listens on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port that the hub listens on.")] = 9443,
+    inner_port: Annotated[int, typer.Option(help="Port of the SuperLink behind the proxy, on 127.0.0.1.")] = 9444,
+    proxy: Annotated[bool, typer.Option(help="Have nginx ask callers for their certificate.")] = True,
     name: Annotated[list[str] | None, typer.Option(help="Another name for the certificate; may repeat.")] = None,
     consortium: Annotated[str, typer.Option(help="Name of the consortium.")] = "consortium",
     home: Home = None,
@@ -78,7 +80,14 @@ def init(
     names = tuple(dict.fromkeys([address.rpartition(":")[0].strip("[]"), *(name or ())]))
     place = hub_home(home)
     config = HubConfig(
-        name=consortium, bind=bind, port=port, address=address, names=names, overrides=tuple(overrides or ())
+        name=consortium,
+        bind=bind,
+        port=port,
+        proxy=proxy,
+        inner_port=inner_port,
+        address=address,
+        names=names,
+        overrides=tuple(overrides or ()),
     )
     create(place, config)
     study = config.study()
@@ -208,7 +217,7 @@ def start(home: Home = None) -> None:
 
     _log()
     place = hub_home(home)
-    say(f"The hub starts on {place.config().local}. Research use only - not a medical device.")
+    say(f"The hub starts on {place.config().front}. Research use only - not a medical device.")
     HubDaemon(place).run()
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ConfigError, TrustError
+from common.trust.client_certificate import checked_client_certificate
 from common.trust.journal import canonical
 from common.trust.pki import checked_public_line, key_fingerprint
 from common.trust.signing import SiteKey, signature_holds
@@ -59,12 +60,14 @@ class JoinRequest:
     Attributes:
         node_key: EC P-384 public key, an OpenSSH line without comment; proves the site to the hub's SuperLink.
         signing_key: Ed25519 public key, hex; signs the site's journals and this request.
+        certificate: PEM; proves the site to the proxy before the hub.
     """
 
     site: str
     invitation: str
     node_key: str
     signing_key: str
+    certificate: str
     signature: str = ""
 
     def text(self) -> bytes:
@@ -73,7 +76,7 @@ class JoinRequest:
 
     @property
     def fingerprint(self) -> str:
-        """What both sides compare by telephone; it covers both keys and the name."""
+        """What both sides compare by telephone; it covers all keys and the name."""
         return key_fingerprint(f"{hashlib.sha256(self.text()).hexdigest()} request")
 
 
@@ -136,10 +139,18 @@ def study_digest(study: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(study, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def signed_request(kit: Kit, node_key: str, key: SiteKey) -> JoinRequest:
-    """Returns the site's answer to a kit."""
+def signed_request(kit: Kit, node_key: str, certificate: str, key: SiteKey) -> JoinRequest:
+    """Returns the site's answer to a kit.
+
+    Raises:
+        TrustError: The node key or the certificate is not of the agreed kind.
+    """
     plain = JoinRequest(
-        site=kit.site, invitation=kit.invitation, node_key=checked_public_line(node_key), signing_key=key.public_hex
+        site=kit.site,
+        invitation=kit.invitation,
+        node_key=checked_public_line(node_key),
+        signing_key=key.public_hex,
+        certificate=checked_client_certificate(certificate),
     )
     return JoinRequest(**(asdict(plain) | {"signature": key.sign(plain.text())}))
 
@@ -168,6 +179,7 @@ def read_request(path: Path) -> JoinRequest:
         raise TrustError(f"{path} was changed after the site signed it; ask the site to send it again")
     check_site_name(request.site)
     checked_public_line(request.node_key)
+    checked_client_certificate(request.certificate)
     return request
 
 

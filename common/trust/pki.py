@@ -52,14 +52,14 @@ class CertificateFacts:
 def create_authority(key: Path, certificate: Path, name: str) -> None:
     """Makes a self-signed authority that can sign server certificates only one step below itself."""
     private = ec.generate_private_key(ec.SECP384R1())
-    subject = _name(f"{name} OncoFed authority")
+    subject = common_name(f"{name} OncoFed authority")
     built = (
-        _builder(subject, subject, private.public_key(), AUTHORITY_DAYS)
+        certificate_builder(subject, subject, private.public_key(), AUTHORITY_DAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(signs_certificates=True), critical=True)
         .sign(private, hashes.SHA384())
     )
-    write_private(key, _pkcs8(private))
+    write_private(key, pkcs8(private))
     certificate.write_bytes(built.public_bytes(serialization.Encoding.PEM))
 
 
@@ -78,15 +78,15 @@ def issue_server(
     issuer_key = _load_ec(authority_key)
     private = ec.generate_private_key(ec.SECP384R1())
     built = (
-        _builder(_name(names[0]), issuer.subject, private.public_key(), days)
+        certificate_builder(common_name(names[0]), issuer.subject, private.public_key(), days)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(signs_certificates=False), critical=True)
+        .add_extension(end_entity_usage(), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
         .sign(issuer_key, hashes.SHA384())
     )
-    write_private(key, _pkcs8(private))
+    write_private(key, pkcs8(private))
     certificate.write_bytes(built.public_bytes(serialization.Encoding.PEM))
 
 
@@ -196,9 +196,10 @@ def _load_ec(path: Path) -> ec.EllipticCurvePrivateKey:
     return private
 
 
-def _builder(
+def certificate_builder(
     subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey, days: int
 ) -> x509.CertificateBuilder:
+    """Returns a certificate begun: names, key, serial number, valid from an hour ago for so many days."""
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
@@ -210,6 +211,11 @@ def _builder(
         .not_valid_after(now + timedelta(days=days))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
     )
+
+
+def end_entity_usage() -> x509.KeyUsage:
+    """Returns the usage of a key that proves its owner in a handshake."""
+    return _key_usage(signs_certificates=False)
 
 
 def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
@@ -226,7 +232,8 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _name(text: str) -> x509.Name:
+def common_name(text: str) -> x509.Name:
+    """Returns the name, cut to the 64 characters that X.509 allows."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:64])])
 
 
@@ -237,7 +244,8 @@ def _general(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def _pkcs8(private: ec.EllipticCurvePrivateKey) -> bytes:
+def pkcs8(private: ec.EllipticCurvePrivateKey) -> bytes:
+    """Returns the private key as PEM, without a password."""
     return private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from common.environment import flower_environment
-from common.errors import ConfigError, NetworkError
+from common.errors import NetworkError
 from server.hub.home import HubHome
+from server.hub.processes import CERTIFICATE_VARIABLE
 from server.hub.registry import KnownSite, Registry
 
 CONNECTION = "hub"
@@ -35,13 +36,13 @@ class Control:
         self._pulse = pulse
 
     def alive(self) -> bool:
-        """Tells whether the SuperLink answers on its port with a certificate of our authority."""
+        """Tells whether the SuperLink answers, through the proxy if there is one, as a server of our authority."""
         import ssl
 
         context = ssl.create_default_context(cafile=str(self._home.ca))
         handlers = urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
         try:
-            url = f"https://{self._config.local}/health"
+            url = f"https://{self._config.front}/health"
             with urllib.request.build_opener(*handlers).open(url, timeout=3) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
@@ -122,14 +123,13 @@ class Control:
     def _flwr(self, *arguments: str) -> dict[str, Any]:
         self._pulse()
         self._write_connection()
-        command = [str(Path(sys.executable).parent / "flwr"), *arguments, "--format", "json"]
+        own = {CERTIFICATE_VARIABLE: str(self._home.operator)} if self._config.proxy else {}
+        command = [sys.executable, "-m", "server.hub.processes", "flwr", *arguments, "--format", "json"]
         try:
             done = subprocess.run(
-                command, cwd=self._home.flower, env=flower_environment(self._home.flower), capture_output=True,
+                command, cwd=self._home.flower, env=flower_environment(self._home.flower, **own), capture_output=True,
                 stdin=subprocess.DEVNULL, text=True, timeout=ANSWER_SECONDS, check=False,
             )  # fmt: skip
-        except FileNotFoundError:
-            raise ConfigError(f"Flower's commands are not beside {sys.executable}; install OncoFed again") from None
         except subprocess.TimeoutExpired:
             raise NetworkError(f"The SuperLink did not answer `flwr {arguments[0]}` in {ANSWER_SECONDS:g} s") from None
         return _json(done.stdout, done.stderr)
@@ -141,7 +141,7 @@ class Control:
     def _write_connection(self) -> None:
         text = (
             f'[superlink]\ndefault = "{CONNECTION}"\n[superlink.{CONNECTION}]\n'
-            f'address = "{self._config.local}"\nroot-certificates = "{self._home.ca}"\n'
+            f'address = "{self._config.front}"\nroot-certificates = "{self._home.ca}"\n'
         )
         path = self._home.flower / "config.toml"
         if not path.exists() or path.read_text(encoding="utf-8") != text:

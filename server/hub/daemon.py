@@ -1,4 +1,4 @@
-"""``oncofed-hub start``: keeps the SuperLink and the SuperExec alive until it is told to stop.
+"""``oncofed-hub start``: keeps the SuperLink, the SuperExec and the proxy alive until it is told to stop.
 
 The SuperLink holds Flower's state in a database, so after a crash it goes on where it was; the aggregator, a child
 of the SuperExec, waits for it. When the daemon itself dies, the kernel ends everything below it, and a run goes on
@@ -25,7 +25,8 @@ from common.supervisor import Backoff, Child, Stop, is_held, only_one
 from common.trust.durable import write_durably
 from server.hub.control import Control
 from server.hub.home import HubHome
-from server.hub.processes import write_launcher
+from server.hub.processes import SECRET_VARIABLE, write_launcher
+from server.hub.proxy import nginx, proxy_files
 
 log = logging.getLogger("oncofed.hub")
 TICK_SECONDS = 0.2
@@ -39,8 +40,8 @@ class HubDaemon:
         self._home, self._config = home, home.config()
         self._service = Notifier()
         self._control = Control(home, pulse=self._service.alive)
-        self._children = [self._superlink(), self._superexec()]
-        self._followed = 0.0
+        self._children = [self._superlink(), self._superexec(), *([self._proxy()] if self._config.proxy else [])]
+        self._followed = self._listed = 0.0
         self._ready = False
 
     def run(self) -> None:
@@ -51,6 +52,7 @@ class HubDaemon:
         """
         with only_one(self._home.path / "hub.lock"), self._monitored():
             stop = Stop()
+            self._renew_proxy()
             write_launcher(self._home.flower / "bin", self._home.logs / "aggregator.log")
             try:
                 while not stop.asked:
@@ -77,7 +79,16 @@ class HubDaemon:
         with Connections(self._home) as seen, Monitor(port, lambda: hub_page(self._home, seen)):
             yield
 
+    def _renew_proxy(self) -> None:
+        """Has nginx read its files again once the registry changed what they say, which ends its connections."""
+        stamp = self._home.sites_file.stat().st_mtime
+        if self._config.proxy and stamp > self._listed:
+            self._listed = stamp
+            if proxy_files(self._home).write(self._home.proxy):
+                self._children[-1].restart()
+
     def _tend(self) -> None:
+        self._renew_proxy()
         changed = [child.tend() for child in self._children]
         if any(changed):
             self._ready = False
@@ -89,7 +100,7 @@ class HubDaemon:
             self._ready = True
             self._follow_registry()
             self._write_state("ready")
-            log.info("The hub is ready on %s", self._config.local)
+            log.info("The hub is ready on %s", self._config.front)
         if self._ready and self._home.sites_file.stat().st_mtime > self._followed:
             self._follow_registry()
 
@@ -105,9 +116,10 @@ class HubDaemon:
 
     def _superlink(self) -> Child:
         config, home = self._config, self._home
+        host, _, port = config.local.rpartition(":") if config.proxy else (config.bind, "", str(config.port))
         arguments = [
-            *("--host", config.bind),
-            *("--port", str(config.port)),
+            *("--host", host),
+            *("--port", port),
             *("--ssl-certfile", str(home.server)),
             *("--ssl-keyfile", credential("server.key") or str(home.server_key)),
             *("--ssl-ca-certfile", str(home.ca)),
@@ -117,7 +129,8 @@ class HubDaemon:
             "--enable-supernode-auth",
             "--disable-runtime-dependency-installation",
         ]
-        return self._child("superlink", arguments, flower_environment(home.flower))
+        own = {SECRET_VARIABLE: str(home.proxy_secret)} if config.proxy else {}
+        return self._child("superlink", arguments, flower_environment(home.flower, **own))
 
     def _superexec(self) -> Child:
         config, home = self._config, self._home
@@ -131,6 +144,11 @@ class HubDaemon:
         )  # read by the aggregator
         environment["PATH"] = os.pathsep.join([str(home.flower / "bin"), environment["PATH"]])
         return self._child("superexec", arguments, environment)
+
+    def _proxy(self) -> Child:
+        nginx()  # now, while there is somebody to read that it is missing
+        arguments = ["-e", "stderr", "-p", str(self._home.proxy), "-c", str(self._home.proxy / "nginx.conf")]
+        return self._child("proxy", arguments, flower_environment(self._home.flower))
 
     def _child(self, name: str, arguments: list[str], environment: Mapping[str, str]) -> Child:
         return Child(

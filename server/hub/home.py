@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from common.config import StudyConfig, compose
 from common.errors import ConfigError
 from common.trust import pki
+from common.trust.client_certificate import create_client_certificate
 from common.trust.durable import write_durably
 
 HOME_VARIABLE = "ONCOFED_HUB_HOME"
@@ -27,9 +28,12 @@ class HubConfig:
 
     Attributes:
         name: Of the consortium; it stands in the authority's certificate.
-        bind: Address the SuperLink listens on. Anything but loopback needs the proxy in front: see the guide.
+        bind: Address that the proxy listens on, or the SuperLink where there is none.
         port: Its port.
-        address: ``host:port`` that sites dial: the proxy's, or the SuperLink's where there is none.
+        proxy: Whether nginx stands before the SuperLink and asks callers for their certificate. Without it, hospitals'
+            paths are open to whoever reaches the port, and all others to every user of this machine.
+        inner_port: Port of the SuperLink on 127.0.0.1 behind the proxy.
+        address: ``host:port`` that sites dial.
         names: DNS names and addresses in the server's certificate.
         overrides: Hydra overrides of the study.
         restart_seconds: Longest pause before a dead process is started again.
@@ -41,16 +45,27 @@ class HubConfig:
     name: str = "consortium"
     bind: str = "127.0.0.1"
     port: Port = 9443
+    proxy: bool = True
+    inner_port: Port = 9444
     address: Annotated[str, Field(pattern=r"^[^\s/:]+:\d{1,5}$|^\[[0-9a-f:]+\]:\d{1,5}$")] = "127.0.0.1:9443"
     names: tuple[str, ...] = ("localhost", "127.0.0.1")
     overrides: tuple[str, ...] = ()
     restart_seconds: Annotated[float, Field(gt=0)] = 30.0
     monitor_port: Port | None = None
 
+    def __post_init__(self) -> None:
+        if self.proxy and self.port == self.inner_port:
+            raise ConfigError(f"port and inner_port are both {self.port}; the SuperLink behind the proxy needs its own")
+
     @property
     def local(self) -> str:
-        """``host:port`` at which processes of this machine reach the SuperLink."""
-        return f"{'127.0.0.1' if self.bind in ('0.0.0.0', '::') else self.bind}:{self.port}"
+        """``host:port`` at which the hub's own workers reach the SuperLink."""
+        return f"127.0.0.1:{self.inner_port}" if self.proxy else self.front
+
+    @property
+    def front(self) -> str:
+        """``host:port`` at which commands of this machine reach the hub as its operator."""
+        return f"{'127.0.0.1' if self.proxy or self.bind in ('0.0.0.0', '::') else self.bind}:{self.port}"
 
     def study(self) -> StudyConfig:
         """Returns the composed study.
@@ -99,6 +114,26 @@ class HubHome:
     def secret(self) -> Path:
         """What the SuperExec shows the SuperLink before it is given a task."""
         return self.path / "tls" / "superexec.secret"
+
+    @property
+    def operator_key(self) -> Path:
+        """Private key of the operator, which opens the control API."""
+        return self.path / "tls" / "operator.key"
+
+    @property
+    def operator(self) -> Path:
+        """The operator's certificate."""
+        return self.path / "tls" / "operator.crt"
+
+    @property
+    def proxy_secret(self) -> Path:
+        """What the proxy shows the SuperLink."""
+        return self.path / "tls" / "proxy.secret"
+
+    @property
+    def proxy(self) -> Path:
+        """What nginx reads and writes."""
+        return self.path / "proxy"
 
     @property
     def sites_file(self) -> Path:
@@ -178,10 +213,14 @@ def create(home: HubHome, config: HubConfig) -> None:
 
 
 def rotate(home: HubHome, names: Sequence[str]) -> None:
-    """Makes a new server certificate and a new secret; sites notice nothing, for the authority stays."""
+    """Makes the server's and the operator's certificates and the secrets anew; sites notice nothing."""
     everyone = list(dict.fromkeys([*names, "localhost", "127.0.0.1"]))
     pki.issue_server(home.ca_key, home.ca, everyone, key=home.server_key, certificate=home.server)
     pki.write_private(home.secret, secrets.token_bytes(32))
+    pki.write_private(home.proxy_secret, secrets.token_hex(32).encode())
+    for old in (home.operator_key, home.operator):
+        old.unlink(missing_ok=True)
+    create_client_certificate(home.operator_key, home.operator, "operator", days=pki.SERVER_DAYS)
 
 
 def write_config(home: HubHome, config: HubConfig) -> None:

@@ -1,6 +1,6 @@
 """Flower's commands as the hub starts them: each ends with its parent, however that ends.
 
-``python -m server.hub.processes superlink|superexec|serverapp [Flower's arguments]``
+``python -m server.hub.processes superlink|superexec|serverapp|flwr [Flower's arguments]``, or ``proxy [nginx's]``
 """
 
 from __future__ import annotations
@@ -10,30 +10,46 @@ import os
 import sys
 from pathlib import Path
 
-from common.flower import quicken
+from common.flower import quicken, show_certificate
 from common.supervisor import die_with_parent, is_held
 from server.hub import gate
+from server.hub.proxy import nginx
 
+CERTIFICATE_VARIABLE = "ONCOFED_HUB_OPERATOR"
+"""Names the operator's certificate, whose key lies beside it, where a proxy asks for it."""
+SECRET_VARIABLE = "ONCOFED_HUB_PROXY_SECRET"
+"""Names the file of the secret by which the SuperLink knows the proxy, where there is one."""
 AGGREGATOR_LOCK = "aggregator.lock"
 
 
 def main() -> None:
     """Runs one of Flower's commands in this process."""
     die_with_parent()
-    quicken()
     name, sys.argv = sys.argv[1], [f"flower-{sys.argv[1]}", *sys.argv[2:]]
+    if name == "proxy":
+        os.execv(nginx(), ["nginx", *sys.argv[1:]])
+    quicken()
     if name == "superlink":
         from flwr.superlink.cli.flower_superlink import flower_superlink as command
 
-        gate.install()
+        gate.install(_proxy_secret())
     elif name == "superexec":
         from flwr.supercore.cli.flower_superexec import flower_superexec as command
     elif name == "serverapp":
         _hold(Path(os.environ["ONCOFED_HUB_SITES"]).with_name(AGGREGATOR_LOCK))
         from flwr.superlink.cli.flwr_serverapp import flwr_serverapp as command
+    elif name == "flwr":
+        if certificate := os.environ.get(CERTIFICATE_VARIABLE):
+            show_certificate(Path(certificate), Path(certificate).with_suffix(".key"))
+        from flwr.cli.app import app as command
     else:
-        raise SystemExit(f"Expected superlink, superexec or serverapp, got {name}")
+        raise SystemExit(f"Expected superlink, superexec, serverapp, flwr or proxy, got {name}")
     command()
+
+
+def _proxy_secret() -> str:
+    path = os.environ.get(SECRET_VARIABLE)
+    return Path(path).read_text(encoding="ascii") if path else ""
 
 
 def _hold(path: Path) -> None:

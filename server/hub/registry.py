@@ -25,6 +25,7 @@ class KnownSite:
         invitation: One-time number of the invitation, hex; empty once it was used.
         node_key: OpenSSH public key of its SuperNode.
         signing_key: Ed25519 public key, hex.
+        certificate: PEM that proves it to the proxy.
         node_id: Flower's number of the node, 0 while Flower does not know it.
         former_keys: Its keys that were revoked; none of them is let in again.
     """
@@ -35,6 +36,7 @@ class KnownSite:
     invitation: str = ""
     node_key: str = ""
     signing_key: str = ""
+    certificate: str = ""
     node_id: int = 0
     former_keys: tuple[str, ...] = ()
 
@@ -105,7 +107,7 @@ class Registry:
             raise TrustError(
                 f"This key was revoked; {request.site} must make new ones: oncofed-site join KIT --new-keys"
             )
-        if any(site.node_key == request.node_key for site in sites.values()):
+        if any(request.node_key == site.node_key or request.certificate == site.certificate for site in sites.values()):
             raise TrustError("Another site has this key; each site must make its own with oncofed-site join")
         return self._put(
             KnownSite(
@@ -114,6 +116,7 @@ class Registry:
                 changed=_now(),
                 node_key=request.node_key,
                 signing_key=request.signing_key,
+                certificate=request.certificate,
                 former_keys=known.former_keys,
             )
         )

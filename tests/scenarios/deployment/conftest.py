@@ -52,12 +52,14 @@ class Deployment:
     study: tuple[str, ...] = STUDY
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     port: int = 0
+    inner_port: int = 0
     monitors: dict[str, int] = field(default_factory=dict)
 
     def prepare(self) -> Deployment:
         """Makes the hub and the three sites, from kit to approval, as people would."""
-        self.port = free_port()
-        self.hub("init", "--address", f"127.0.0.1:{self.port}", "--port", str(self.port), *self.study)
+        self.port, self.inner_port = free_port(), free_port()
+        where = ("--address", f"127.0.0.1:{self.port}", "--port", str(self.port), "--inner-port", str(self.inner_port))
+        self.hub("init", *where, *self.study)
         self._watch("hub", "hub.yaml")
         for name, part in emulated_cohorts(compose(emulation(self.data))).items():
             home = self.home(name)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from client.site_file import SiteHome
 from common.trust.signing import SiteKey
 from server.hub.home import HubHome
 from server.hub.journal import read
@@ -21,6 +22,7 @@ from simulations.run import run_study
 if TYPE_CHECKING:
     from tests.scenarios.deployment.conftest import Deployment
 
+API = ("fleet", "control", "runtime")
 SITES = ("ge_logiq_5", "ge_logiq_7", "toshiba_aplio_300")
 
 
@@ -47,7 +49,7 @@ def test_three_hospitals_reach_a_report_with_the_weights_of_the_simulator(
     _what_left_each_hospital_is_in_its_journal(deployment)
     _no_private_key_travels_in_a_kit_or_a_request(deployment)
     _the_hubs_journal_says_who_did_what(deployment)
-    _a_stranger_with_the_certificate_finds_no_control(deployment)
+    _each_role_finds_its_own_paths_only(deployment)
 
 
 def _what_left_each_hospital_is_in_its_journal(deployment: Deployment) -> None:
@@ -80,17 +82,34 @@ def _the_hubs_journal_says_who_did_what(deployment: Deployment) -> None:
     assert len(SiteKey.open(deployment.home("hub") / "hub.ed25519").public_hex) == 64
 
 
-def _a_stranger_with_the_certificate_finds_no_control(deployment: Deployment) -> None:
-    """From another address than the hub's own, with all that a stolen kit holds."""
+def _each_role_finds_its_own_paths_only(deployment: Deployment) -> None:
+    """Whoever has what a stolen kit holds, a hospital, the operator, and another user of the hub's machine."""
     from flwr.superlink.main import create_app
 
     posts = [route.path for route in _routes(create_app()) if "POST" in (route.methods or ())]
-    shut = [path for path in posts if not path.startswith("/v1/fleet/")]
-    assert {path.split("/")[2] for path in shut} == {"control", "runtime"}
-    context = ssl.create_default_context(cafile=str(deployment.home(SITES[0]) / "ca.crt"))
-    for path, method in [*((path, "POST") for path in shut), ("/docs", "GET"), ("/openapi.json", "GET")]:
-        assert _answer(deployment.port, context, method, path) == 404, path
-    assert _answer(deployment.port, context, "POST", "/v1/fleet/pull-messages") in (400, 401, 403)
+    by_api = {name: [path for path in posts if path.startswith(f"/v1/{name}/")] for name in API}
+    assert all(by_api.values()) and sum(map(len, by_api.values())) == len(posts)
+    hub, site = HubHome(deployment.home("hub")), SiteHome(deployment.home(SITES[0]))
+    stranger, hospital = _context(site.ca), _context(site.ca, site.tls, site.tls_key)
+    operator = _context(site.ca, hub.operator, hub.operator_key)
+    for path in posts:
+        found = [_answer(deployment.port, context, path) for context in (stranger, hospital, operator)]
+        beside = _answer(deployment.inner_port, stranger, path)
+        if path.startswith("/v1/fleet/"):
+            assert found[0] == found[2] == 401 and found[1] != 404 and beside == 404, (path, found, beside)
+        elif path.startswith("/v1/control/"):
+            assert found[:2] == [404, 404] and found[2] != 404 and beside == 404, (path, found, beside)
+        else:
+            assert found == [404] * 3 and beside in (400, 401, 403, 422), (path, found, beside)
+    for path in ("/docs", "/openapi.json", "/v1/fleet/../control/start-run", "/v1/fleet/..%2fcontrol/start-run"):
+        assert _answer(deployment.port, hospital, path) == 404, path
+
+
+def _context(ca: Path, certificate: Path | None = None, key: Path | None = None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(ca))
+    if certificate is not None:
+        context.load_cert_chain(certificate, key)
+    return context
 
 
 def _routes(app: Any) -> list[Any]:
@@ -99,10 +118,10 @@ def _routes(app: Any) -> list[Any]:
     return [context.route for context in iter_route_contexts(app.routes) if hasattr(context.route, "methods")]
 
 
-def _answer(port: int, context: ssl.SSLContext, method: str, path: str) -> int:
-    connection = HTTPSConnection("127.0.0.1", port, timeout=20, context=context, source_address=("127.0.0.2", 0))
+def _answer(port: int, context: ssl.SSLContext, path: str) -> int:
+    connection = HTTPSConnection("127.0.0.1", port, timeout=20, context=context)
     try:
-        connection.request(method, path, body=b"", headers={"Content-Type": "application/protobuf"})
+        connection.request("POST", path, body=b"", headers={"Content-Type": "application/protobuf"})
         return connection.getresponse().status
     finally:
         connection.close()
