@@ -59,3 +59,13 @@ def test_the_worker_still_finds_what_it_replaces_and_how_it_is_called() -> None:
     assert {"runtime_api_address", "token", "insecure"} <= set(inspect.signature(module.run_clientapp).parameters)
     assert "/flwr.proto.Runtime/AcquireTask" in _SUPEREXEC_AUTH_METHODS
     assert {"master_secret", "protected_methods"} <= set(inspect.signature(SuperExecAuthHttpInterceptor).parameters)
+
+
+def test_every_client_of_flower_still_is_made_by_the_one_that_shows_the_certificate() -> None:
+    from flwr.supercore.control.control_http_client import ControlHttpClient
+    from flwr.supercore.protobuf.client import ProtobufClient
+    from flwr.supernode.fleet_http_client import FleetHttpClient
+
+    assert issubclass(ControlHttpClient, ProtobufClient) and issubclass(FleetHttpClient, ProtobufClient)
+    parameters = inspect.signature(ProtobufClient.__init__).parameters
+    assert list(parameters)[:2] == ["self", "base_url"] and "verify" in parameters

@@ -12,6 +12,7 @@ import pytest
 from common.config import StudyConfig
 from common.errors import ConfigError, TrustError
 from common.trust import kit as kits
+from common.trust.client_certificate import create_client_certificate
 from common.trust.pki import create_authority, create_node_key
 from common.trust.signing import SiteKey
 
@@ -67,9 +68,10 @@ def test_what_is_no_kit_is_refused_in_words(tmp_path: Path) -> None:
         kits.read_kit(tmp_path / "text.zip")
 
 
-@pytest.mark.parametrize("field", ["site", "invitation", "node_key", "signing_key"])
+@pytest.mark.parametrize("field", ["site", "invitation", "node_key", "signing_key", "certificate"])
 def test_a_request_changed_after_it_was_signed_is_refused(kit: kits.Kit, tmp_path: Path, field: str) -> None:
-    request = kits.signed_request(kit, create_node_key(tmp_path / "node", "x"), SiteKey.open(tmp_path / "key"))
+    node_key, signing_key = create_node_key(tmp_path / "node", "x"), SiteKey.open(tmp_path / "key")
+    request = kits.signed_request(kit, node_key, _certificate(tmp_path / "tls"), signing_key)
     kits.write_request(tmp_path / "request.json", request)
     assert kits.read_request(tmp_path / "request.json") == request
     other = {
@@ -77,12 +79,17 @@ def test_a_request_changed_after_it_was_signed_is_refused(kit: kits.Kit, tmp_pat
         "invitation": "cd" * 16,
         "node_key": create_node_key(tmp_path / "other", "x"),
         "signing_key": SiteKey.open(tmp_path / "other_key").public_hex,
+        "certificate": _certificate(tmp_path / "other_tls"),
     }
     forged = dataclasses.replace(request, **{field: other[field]})
     kits.write_request(tmp_path / "request.json", forged)
     assert forged.fingerprint != request.fingerprint
     with pytest.raises(TrustError, match="changed"):
         kits.read_request(tmp_path / "request.json")
+
+
+def _certificate(stem: Path) -> str:
+    return create_client_certificate(stem.with_suffix(".key"), stem.with_suffix(".crt"), "north")
 
 
 @pytest.mark.parametrize("name", ["", "../up", "North", "a b", "a" * 41, "_x"])

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 API = ("fleet", "control", "runtime")
 SITES = ("ge_logiq_5", "ge_logiq_7", "toshiba_aplio_300")
+NOTHING = 0
 
 
 @pytest.mark.timeout(900)
@@ -96,13 +97,13 @@ def _each_role_finds_its_own_paths_only(deployment: Deployment) -> None:
         found = [_answer(deployment.port, context, path) for context in (stranger, hospital, operator)]
         beside = _answer(deployment.inner_port, stranger, path)
         if path.startswith("/v1/fleet/"):
-            assert found[0] == found[2] == 401 and found[1] != 404 and beside == 404, (path, found, beside)
+            assert found[0] == found[2] == 401 and found[1] != NOTHING and beside == NOTHING, (path, found, beside)
         elif path.startswith("/v1/control/"):
-            assert found[:2] == [404, 404] and found[2] != 404 and beside == 404, (path, found, beside)
+            assert found[:2] == [NOTHING] * 2 and found[2] != NOTHING and beside == NOTHING, (path, found, beside)
         else:
-            assert found == [404] * 3 and beside in (400, 401, 403, 422), (path, found, beside)
+            assert found == [NOTHING] * 3 and beside in (400, 401, 403, 422), (path, found, beside)
     for path in ("/docs", "/openapi.json", "/v1/fleet/../control/start-run", "/v1/fleet/..%2fcontrol/start-run"):
-        assert _answer(deployment.port, hospital, path) == 404, path
+        assert _answer(deployment.port, hospital, path) == NOTHING, path
 
 
 def _context(ca: Path, certificate: Path | None = None, key: Path | None = None) -> ssl.SSLContext:
@@ -119,9 +120,12 @@ def _routes(app: Any) -> list[Any]:
 
 
 def _answer(port: int, context: ssl.SSLContext, path: str) -> int:
+    """Returns the status, or ``NOTHING`` where nobody behind the path was asked; Flower says 404 in its own JSON."""
     connection = HTTPSConnection("127.0.0.1", port, timeout=20, context=context)
     try:
         connection.request("POST", path, body=b"", headers={"Content-Type": "application/protobuf"})
-        return connection.getresponse().status
+        response = connection.getresponse()
+        hidden = response.status == 404 and response.headers.get_content_type() != "application/json"
+        return NOTHING if hidden else response.status
     finally:
         connection.close()

@@ -19,7 +19,8 @@ def registry(tmp_path: Path) -> Registry:
 
 
 def _request(registry: Registry, name: str, key: str = "k1") -> JoinRequest:
-    return JoinRequest(site=name, invitation=registry.sites()[name].invitation, node_key=key, signing_key="00")
+    invitation = registry.sites()[name].invitation
+    return JoinRequest(site=name, invitation=invitation, node_key=key, signing_key="00", certificate=f"of {key}")
 
 
 def test_a_site_is_let_in_by_its_invitation_once(registry: Registry) -> None:
@@ -34,7 +35,7 @@ def test_a_site_is_let_in_by_its_invitation_once(registry: Registry) -> None:
 
 def test_strangers_old_invitations_and_borrowed_keys_are_refused(registry: Registry) -> None:
     with pytest.raises(TrustError, match="No site"):
-        registry.approve(JoinRequest(site="east", invitation="", node_key="k", signing_key=""))
+        registry.approve(JoinRequest(site="east", invitation="", node_key="k", signing_key="", certificate=""))
     registry.invite("north")
     old = _request(registry, "north")
     registry.invite("north")
@@ -44,6 +45,8 @@ def test_strangers_old_invitations_and_borrowed_keys_are_refused(registry: Regis
     registry.invite("south")
     with pytest.raises(TrustError, match="Another site has this key"):
         registry.approve(_request(registry, "south"))
+    with pytest.raises(TrustError, match="Another site has this key"):
+        registry.approve(dataclasses.replace(_request(registry, "south", "k2"), certificate="of k1"))
 
 
 def test_an_empty_invitation_never_opens(registry: Registry) -> None:
