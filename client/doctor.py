@@ -6,43 +6,16 @@ working, ``warn`` will sooner or later, ``ok`` is fine.
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
-import ssl
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from http.client import HTTPSConnection
-from typing import Literal
 
+from client.finding import Finding, Status
+from client.hub_checks import hub_checks
 from client.site_file import SiteFile, SiteHome
-from common.errors import BudgetExceeded, ConfigError, DataError, NetworkError, OncoFedError, TrustError
+from common.errors import BudgetExceeded, DataError, OncoFedError, TrustError
 
-Status = Literal["ok", "warn", "fail"]
 DISK_GB = 1.0
-CLOCK_SECONDS = 120.0
-"""The hub refuses what is signed more than 300 s away from its own clock."""
-CERTIFICATE_DAYS = 30.0
-NETWORK_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What one check found.
-
-    Attributes:
-        fix: What to do; empty when there is nothing to do.
-        exit_code: What ``doctor`` ends with when this is the first failure.
-    """
-
-    check: str
-    status: Status
-    found: str
-    fix: str = ""
-    exit_code: int = ConfigError.exit_code
 
 
 def examine(home: SiteHome) -> list[Finding]:
@@ -66,7 +39,7 @@ def _findings(home: SiteHome) -> Iterator[Finding]:
         return
     yield Finding(check="site.yaml", status="ok", found=f"{settings.name}, hub {settings.hub}")
     yield _noise(settings)
-    yield from _hub(home, settings)
+    yield from hub_checks(home, settings)
     for check in (_data, _ledger, _policy):
         yield _guarded(check, home, settings)
     yield from _cohort(home, settings)
@@ -108,7 +81,7 @@ def _disk(home: SiteHome) -> Finding:
 
 
 def _permissions(home: SiteHome) -> Iterator[Finding]:
-    for path in (home.node_key, home.signing_key):
+    for path in (home.node_key, home.tls_key, home.signing_key):
         name = f"keys/{path.name}"
         if not path.exists():
             yield Finding(check=name, status="fail", found="there is no key", fix="oncofed-site join KIT",
@@ -127,71 +100,6 @@ def _noise(settings: SiteFile) -> Finding:
             fix="remove noise_seed_for_tests_only from site.yaml", exit_code=TrustError.exit_code,
         )  # fmt: skip
     return Finding(check="noise", status="ok", found="from the operating system")
-
-
-def _hub(home: SiteHome, settings: SiteFile) -> Iterator[Finding]:
-    host, _, port = settings.hub.rpartition(":")
-    host = host.strip("[]")
-    proxies = [name for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY") if os.environ.get(name)]
-    if proxies:
-        yield Finding(check="proxy", status="warn", found=f"{', '.join(proxies)} is set and is not used",
-                      fix=f"ask for a direct way to {settings.hub}, or a TCP relay that does not open TLS")  # fmt: skip
-    try:
-        address = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0][4]
-    except (OSError, ValueError) as error:
-        yield _network("dns", f"{host} has no address here ({error})", "correct `hub` in site.yaml, or ask for DNS")
-        return
-    yield Finding(check="dns", status="ok", found=f"{host} is {address[0]}")
-    try:
-        socket.create_connection((host, int(port)), timeout=NETWORK_SECONDS).close()
-    except OSError as error:
-        yield _network("port", f"{settings.hub} does not answer ({error})",
-                       "ask your network for outgoing TCP to it, or the hub whether it runs")  # fmt: skip
-        return
-    yield Finding(check="port", status="ok", found=f"{settings.hub} answers")
-    yield from _certificate(home, host, int(port))
-
-
-def _certificate(home: SiteHome, host: str, port: int) -> Iterator[Finding]:
-    try:
-        context = ssl.create_default_context(cafile=str(home.ca))
-        connection = HTTPSConnection(host, port, timeout=NETWORK_SECONDS, context=context)
-        connection.connect()
-        certificate = connection.sock.getpeercert()
-        connection.request("GET", "/health")
-        date = connection.getresponse().getheader("date")
-        connection.close()
-    except ssl.SSLCertVerificationError as error:
-        yield Finding(
-            check="certificate", status="fail", found=f"the hub is not proved to be ours: {error.verify_message}",
-            fix="do not go on; ask the hub whether its certificate changed, and whether your network opens TLS",
-            exit_code=TrustError.exit_code,
-        )  # fmt: skip
-        return
-    except (OSError, ssl.SSLError) as error:
-        yield _network("certificate", f"no TLS with {host}:{port} ({error})", "ask the hub whether it runs")
-        return
-    yield _validity(certificate)
-    yield _clock(date)
-
-
-def _validity(certificate: object) -> Finding:
-    assert isinstance(certificate, dict)
-    ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)
-    days = (ends - datetime.now(UTC)).total_seconds() / 86400
-    if days < CERTIFICATE_DAYS:
-        return Finding(check="certificate", status="warn", found=f"the hub's ends in {days:.0f} days",
-                       fix="tell the hub's operator: oncofed-hub rotate")  # fmt: skip
-    return Finding(check="certificate", status="ok", found=f"the hub's is ours, {days:.0f} days left")
-
-
-def _clock(date: str | None) -> Finding:
-    if not date:
-        return Finding(check="clock", status="warn", found="the hub did not say its time", fix="check NTP")
-    skew = (datetime.now(UTC) - parsedate_to_datetime(date)).total_seconds()
-    if abs(skew) > CLOCK_SECONDS:
-        return Finding(check="clock", status="fail", found=f"{skew:+.0f} s from the hub's", fix="set the clock (NTP)")
-    return Finding(check="clock", status="ok", found=f"{skew:+.0f} s from the hub's")
 
 
 def _data(home: SiteHome, settings: SiteFile) -> Finding:
@@ -254,7 +162,3 @@ def _policy(home: SiteHome, settings: SiteFile) -> Finding:
         return Finding(check="policy", status="warn", found=f"closed for the study of the kit: {error}",
                        fix="the privacy officer decides; see policy.yaml")  # fmt: skip
     return Finding(check="policy", status="ok", found=f"open for the study of the kit, ceiling {policy.ceiling:g}")
-
-
-def _network(check: str, found: str, fix: str) -> Finding:
-    return Finding(check=check, status="fail", found=found, fix=fix, exit_code=NetworkError.exit_code)

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from client.hub_checks import hub_checks
+from client.site_file import SiteData, SiteFile, SiteHome
 from common.errors import ConfigError
 from common.trust.client_certificate import create_client_certificate, proxy_fingerprint
 from common.trust.kit import JoinRequest
@@ -168,6 +170,31 @@ def test_unknown_expired_and_revoked_certificates_get_one_answer_and_reach_nothi
     assert len(lines) == 3 and "expired" in lines[1]
     for line, stem in zip(lines, (gone, expired, stranger), strict=True):
         assert proxy_fingerprint(stem.with_suffix(".crt").read_text()) in line
+
+
+def test_doctor_says_as_whom_the_hub_sees_the_site(front: Front, tmp_path: Path) -> None:
+    site = SiteHome(tmp_path / "site")
+    site.tls_key.parent.mkdir(parents=True)
+    shutil.copy(front.home.ca, site.ca)
+    hub = f"127.0.0.1:{front.config.port}"
+    settings = SiteFile(name="north", hub=hub, declared_patients=10, data=SiteData())
+
+    def way_in(days: int = 30) -> dict[str, str]:
+        for old in (site.tls, site.tls_key):
+            old.unlink(missing_ok=True)
+        create_client_certificate(site.tls_key, site.tls, "north", days=days)
+        return {finding.check: finding.status for finding in hub_checks(site, settings)}
+
+    front.start()
+    assert way_in(400) == {
+        "dns": "ok", "port": "ok", "certificate": "ok", "clock": "ok", "own certificate": "ok", "way in": "fail"
+    }  # fmt: skip
+    assert (way_in(20)["own certificate"], way_in(0)["own certificate"]) == ("warn", "fail")
+    front.admit("north", tmp_path / "north")
+    shutil.copy(tmp_path / "north.crt", site.tls)
+    shutil.copy(tmp_path / "north.key", site.tls_key)
+    front.start()
+    assert {finding.check: finding.status for finding in hub_checks(site, settings)}["way in"] == "ok"
 
 
 def test_a_message_of_flowers_size_passes_and_a_larger_one_does_not(front: Front, tmp_path: Path) -> None:
