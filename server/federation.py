@@ -47,8 +47,8 @@ class Run:
     def __init__(self, grid: Grid, study: StudyConfig, folder: RunFolder, *, overrides: str, resume: bool) -> None:
         self.grid, self.study, self.folder = grid, study, folder
         before = folder.read_json("run.json") if resume else {}
-        self.resumed = checkpoint.latest(folder.path / "checkpoints", study.digest()) if resume else None
         self.run_id = str(before.get("run_id") or secrets.token_hex(8))
+        self.resumed = self._latest() if resume else None
         self.started = str(before.get("started") or _now())
         self.lost: dict[str, SiteCode] = {}
         self.rounds_of: dict[str, int] = {}
@@ -60,6 +60,10 @@ class Run:
         folder.write_json("study.json", to_dict(study))
         folder.write_text("study.yaml", _yaml(to_dict(study)))
         folder.write_text("overrides.yaml", _yaml(split_overrides(overrides)))
+
+    def _latest(self) -> checkpoint.Checkpoint | None:
+        folder = self.folder.path / "checkpoints"
+        return checkpoint.latest(folder, study_digest=self.study.digest(), run=self.run_id)
 
     def conduct(self) -> str:
         """Returns the final status, COMPLETED or PARTIAL, with everything written.

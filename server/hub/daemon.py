@@ -140,7 +140,10 @@ class HubDaemon:
             *("--superexec-auth-secret-file", str(home.secret)),
         ]
         environment = flower_environment(
-            home.flower, ONCOFED_HUB_SITES=str(home.sites_file), ONCOFED_RUNS=str(home.runs)
+            home.flower,
+            ONCOFED_HUB_SITES=str(home.sites_file),
+            ONCOFED_RUNS=str(home.runs),
+            ONCOFED_CHECKPOINT_KEY=str(home.checkpoint_key),
         )  # read by the aggregator
         environment["PATH"] = os.pathsep.join([str(home.flower / "bin"), environment["PATH"]])
         return self._child("superexec", arguments, environment)

@@ -131,6 +131,11 @@ class HubHome:
         return self.path / "tls" / "proxy.secret"
 
     @property
+    def checkpoint_key(self) -> Path:
+        """Ed25519 key with which the aggregator signs checkpoints."""
+        return self.path / "tls" / "checkpoint.ed25519"
+
+    @property
     def proxy(self) -> Path:
         """What nginx reads and writes."""
         return self.path / "proxy"

@@ -110,7 +110,7 @@ class Deployment:
         command = [sys.executable, "-m", module, "start", "--home", str(self.home(name))]
         with (self.folder / f"{name}.out").open("ab") as sink:
             self.processes[name] = subprocess.Popen(
-                command, stdout=sink, stderr=sink, cwd=self.folder, env=os.environ | environment
+                command, stdout=sink, stderr=sink, cwd=self.folder, env=surroundings(**environment)
             )
 
     def start_all(self) -> Deployment:
@@ -216,6 +216,12 @@ class Run:
     def rounds(self) -> list[dict[str, Any]]:
         path = self.folder / "metrics.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def surroundings(**more: str) -> dict[str, str]:
+    """Returns this process's environment and more; a PYTHONPATH among it comes before the one that is there."""
+    paths = [path for path in (more.get("PYTHONPATH"), os.environ.get("PYTHONPATH")) if path]
+    return os.environ | more | ({"PYTHONPATH": os.pathsep.join(paths)} if paths else {})
 
 
 def free_port() -> int:
