@@ -70,7 +70,11 @@ class SiteDaemon:
     def _tend(self) -> None:
         for child in self._children:
             if child.tend() and child.process is None:
-                log.warning("%s ended (exit %s); it starts again", child.name, child.last_exit)
+                log.warning(
+                    "%s ended (exit %s); it starts again. If that goes on: oncofed-site doctor",
+                    child.name,
+                    child.last_exit,
+                )
                 if child.name == "worker":
                     self._children[0].restart()
         self._write_state(self._status())
