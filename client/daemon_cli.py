@@ -22,7 +22,7 @@ Json = Annotated[bool, typer.Option("--json", help="Machine-readable answer on s
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to ``app``."""
-    for command in (join, doctor, start, status, egress, pause, resume, leave, support_bundle):
+    for command in (join, doctor, start, status, egress, endorse, pause, resume, leave, support_bundle):
         app.command()(command)
 
 
@@ -139,6 +139,32 @@ def egress(
     for row in found.messages:
         print("\n".join(sentence(row, fields=fields)), file=sys.stderr)
     say(f"{len(found.messages)} messages left, {found.to_json()['bytes']} bytes, {found.torn} torn lines.")
+
+
+def endorse(
+    run: Annotated[str, typer.Argument(help="The run whose model to sign; none: list them.")] = "",
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("endorsement.json"),
+    home: Home = None,
+) -> None:
+    """Sign the release of a model that this site has scored itself; the hub needs as many as the study says.
+
+    Example: oncofed-site endorse 3f2a9c0d11e84b57 --out north.json
+    """
+    from client.scored import endorse as sign
+    from client.scored import scored
+    from client.site_file import site_home
+    from common.trust.durable import write_durably
+    from common.trust.signing import SiteKey
+
+    place = site_home(home)
+    if not run:
+        for note in scored(place.path):
+            say(f"{note['run']}: study {note['study_name']}, scored {note['time']}, weights {note['weights'][:16]}")
+        return
+    noted, document = sign(place.path, run, SiteKey.open(place.signing_key))
+    write_durably(out, json.dumps(document, indent=2) + "\n")
+    say(f"Signed: study {noted['study_name']}, weights {noted['weights'][:16]}. Send {out} to the hub.")
+    print(out)
 
 
 def pause(home: Home = None) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from client.budget import charge_round, check_affordable
 from client.certificate import read_certificate
 from client.policy import SitePolicy, check_request
+from client.scored import note_scored
 from client.studies import is_noted
 from common.errors import DataError, TrustError
 from common.messages import DocumentAnswer, Request, SiteCard, TrainAnswer
@@ -138,14 +139,20 @@ class Site:
     def evaluate(self, request: Request) -> DocumentAnswer:
         """Returns the score state of the global weights on the site's ``request.split`` patients.
 
-        On test patients with the subgroups that the study names and that are large enough to leave.
+        On test patients with the subgroups that the study names and that are large enough to leave; where the study
+        wants signatures for a release, what was scored is noted for them.
+
+        Raises:
+            TrustError: The policy does not release metrics, or this run's test was opened with another model.
         """
-        from common.models.weights import load_trainable
+        from common.models.weights import load_trainable, state_digest
 
         self._check_release(request)
         data = self.cohort.load(request.study, request.split)
         model = self._model(request.study, tuple(data.inputs.shape[1:]))
         load_trainable(model, request.arrays)
+        if request.split == "test" and request.study.strategy.release_signatures:
+            note_scored(self.home, self.name, request, state_digest(model.state_dict()))
         subgroups = request.study.evaluation.subgroups if request.split == "test" else ()
         return self._scores(model, data, request.study, subgroups)
 

@@ -178,6 +178,8 @@ class StrategyConfig:
     weighting: Literal["declared", "equal"] = "declared"
     quorum: Count = 2
     """Fewest sites with a valid update for a round to count."""
+    quorum_patients: Annotated[int, Field(ge=0)] = 0
+    """Fewest declared training patients that those sites have together."""
     round_timeout: Positive = 3600.0
     """Seconds to wait for the updates of a round."""
     join_timeout: Positive = 120.0
@@ -186,6 +188,8 @@ class StrategyConfig:
     """Largest L2 norm of a site's update (new minus old weights) that the hub accepts."""
     require_readiness: bool = False
     """Whether a site takes part only with a signed certificate that no check found an error in its data."""
+    release_signatures: Annotated[int, Field(ge=0)] = 0
+    """Fewest sites that must have signed the final model, which each of them has scored itself, for its release."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

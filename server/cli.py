@@ -254,6 +254,29 @@ def run(
 
 
 @app.command()
+def release(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run that ended.")],
+    out: Annotated[Path, typer.Option(help="Folder to make for the released model.")],
+    endorsement: Annotated[list[Path] | None, typer.Option(help="A site's endorsement.json; may repeat.")] = None,
+    home: Home = None,
+) -> None:
+    """Release a run's model, once as many sites have signed it as the study asks for.
+
+    Example: oncofed-hub release runs/x --endorsement north.json --endorsement south.json --out release
+    """
+    from server.hub.home import hub_home
+    from server.hub.journal import record
+    from server.hub.release import release as release_model
+
+    place = hub_home(home)
+    found = release_model(place, folder, endorsement or [], out)
+    names = ", ".join(document["site"] for document in found["endorsements"])
+    record(place, "release", run=found["run"], weights=found["weights"], sites=names)
+    say(f"Released to {out}, signed by: {names or 'nobody, as the study asks for no signatures'}.")
+    print(out)
+
+
+@app.command()
 def status(
     check: Annotated[bool, typer.Option("--check", help="Ask no site; end with 7 unless the hub is ready.")] = False,
     json_: Json = False,

@@ -36,7 +36,7 @@ from server.assessment import Assessment, total
 from server.enrolment import Roster, enrol
 from server.rounds import FINAL, Federation, RoundResult, score_states, train_round
 from server.run_folder import RunFolder
-from server.strategy import Combiner, check_strategy
+from server.strategy import Combiner, check_strategy, missing_quorum
 
 log = logging.getLogger("oncofed")
 
@@ -96,6 +96,9 @@ class Run:
             check_strategy(self.study.strategy, len(self.roster.nodes))
         except ConfigError as error:
             raise FederationError(f"{error}. {self._reason()}") if self.roster.refused else error from None
+        declared = {site: card.declared_patients for site, card in self.roster.cards.items()}
+        if missing := missing_quorum(self.study.strategy, declared):
+            raise FederationError(f"There is no quorum: {missing}. {self._reason()}")
         shape = next(iter(self.roster.cards.values())).input_shape
         self.model = build_model(self.study.model, shape, self.study.seed)
         select_part(self.model, self.study.model.part)

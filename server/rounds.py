@@ -18,7 +18,7 @@ from common.evaluation.scores import ScoreState
 from common.messages import DocumentAnswer, Purpose, Refusal, Request, TrainAnswer, pack_request
 from server.enrolment import Roster
 from server.exchange import ask
-from server.strategy import Combiner
+from server.strategy import Combiner, missing_quorum
 from server.updates import checked_update
 
 FINAL = frozenset({SiteCode.BUDGET_REFUSED, SiteCode.POLICY_REFUSED})
@@ -84,12 +84,10 @@ def train_round(
     for site, answer in federation.stream("train", sites, round_index=round_index, arrays=arrays):
         _take(federation, combiner, result, site, answer, round_index, arrays)
     result.joined.sort()
-    quorum = federation.study.strategy.quorum
-    if len(result.joined) < quorum:
+    declared = {site: federation.roster.cards[site].declared_patients for site in result.joined}
+    if missing := missing_quorum(federation.study.strategy, declared):
         lost = ", ".join(f"{site} ({code})" for site, code in sorted(result.failures.items()))
-        raise FederationError(
-            f"Round {round_index} lost its quorum: {len(result.joined)} of at least {quorum} sites; lost: {lost}"
-        )
+        raise FederationError(f"Round {round_index} lost its quorum: {missing}; lost: {lost}")
     result.arrays = combiner.finish()
     result.update_norm = norm(difference(result.arrays, arrays))
     if result.update_norm == 0.0:

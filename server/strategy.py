@@ -59,20 +59,32 @@ def check_strategy(config: StrategyConfig, sites: int) -> None:
     """Refuses a strategy that cannot work with this many sites.
 
     Raises:
-        ConfigError: The quorum exceeds the sites, or Krum has too few sites for its assumption.
+        ConfigError: The quorum or the signatures for a release exceed the sites, or Krum has too few sites for its
+            assumption.
     """
     if not sites:
         raise ConfigError("No site takes part")
-    if config.quorum > sites:
-        raise ConfigError(
-            f"strategy.quorum={config.quorum} is larger than the {sites} sites that take part; win more sites, or "
-            f"lower it to at most {sites}"
-        )
+    for name in ("quorum", "release_signatures"):
+        if (wanted := getattr(config, name)) > sites:
+            raise ConfigError(
+                f"strategy.{name}={wanted} is larger than the {sites} sites that take part; win more sites, or "
+                f"lower it to at most {sites}"
+            )
     if config.name == "krum" and sites < 2 * config.malicious + 3:
         raise ConfigError(
             f"Krum tolerates f malicious sites only among 2f+3 or more (Blanchard 2017, prop. 4.2): got {sites} sites "
             f"and strategy.malicious={config.malicious}; lower it or use fedmedian"
         )
+
+
+def missing_quorum(config: StrategyConfig, declared: Mapping[str, int]) -> str:
+    """Returns what sites with so many declared patients lack of the quorum, in words; empty when they have it."""
+    if len(declared) < config.quorum:
+        return f"{len(declared)} of at least {config.quorum} sites"
+    patients = sum(declared.values())
+    if patients < config.quorum_patients:
+        return f"{patients} of at least {config.quorum_patients} declared patients"
+    return ""
 
 
 class Combiner:

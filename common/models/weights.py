@@ -47,12 +47,16 @@ def load_trainable(model: nn.Module, arrays: Mapping[str, NDArray[np.float32]]) 
 
 def frozen_digest(model: nn.Module) -> str:
     """Returns the SHA-256 (hex) over name, type, shape and bytes of every tensor that is not trained."""
-    digest = hashlib.sha256()
     trained = set(trainable_names(model))
-    for name, tensor in sorted(model.state_dict().items()):
-        if name not in trained:
-            array = tensor.detach().cpu().contiguous().numpy()
-            digest.update(f"{name}|{array.dtype}|{array.shape}|".encode() + array.tobytes())
+    return state_digest({name: tensor for name, tensor in model.state_dict().items() if name not in trained})
+
+
+def state_digest(state: Mapping[str, torch.Tensor]) -> str:
+    """Returns the SHA-256 (hex) over name, type, shape and bytes of every tensor, in the order of their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        array = tensor.detach().cpu().contiguous().numpy()
+        digest.update(f"{name}|{array.dtype}|{array.shape}|".encode() + array.tobytes())
     return digest.hexdigest()
 
 
