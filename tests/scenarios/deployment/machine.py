@@ -46,7 +46,7 @@ def small_disk(deployment: Deployment) -> Iterator[Path]:
     stop(deployment)
     shutil.rmtree(aside)
     shutil.copytree(home, aside)
-    _mount("umount", str(home))
+    _mount("umount", "--lazy", str(home))
     home.rmdir()
     aside.rename(home)
     deployment.start(VICTIM)
