@@ -81,7 +81,7 @@ def test_a_site_that_starts_with_a_wrong_clock_stays_out_and_its_doctor_says_why
     clock.set(seconds)
     restart(deployment, **clock.environment)
     deployment.until(lambda: lives(deployment) >= 3, READY_SECONDS, "three tries")
-    assert deployment.online() == OTHERS
+    deployment.until(lambda: deployment.online() == OTHERS, READY_SECONDS, "the hub misses the site")
     said = findings(deployment, VICTIM, **clock.environment)
     assert said["certificate"]["status"] == certificate
     if certificate == "ok":

@@ -54,7 +54,7 @@ def all_back(deployment: Deployment) -> None:
 
 def stays_out(deployment: Deployment) -> None:
     deployment.until(lambda: lives(deployment) >= 3, 120, "three tries")
-    assert deployment.online() == OTHERS
+    deployment.until(lambda: deployment.online() == OTHERS, 60, "the hub misses the site")
 
 
 def lives(deployment: Deployment) -> int:
