@@ -37,7 +37,7 @@ def lying(deployment: Deployment) -> Iterator[Path]:
 @pytest.mark.parametrize("lie", LIES)
 def test_a_bad_update_is_named_and_not_aggregated(deployment: Deployment, lying: Path, lie: str) -> None:
     lying.write_text(lie)
-    run = deployment.run(f"lie-{lie}")
+    run = deployment.begin(f"lie-{lie}")
     status = run.wait(deployment)
     lost_only(status, run, deployment, "bad-update")
     for row in run.rounds():
@@ -49,6 +49,6 @@ def test_a_bad_update_is_named_and_not_aggregated(deployment: Deployment, lying:
 
 def test_the_same_site_takes_part_again_once_it_is_honest(deployment: Deployment, lying: Path) -> None:
     lying.unlink(missing_ok=True)
-    run = deployment.run("honest-again")
+    run = deployment.begin("honest-again")
     completed(run.wait(deployment), run, deployment)
     assert sorted(site["name"] for site in run.read("run.json")["sites"]) == EVERYBODY

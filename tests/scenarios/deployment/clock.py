@@ -95,7 +95,7 @@ def test_a_site_that_starts_with_a_wrong_clock_stays_out_and_its_doctor_says_why
 
 def test_a_clock_that_is_a_minute_off_disturbs_nothing(deployment: Deployment, clock: Clock) -> None:
     clock.set(60)
-    run = deployment.run("minute")
+    run = deployment.begin("minute")
     status = run.wait(deployment, LONG_SECONDS)
     clock.set(0)
     completed(status, run, deployment)
@@ -110,7 +110,7 @@ def test_a_clock_that_jumps_in_training_costs_that_round(deployment: Deployment,
     assert paid_rounds(deployment, status["run_id"]) == [1]
     clock.set(0)
     all_back(deployment)
-    run = deployment.run("right-again")
+    run = deployment.begin("right-again")
     completed(run.wait(deployment, LONG_SECONDS), run, deployment)
     assert paid_rounds(deployment, run.read("run.json")["run_id"]) == [1, 2]
     assert sorted(site["name"] for site in run.read("run.json")["sites"]) == EVERYBODY

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -50,7 +50,7 @@ def test_an_aggregator_killed_in_evaluation_trains_that_round_again(deployment: 
 
 
 def test_a_site_killed_between_rounds_and_restarted_at_once_misses_one_round_at_most(deployment: Deployment) -> None:
-    run = deployment.run("site-between")
+    run = deployment.begin("site-between")
     deployment.until(lambda: len(run.rounds()) == 1, LONG_SECONDS, "the first round")
     kill_whole(deployment, VICTIM)
     deployment.start(VICTIM)
@@ -62,18 +62,18 @@ def test_a_site_killed_between_rounds_and_restarted_at_once_misses_one_round_at_
 
 
 def _in_evaluation(deployment: Deployment, name: str) -> Run:
-    """A run whose first updates have left all sites, so that it evaluates now."""
-    before = {site: _left(deployment, site) for site in EVERYBODY}
-    run = deployment.run(name)
-    deployment.until(
-        lambda: all(_left(deployment, site) > before[site] for site in EVERYBODY), LONG_SECONDS, "all updates have left"
-    )
+    """A run whose first updates are all with the hub, so that it evaluates now."""
+    log = deployment.home("hub") / "logs" / "superlink.log"
+    seen = log.stat().st_size
+    expected = 2 * len(EVERYBODY)  # each site's card and its first update
+    run = deployment.begin(name)
+    deployment.until(lambda: _replies(log, seen) >= expected, LONG_SECONDS, "all updates are with the hub")
     assert run.rounds() == [], "the fault came too late: the first round had ended"
     return run
 
 
-def _left(deployment: Deployment, site: str) -> int:
-    """How many updates have left the site."""
-    path = deployment.home(site) / "egress.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return sum(json.loads(line)["purpose"] == "train" for line in lines if line.endswith("}"))
+def _replies(log: Path, seen: int) -> int:
+    """How many answers the SuperLink has taken since its log was ``seen`` bytes long."""
+    with log.open("rb") as file:
+        file.seek(seen)
+        return file.read().count(b"Push replies from node_id")

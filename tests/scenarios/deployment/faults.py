@@ -76,7 +76,7 @@ def test_a_proxy_killed_in_training_costs_nothing(deployment: Deployment) -> Non
 
 
 def test_a_hub_killed_between_rounds_goes_on_from_its_checkpoint(deployment: Deployment) -> None:
-    run = deployment.run("hub")
+    run = deployment.begin("hub")
     deployment.until(lambda: len(run.rounds()) == 1, READY_SECONDS, "the first round")
     kill_whole(deployment, "hub")
     deployment.start("hub")
@@ -87,7 +87,7 @@ def test_a_hub_killed_between_rounds_goes_on_from_its_checkpoint(deployment: Dep
 
 
 def test_an_aggregator_killed_in_training_goes_on_from_its_checkpoint(deployment: Deployment) -> None:
-    run = deployment.run("aggregator")
+    run = deployment.begin("aggregator")
     deployment.until(lambda: len(run.rounds()) == 1, READY_SECONDS, "the first round")
     superexec = psutil.Process(deployment.pid("hub", "superexec"))
     for process in superexec.children(recursive=True):
@@ -98,13 +98,13 @@ def test_an_aggregator_killed_in_training_goes_on_from_its_checkpoint(deployment
 
 
 def test_a_run_whose_command_was_killed_goes_on_with_resume(deployment: Deployment) -> None:
-    run = deployment.run("command")
+    run = deployment.begin("command")
     deployment.until(lambda: len(run.rounds()) == 1, READY_SECONDS, "the first round")
     os.kill(run.process.pid, signal.SIGKILL)
     run.process.wait()
     deployment.kill("hub")
     deployment.start("hub")
-    again = deployment.run("command-again", "--resume", str(run.folder))
+    again = deployment.begin("command-again", "--resume", str(run.folder))
     again.wait_for_end(deployment)
     completed(run.read("run.json"), run, deployment)
     all_back(deployment)
@@ -113,7 +113,7 @@ def test_a_run_whose_command_was_killed_goes_on_with_resume(deployment: Deployme
 def test_a_site_over_its_budget_refuses_and_the_run_says_so(deployment: Deployment) -> None:
     deployment.policy(VICTIM, ceiling=0.5)
     before = deployment.charges(VICTIM)
-    run = deployment.run("budget")
+    run = deployment.begin("budget")
     status = run.wait(deployment)
     deployment.policy(VICTIM)
     assert status["status"] == "PARTIAL" and status["reason"] == f"lost: {VICTIM} (budget-refused)"
@@ -123,7 +123,7 @@ def test_a_site_over_its_budget_refuses_and_the_run_says_so(deployment: Deployme
 
 def test_a_hung_request_is_ended_at_the_sites_deadline(deployment: Deployment) -> None:
     change_settings(deployment, job_seconds=1.0)
-    run = deployment.run("hang")
+    run = deployment.begin("hang")
     status = run.wait(deployment)
     change_settings(deployment, job_seconds=3600)
     assert status["status"] == "PARTIAL" and status["reason"] == f"lost: {VICTIM} (no-answer)", status["reason"]

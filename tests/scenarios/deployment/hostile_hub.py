@@ -38,7 +38,7 @@ def test_a_site_refuses_whatever_it_did_not_agree_to(deployment: Deployment, agr
     settings = yaml.safe_load(agreed.read_text())
     agreed.write_text(yaml.safe_dump(settings | {"overrides": [*settings["overrides"], wish]}))
     spent = deployment.charges(VICTIM)
-    run = deployment.run(f"more-{MORE.index(wish)}")
+    run = deployment.begin(f"more-{MORE.index(wish)}")
     run.wait_for_end(deployment)
     status = run.read("run.json")
     assert status["status"] in ("PARTIAL", "FAILED")
@@ -48,7 +48,7 @@ def test_a_site_refuses_whatever_it_did_not_agree_to(deployment: Deployment, agr
 
 
 def test_the_agreed_study_still_runs(deployment: Deployment, agreed: Path) -> None:
-    run = deployment.run("agreed")
+    run = deployment.begin("agreed")
     completed(run.wait(deployment), run, deployment)
 
 

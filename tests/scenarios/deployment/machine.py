@@ -57,7 +57,7 @@ def test_a_full_disk_costs_its_site_and_no_budget(deployment: Deployment, small_
     spent = deployment.charges(VICTIM)
     _fill(small_disk)
     assert findings(deployment)["disk"]["status"] == "fail"
-    run = deployment.run("full-disk")
+    run = deployment.begin("full-disk")
     status = run.wait(deployment)
     lost_only(status, run, deployment, "unavailable", "unknown", "training-failed", "no-answer")
     assert deployment.charges(VICTIM) == spent
@@ -78,7 +78,7 @@ def test_a_disk_that_fills_in_training_costs_that_round(deployment: Deployment, 
 def test_with_room_again_the_same_site_takes_part_and_its_books_are_whole(
     deployment: Deployment, small_disk: Path
 ) -> None:
-    run = deployment.run("room-again")
+    run = deployment.begin("room-again")
     completed(run.wait(deployment), run, deployment)
     assert findings(deployment)["ledger"]["status"] == "ok"
     journal = deployment.site(VICTIM, "egress", "--json")

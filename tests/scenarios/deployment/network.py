@@ -93,7 +93,7 @@ def test_a_frozen_hub_costs_nothing(deployment: Deployment, seconds: int) -> Non
 
 @pytest.mark.parametrize("seconds", [30, 180])
 def test_a_whole_hub_away_between_rounds_goes_on_from_its_checkpoint(deployment: Deployment, seconds: int) -> None:
-    run = deployment.run(f"hub-{seconds}")
+    run = deployment.begin(f"hub-{seconds}")
     deployment.until(lambda: len(run.rounds()) == 1, LONG_SECONDS, "the first round")
     kill_whole(deployment, "hub")
     pass_time(deployment, seconds)
@@ -123,5 +123,5 @@ def _nothing_paid_twice(deployment: Deployment, run_id: str) -> None:
 
 
 def _next_run_is_whole(deployment: Deployment, name: str) -> None:
-    run = deployment.run(name)
+    run = deployment.begin(name)
     completed(run.wait(deployment, LONG_SECONDS), run, deployment)

@@ -19,7 +19,7 @@ PAUSED = "toshiba_aplio_300"
 def test_a_paused_site_refuses_the_study_and_the_pages_tell_of_it(deployment: Deployment) -> None:
     deployment.site(PAUSED, "pause")
     deployment.until(lambda: deployment.state(PAUSED)["status"] == "paused", 30, "the pause")
-    status = deployment.run("paused").wait(deployment)
+    status = deployment.begin("paused").wait(deployment)
     deployment.site(PAUSED, "resume")
     assert status["status"] == "PARTIAL", deployment.tails()
     found = {site["name"]: (site["status"], site["code"]) for site in status["sites"]}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import yaml
 
-from tests.scenarios.deployment.conftest import surroundings
+from simulations.deployment import surroundings
 
 if TYPE_CHECKING:
     from tests.scenarios.deployment.conftest import Deployment, Run
@@ -26,7 +26,7 @@ READY_SECONDS = 180.0
 def in_training(deployment: Deployment, name: str) -> Run:
     """A run in which the victim has just paid for its first round, so that it trains now."""
     before = deployment.charges(VICTIM)
-    run = deployment.run(name)
+    run = deployment.begin(name)
     deployment.until(lambda: deployment.charges(VICTIM) > before, READY_SECONDS, "the victim trains")
     return run
 
@@ -71,7 +71,7 @@ def restart(deployment: Deployment, name: str = VICTIM, **environment: str) -> N
     """Ends a site's daemon in good order and starts it anew, with more in its environment."""
     stop(deployment, name)
     (deployment.home(name) / "state.json").unlink()
-    deployment.start(name, **environment)
+    deployment.start(name, environment)
 
 
 def change_settings(deployment: Deployment, **changes: Any) -> None:
@@ -122,6 +122,6 @@ def paid_rounds(deployment: Deployment, run_id: str, name: str = VICTIM) -> list
 def findings(deployment: Deployment, name: str = VICTIM, **environment: str) -> dict[str, dict[str, Any]]:
     """What the site's doctor says, by check; seeded noise is a failure to it, so its exit code tells nothing here."""
     command = [sys.executable, "-m", "client.daemon_cli", "doctor", "--json", "--home", str(deployment.home(name))]
-    around = surroundings(**environment)
+    around = surroundings(environment)
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=around)
     return {finding["check"]: finding for finding in json.loads(done.stdout)["findings"]}

@@ -33,7 +33,7 @@ def test_three_hospitals_reach_a_report_with_the_weights_of_the_simulator(
 ) -> None:
     from tests.scenarios.deployment.conftest import emulation
 
-    run = deployment.run("full")
+    run = deployment.begin("full")
     status = run.wait(deployment)
     assert (status["status"], status["reason"]) == ("COMPLETED", ""), deployment.tails()
     assert [site["name"] for site in status["sites"]] == list(SITES)

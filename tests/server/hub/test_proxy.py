@@ -25,7 +25,7 @@ from server.hub.daemon import HubDaemon
 from server.hub.home import HubConfig, HubHome, create, write_config
 from server.hub.proxy import nginx, proxy_files
 from server.hub.registry import Registry
-from tests.scenarios.deployment.conftest import free_port
+from simulations.deployment import free_port
 
 PULL, LIST = "/v1/fleet/pull-messages", "/v1/control/list-runs"
 
