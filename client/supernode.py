@@ -2,7 +2,7 @@
 
 Run as ``python -m client.supernode --client-certificate PEM --client-key KEY`` with Flower's own arguments. Two private
 names of Flower are used, here only: its fixed wait of three seconds between two looks, which would be most of a small
-round, and its way to take a message.
+round, and its way to take a message with the store that it takes it to.
 """
 
 from __future__ import annotations
@@ -67,6 +67,49 @@ def without_orphans(pull: Pull) -> Pull:
     return wrapped
 
 
+def with_last_kept(pull: Pull) -> Pull:
+    """Returns Flower's way to take a message, by which what the next one repeats need not travel again.
+
+    A round is trained from the weights that were scored at the end of the one before. Flower names arrays by their
+    hash and asks for missing ones only, but forgets them with their message; here the last message's are kept until
+    the next has come.
+    """
+    kept: list[tuple[Any, str]] = []
+
+    def wrapped(*, object_store: Any, receive: Callable[[], Any], **others: Any) -> int | None:
+        taken: list[str] = []
+
+        def noted() -> Any:
+            found = receive()
+            taken.extend([] if found is None else [found[0].metadata.message_id])
+            return found
+
+        run_id = pull(object_store=object_store, receive=noted, **others)
+        for message_id in taken:
+            _let_go(kept)
+            _keep(object_store, message_id, kept)
+        return run_id
+
+    return wrapped
+
+
+def _keep(store: Any, message_id: str, kept: list[tuple[Any, str]]) -> None:
+    """Counts one more reference to the message's objects, so that answering it does not delete them."""
+    with store.lock_store:
+        if entry := store.store.get(message_id):
+            entry.ref_count += 1
+            kept.append((store, message_id))
+
+
+def _let_go(kept: list[tuple[Any, str]]) -> None:
+    while kept:
+        store, message_id = kept.pop()
+        with store.lock_store:
+            if entry := store.store.get(message_id):
+                entry.ref_count -= 1
+        store.delete(message_id)
+
+
 def main() -> None:
     """Runs the SuperNode in this process."""
     die_with_parent()
@@ -76,7 +119,7 @@ def main() -> None:
     from flwr.supernode.cli.flower_supernode import flower_supernode
 
     vars(internals)["time"] = SimpleNamespace(sleep=Sleeper().sleep)
-    vars(internals)["_pull_and_store_message"] = without_orphans(internals._pull_and_store_message)
+    vars(internals)["_pull_and_store_message"] = with_last_kept(without_orphans(internals._pull_and_store_message))
     flower_supernode()
 
 

@@ -7,6 +7,7 @@ no exception text, path or identifier has a field to travel in.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
@@ -20,6 +21,7 @@ from common.errors import ConfigError, SiteCode, TrustError
 
 BODY = "oncofed"
 ARRAYS = "arrays"
+VALUES = "values"
 MAX_TEXT = 4_000_000
 MAX_RUN = 64
 MAX_TENSORS = 4096
@@ -203,10 +205,14 @@ def _code(text: object) -> SiteCode:
 
 
 def _pack(body: Mapping[str, Any], arrays: Arrays) -> RecordDict:
-    content = RecordDict({BODY: ConfigRecord(dict(body))})
-    if arrays:
-        content[ARRAYS] = ArrayRecord({name: Array(np.ascontiguousarray(value)) for name, value in arrays.items()})
-    return content
+    """All tensors travel as one: to Flower each array is several objects, each with requests of its own."""
+    if not arrays:
+        return RecordDict({BODY: ConfigRecord(dict(body))})
+    layout = json.dumps([[name, list(value.shape)] for name, value in arrays.items()])
+    values = Array(np.concatenate([value.ravel() for value in arrays.values()]))
+    return RecordDict(
+        {BODY: ConfigRecord({**body, "layout": layout}), ARRAYS: ArrayRecord({VALUES: values})},
+    )
 
 
 def _unpack(content: RecordDict) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
@@ -216,27 +222,43 @@ def _unpack(content: RecordDict) -> tuple[dict[str, Any], dict[str, NDArray[np.f
     body = dict(record)
     if any(isinstance(value, str) and len(value) > MAX_TEXT for value in body.values()):
         raise ConfigError(f"A message field is longer than {MAX_TEXT} characters")
-    return body, _arrays(content.get(ARRAYS))
+    return body, _arrays(content.get(ARRAYS), _layout(body.pop("layout", "[]")))
 
 
-def _arrays(record: object) -> dict[str, NDArray[np.float32]]:
-    if record is None:
-        return {}
-    if not isinstance(record, ArrayRecord) or len(record) > MAX_TENSORS:
-        raise ConfigError(f"Expected at most {MAX_TENSORS} arrays in a message")
-    _bounded(record)
-    return {name: array.numpy() for name, array in record.items()}
+def _layout(text: object) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of each tensor by its name, in the order of their values."""
+    try:
+        rows = json.loads(str(text))
+        found = {name: tuple(shape) for name, shape in rows}
+        sizes = [size for shape in found.values() for size in shape]
+    except (ValueError, TypeError):
+        raise ConfigError("A message does not say how its values are divided into tensors") from None
+    if len(rows) > MAX_TENSORS or len(found) < len(rows):
+        raise ConfigError(f"Expected at most {MAX_TENSORS} tensors in a message, each with a name of its own")
+    if not all(isinstance(name, str) for name in found) or not all(type(size) is int and size >= 0 for size in sizes):
+        raise ConfigError("A message does not say how its values are divided into tensors")
+    return found
 
 
-def _bounded(record: ArrayRecord) -> None:
-    """Refuses a record by its declared types and sizes, before any of its bytes is read as an array."""
-    if any(array.dtype != "float32" for array in record.values()):
-        raise ConfigError("Expected float32 arrays in a message")
-    if sum(int(np.prod(array.shape, dtype=np.int64)) for array in record.values()) > MAX_VALUES:
+def _arrays(record: object, layout: Mapping[str, tuple[int, ...]]) -> dict[str, NDArray[np.float32]]:
+    sizes = [math.prod(shape) for shape in layout.values()]
+    if sum(sizes) > MAX_VALUES:
         raise ConfigError(f"Expected at most {MAX_VALUES} values in a message")
-    for array in record.values():
-        if len(array.data) > 4 * int(np.prod(array.shape, dtype=np.int64)) + 4096:
-            raise ConfigError("An array's bytes do not fit its declared shape")
+    if record is None and not layout:
+        return {}
+    if not isinstance(record, ArrayRecord) or list(record) != [VALUES]:
+        raise ConfigError("Expected the values of all tensors in one array of a message")
+    pieces = np.split(_values(record[VALUES], sum(sizes)), np.cumsum(sizes)[:-1])
+    return {name: piece.reshape(shape) for (name, shape), piece in zip(layout.items(), pieces, strict=True)}
+
+
+def _values(array: Array, size: int) -> NDArray[np.float32]:
+    """Refuses an array by its declared type and size, before any of its bytes is read as one."""
+    if array.dtype != "float32":
+        raise ConfigError("Expected float32 values in a message")
+    if tuple(array.shape) != (size,) or len(array.data) > 4 * size + 4096:
+        raise ConfigError("The values of a message do not fit the shapes of its tensors")
+    return array.numpy()
 
 
 def _json(text: object) -> dict[str, Any]:

@@ -89,6 +89,21 @@ class LocalDeployment:
         command = [sys.executable, "-m", _module(name), "start", "--home", str(self.home(name))]
         self._spawn(name, command, self.folder / f"{name}.out", environment)
 
+    def start_supernode(self, name: str) -> None:
+        """Starts a site's SuperNode alone: all that the hub sees of a site at which nothing runs."""
+        from client.site_file import SiteHome
+
+        home = SiteHome(self.home(name))
+        secret = home.path / "superexec.secret"
+        secret.write_bytes(os.urandom(32))
+        arguments = [
+            *("--superlink", f"127.0.0.1:{self.dialled or self.port}", "--root-certificates", str(home.ca)),
+            *("--client-certificate", str(home.tls), "--client-key", str(home.tls_key)),
+            *("--auth-supernode-private-key", str(home.node_key), "--isolation", "process"),
+            *("--superexec-auth-secret-file", str(secret), "--host", "127.0.0.1", "--port", str(free_port())),
+        ]
+        self._spawn(name, [sys.executable, "-m", "client.supernode", *arguments], self.folder / f"{name}.out")
+
     def run(self, name: str, *arguments: str) -> Path:
         """Starts ``oncofed-hub run`` in the background as the process ``run NAME``; returns the run's folder."""
         folder = self.folder / "runs" / name

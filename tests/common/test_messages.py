@@ -7,6 +7,8 @@ import json
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common import messages
 from common.config import compose
@@ -14,6 +16,7 @@ from common.errors import ConfigError, SiteCode, TrustError
 from common.messages import (
     ARRAYS,
     BODY,
+    VALUES,
     DocumentAnswer,
     Refusal,
     Request,
@@ -99,22 +102,56 @@ def test_text_beyond_the_bound_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_values_beyond_the_bound_are_refused_by_their_declared_shape() -> None:
-    array = Array(dtype="float32", shape=(10**6, 10**6), stype="numpy.ndarray", data=b"short")
+    array = Array(dtype="float32", shape=(10**12,), stype="numpy.ndarray", data=b"short")
     with pytest.raises(ConfigError, match="values"):
-        unpack_answer(_with_arrays(ArrayRecord({"w": array})))
+        unpack_answer(_with_values(array, '[["w", [1000000, 1000000]]]'))
 
 
 def test_bytes_that_do_not_fit_the_shape_are_refused() -> None:
     array = Array(dtype="float32", shape=(1,), stype="numpy.ndarray", data=b"x" * 100_000)
     with pytest.raises(ConfigError, match="shape"):
-        unpack_answer(_with_arrays(ArrayRecord({"w": array})))
+        unpack_answer(_with_values(array, '[["w", [1]]]'))
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.int64, object])
 def test_only_float32_travels(dtype: type) -> None:
     array = Array(dtype=np.dtype(dtype).name, shape=(1,), stype="numpy.ndarray", data=b"x")
     with pytest.raises(ConfigError, match="float32"):
-        unpack_answer(_with_arrays(ArrayRecord({"w": array})))
+        unpack_answer(_with_values(array, '[["w", [1]]]'))
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        "", "[]", "{}", "7", "null", '[["w", [2]]]', '[["w", [1]], ["v", [1]]]', '[["w", [-1]]]', '[["w", [1.0]]]',
+        '[["w", [true]]]', '[["w", 1]]', '[["w"]]', '[[1, [1]]]', '[["w", [1]], ["w", [0]]]', '[[["w"], [1]]]',
+    ],
+)  # fmt: skip
+def test_a_layout_that_does_not_fit_the_values_is_refused(layout: str) -> None:
+    with pytest.raises(ConfigError):
+        unpack_answer(_with_values(Array(np.zeros(1, np.float32)), layout))
+
+
+def test_values_in_more_than_one_array_are_refused() -> None:
+    content = _with_values(Array(np.zeros(1, np.float32)), '[["w", [1]]]')
+    content[ARRAYS]["more"] = Array(np.zeros(1, np.float32))
+    with pytest.raises(ConfigError, match="one array"):
+        unpack_answer(content)
+    del content[ARRAYS]
+    with pytest.raises(ConfigError, match="one array"):
+        unpack_answer(content)
+
+
+@given(shapes=st.lists(st.lists(st.integers(0, 4), max_size=3), max_size=6), seed=st.integers(0, 9))
+def test_tensors_of_any_shape_arrive_as_they_left(shapes: list[list[int]], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    arrays = {f"t{i}": rng.standard_normal(shape).astype(np.float32) for i, shape in enumerate(shapes)}
+    content = pack_answer(TrainAnswer(site="a", round_index=1, weight=1, epsilon_spent=None, arrays=arrays))
+    got = unpack_answer(content)
+    assert isinstance(got, TrainAnswer) and list(got.arrays) == list(arrays)
+    for name, values in arrays.items():
+        assert got.arrays[name].shape == values.shape and got.arrays[name].flags.writeable
+        np.testing.assert_array_equal(got.arrays[name], values)
 
 
 def test_an_unknown_code_never_becomes_text() -> None:
@@ -122,7 +159,7 @@ def test_an_unknown_code_never_becomes_text() -> None:
     assert unpack_answer(content) == Refusal(site="a", code=SiteCode.UNKNOWN)
 
 
-def _with_arrays(record: ArrayRecord) -> RecordDict:
+def _with_values(array: Array, layout: str) -> RecordDict:
     content = pack_answer(TrainAnswer(site="a", round_index=1, weight=1, epsilon_spent=None, arrays={}))
-    content[ARRAYS] = record
+    content[ARRAYS], content[BODY]["layout"] = ArrayRecord({VALUES: array}), layout
     return content

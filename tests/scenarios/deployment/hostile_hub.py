@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
+from client.site_file import HOME_VARIABLE
 from server.hub.conductor import Conductor
 from server.hub.control import Control
 from server.hub.home import HubHome
@@ -19,6 +22,12 @@ if TYPE_CHECKING:
     from tests.scenarios.deployment.conftest import Deployment
 
 pytestmark = pytest.mark.timeout(900)
+_CODE = """\
+import os, pathlib
+if {variable!r} in os.environ:
+    pathlib.Path({marks!r}, str(os.getpid())).touch()
+app = None
+"""
 MORE = ("privacy.epsilon=50", "privacy.mode=none", "model.width=8", "training.rounds=3", "privacy.max_images=64")
 
 
@@ -57,6 +66,7 @@ def test_code_that_a_hub_sends_never_runs_at_a_site(deployment: Deployment, tmp_
     """The bundle shadows the installed package, or names another; the answers come from what is installed."""
     marks = tmp_path / "ran"
     marks.mkdir()
+    _the_mark_is_left_where_code_runs(marks)
     home = HubHome(deployment.home("hub"))
     app, folder = _bundle(tmp_path / "app", marks, component), deployment.folder / "runs" / f"code-{len(component)}"
     overrides = list(home.config().overrides)
@@ -70,12 +80,19 @@ def test_code_that_a_hub_sends_never_runs_at_a_site(deployment: Deployment, tmp_
     assert list(marks.iterdir()) == []
 
 
+def _the_mark_is_left_where_code_runs(marks: Path) -> None:
+    code = _CODE.format(variable=HOME_VARIABLE, marks=str(marks))
+    subprocess.run([sys.executable, "-c", code], env={HOME_VARIABLE: "x"}, check=True)
+    (mark,) = marks.iterdir()
+    mark.unlink()
+
+
 def _bundle(folder: Path, marks: Path, component: str) -> Path:
-    """Flower's app with our name, in which every module leaves a mark once it is imported."""
+    """Flower's app with our name, in which every module leaves a mark once a hospital's process imports it."""
     from server.hub import conductor
 
     text = conductor._PYPROJECT.format(version="0.0.0").replace("client.app:app", component)
-    code = f"import os, pathlib\npathlib.Path({str(marks)!r}, str(os.getpid())).touch()\napp = None\n"
+    code = _CODE.format(variable=HOME_VARIABLE, marks=str(marks))
     for name in ("client/__init__.py", "client/app.py", "client_of_the_hub.py", "sitecustomize.py"):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,84 @@
+"""What a message repeats of the one before it does not travel again, and nothing is kept for longer than that."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
+from flwr.supercore.object_store.in_memory_object_store import InMemoryObjectStore
+
+from client.supernode import with_last_kept
+
+OLD, NEW = (np.full(8, value, np.float32) for value in (1.0, 2.0))
+
+
+class Line:
+    """Takes messages as Flower's SuperNode does, and counts the bytes that it asks for."""
+
+    def __init__(self) -> None:
+        self.store = InMemoryObjectStore()
+        self.pull = with_last_kept(self._pull)
+        self.asked = 0
+
+    def deliver(self, values: np.ndarray, purpose: str) -> str:
+        """What a message holds comes, the worker reads it, and Flower forgets it."""
+        message = RecordDict({"arrays": ArrayRecord({"values": Array(values)}), "body": ConfigRecord({"for": purpose})})
+        name = message.object_id
+        self.asked = 0
+        tagged = SimpleNamespace(metadata=SimpleNamespace(message_id=name), content=message)
+        self.pull(state=None, object_store=self.store, receive=lambda: (tagged, get_object_tree(message)))
+        assert all(self.store.get(one) for one in get_all_nested_objects(message))
+        self.store.delete(name)
+        return name
+
+    def _pull(self, *, state: Any, object_store: InMemoryObjectStore, receive: Any) -> int | None:
+        found = receive()
+        if found is None:
+            return None
+        objects = get_all_nested_objects(found[0].content)
+        for name in object_store.preregister(1, found[1]):
+            content = objects[name].deflate()
+            self.asked += len(content)
+            object_store.put(name, content)
+        return 1
+
+
+def test_weights_that_were_scored_do_not_travel_again_to_be_trained_from() -> None:
+    line = Line()
+    line.deliver(OLD, "evaluate")
+    first = line.asked
+    line.deliver(OLD, "train")
+    assert line.asked < first - OLD.nbytes
+    line.deliver(NEW, "evaluate")
+    assert line.asked >= NEW.nbytes
+
+
+def test_only_the_last_message_is_kept() -> None:
+    line = Line()
+    line.deliver(OLD, "evaluate")
+    kept = len(line.store)
+    for _ in range(3):
+        line.deliver(NEW, "train")
+        line.deliver(OLD, "evaluate")
+        assert len(line.store) == kept
+
+
+def test_an_empty_look_changes_nothing() -> None:
+    line = Line()
+    line.deliver(OLD, "evaluate")
+    kept = len(line.store)
+    assert line.pull(state=None, object_store=line.store, receive=lambda: None) is None
+    assert len(line.store) == kept
+
+
+def test_flower_still_stores_messages_in_memory_by_hash_and_hands_the_store_over_by_name() -> None:
+    import inspect
+
+    from flwr.supernode import start_client_internal as internals
+
+    assert {"object_store", "receive", "state"} <= set(inspect.signature(internals._pull_and_store_message).parameters)
+    assert "object_store=store," in inspect.getsource(internals.start_client_internal)
+    assert InMemoryObjectStore().lock_store and InMemoryObjectStore().store == {}
