@@ -196,14 +196,34 @@ def sites(json_: Json = False, home: Home = None) -> None:
     from server.hub.registry import Registry
 
     found = Registry(hub_home(home).sites_file).sites().values()
-    rows = [{"name": s.name, "status": s.status, "changed": s.changed, "node_id": s.node_id} for s in found]
+    rows: list[dict[str, Any]] = [
+        {"name": s.name, "status": s.status, "changed": s.changed, "node_id": s.node_id,
+         "certificate_days_left": s.certificate_days_left}
+        for s in found
+    ]  # fmt: skip
     if json_:
         print(json.dumps({"schema_version": 1, "sites": rows}, indent=2))
         return
     for row in rows:
-        say(f"{row['name']}: {row['status']} since {row['changed']}")
+        days = row["certificate_days_left"]
+        ends = "" if days is None else f", its certificate ends in {days} days"
+        say(f"{row['name']}: {row['status']} since {row['changed']}{ends}")
     if not rows:
         say("No sites yet; invite one: oncofed-hub invite NAME")
+
+
+@app.command()
+def proxy(home: Home = None) -> None:
+    """Print the nginx configuration that the hub writes for its proxy, without the secret in it.
+
+    Example: oncofed-hub proxy
+    """
+    from server.hub.home import hub_home
+    from server.hub.proxy import proxy_files
+
+    place = hub_home(home)
+    text = proxy_files(place).config
+    print(text.replace(place.proxy_secret.read_text(encoding="ascii"), "(secret)"), end="")
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.errors import ConfigError, TrustError
+from common.trust.client_certificate import days_left
 from common.trust.durable import exclusive, write_durably
 from common.trust.kit import JoinRequest, check_site_name
 
@@ -39,6 +41,11 @@ class KnownSite:
     certificate: str = ""
     node_id: int = 0
     former_keys: tuple[str, ...] = ()
+
+    @property
+    def certificate_days_left(self) -> int | None:
+        """Whole days until its certificate expires, negative once it has; None while it has none."""
+        return math.floor(days_left(self.certificate)) if self.certificate else None
 
 
 class Registry:

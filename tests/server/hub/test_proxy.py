@@ -15,12 +15,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from client.hub_checks import hub_checks
 from client.site_file import SiteData, SiteFile, SiteHome
 from common.errors import ConfigError
 from common.trust.client_certificate import create_client_certificate, proxy_fingerprint
 from common.trust.kit import JoinRequest
+from server.cli import app
 from server.hub.daemon import HubDaemon
 from server.hub.home import HubConfig, HubHome, create, write_config
 from server.hub.proxy import nginx, proxy_files
@@ -202,6 +204,16 @@ def test_a_message_of_flowers_size_passes_and_a_larger_one_does_not(front: Front
     front.start()
     assert front.ask("/v1/fleet/push-object", site, body=b"0" * (6 << 20))[0] == 200
     assert front.ask("/v1/fleet/push-object", site, headers={"Content-Length": str(17 << 20)})[0] == 413
+
+
+def test_the_operator_can_read_the_configuration_and_the_days_of_certificates(front: Front, tmp_path: Path) -> None:
+    front.admit("north", tmp_path / "north", days=10)
+    Registry(front.home.sites_file).invite("south")
+    shown = CliRunner().invoke(app, ["proxy", "--home", str(front.home.path)]).stdout
+    assert front.home.proxy_secret.read_text() not in shown
+    assert shown.replace("(secret)", front.home.proxy_secret.read_text()) == proxy_files(front.home).config
+    listed = json.loads(CliRunner().invoke(app, ["sites", "--json", "--home", str(front.home.path)]).stdout)["sites"]
+    assert {site["name"]: site["certificate_days_left"] for site in listed} == {"north": 9, "south": None}
 
 
 def test_files_change_only_with_what_they_say(front: Front, tmp_path: Path) -> None:
