@@ -8,14 +8,16 @@ round, and its way to take a message with the store that it takes it to.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from common.flower import HEARTBEAT_SECONDS, quicken, show_certificate
+from common.flower import HEARTBEAT_SECONDS, endure_cuts, quicken, show_certificate
 from common.supervisor import die_with_parent
 
 Pull = Callable[..., int | None]
@@ -114,13 +116,25 @@ def main() -> None:
     """Runs the SuperNode in this process."""
     die_with_parent()
     quicken(HEARTBEAT_SECONDS)
+    endure_cuts()
     _show_certificate()
     from flwr.supernode import start_client_internal as internals
     from flwr.supernode.cli.flower_supernode import flower_supernode
 
     vars(internals)["time"] = SimpleNamespace(sleep=Sleeper().sleep)
     vars(internals)["_pull_and_store_message"] = with_last_kept(without_orphans(internals._pull_and_store_message))
-    flower_supernode()
+    _run_to_the_end(flower_supernode)
+
+
+def _run_to_the_end(run: Callable[[], object]) -> None:
+    """Ends the process with Flower's loop: after a lost connection its other threads would keep it for ever."""
+    try:
+        run()
+        print("The loop of the SuperNode ended; the daemon starts it anew", file=sys.stderr)
+    except Exception:
+        traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def _show_certificate() -> None:

@@ -40,6 +40,34 @@ def quicken(heartbeat: float | None = None) -> None:
         vars(common)["HEARTBEAT_DEFAULT_INTERVAL"] = heartbeat
 
 
+def endure_cuts() -> None:
+    """Has every HTTP client of Flower in this process try again after a TLS handshake that broke off or took too long.
+
+    Flower takes each error whose text says "ssl" for a wrong certificate and gives up for good. Call it after
+    :func:`quicken`.
+    """
+    import httpx
+    from flwr.supercore.protobuf.client import ProtobufClient
+
+    plain = ProtobufClient.__init__
+
+    def enduring(self: Any, *given: Any, **named: Any) -> None:
+        plain(self, *given, **named)
+        send = self._client.send
+
+        def sent(*given: Any, **named: Any) -> Any:
+            try:
+                return send(*given, **named)
+            except httpx.TransportError as error:
+                if isinstance(error, httpx.TimeoutException) or "EOF occurred" in str(error):
+                    raise httpx.ReadError("The connection was cut") from error
+                raise
+
+        self._client.send = sent
+
+    setattr(ProtobufClient, "__init__", enduring)  # noqa: B010 - a plain assignment is an error to mypy
+
+
 def show_certificate(certificate: Path, key: Path) -> None:
     """Has every HTTP client of Flower in this process prove itself with a certificate; call it after :func:`quicken`.
 

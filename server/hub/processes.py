@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from common.flower import quicken, show_certificate
+from common.flower import endure_cuts, quicken, show_certificate
 from common.supervisor import die_with_parent, is_held
 from server.hub import gate
 from server.hub.proxy import nginx
@@ -29,6 +29,7 @@ def main() -> None:
     if name == "proxy":
         os.execv(nginx(), ["nginx", *sys.argv[1:]])
     quicken()
+    endure_cuts()
     if name == "superlink":
         from flwr.superlink.cli.flower_superlink import flower_superlink as command
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
 from flwr.supercore.object_store.in_memory_object_store import InMemoryObjectStore
@@ -82,3 +85,18 @@ def test_flower_still_stores_messages_in_memory_by_hash_and_hands_the_store_over
     assert {"object_store", "receive", "state"} <= set(inspect.signature(internals._pull_and_store_message).parameters)
     assert "object_store=store," in inspect.getsource(internals.start_client_internal)
     assert InMemoryObjectStore().lock_store and InMemoryObjectStore().store == {}
+
+
+@pytest.mark.parametrize("end", ["return", "raise ValueError('lost')"])
+def test_a_supernode_whose_loop_ended_does_not_stay(end: str) -> None:
+    """A thread that is no daemon's, as the server of its own runtime, would keep the process for ever."""
+    code = f"""
+import threading
+from client.supernode import _run_to_the_end
+threading.Thread(target=threading.Event().wait).start()
+def loop():
+    {end}
+_run_to_the_end(loop)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and ("lost" in done.stderr or "starts it anew" in done.stderr)

@@ -61,6 +61,40 @@ def test_the_worker_still_finds_what_it_replaces_and_how_it_is_called() -> None:
     assert {"master_secret", "protected_methods"} <= set(inspect.signature(SuperExecAuthHttpInterceptor).parameters)
 
 
+def test_a_handshake_that_broke_off_is_tried_again_and_a_wrong_certificate_is_not() -> None:
+    found = _run("""
+import json
+from common.flower import endure_cuts, quicken
+quicken()
+endure_cuts()
+import httpx
+from flwr.supercore.protobuf.client import ProtobufClient
+from flwr.supercore.retry.http_retry import make_simple_http_retry_invoker
+said = {
+    "eof": httpx.ConnectError("[SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred in violation (_ssl.c:1006)"),
+    "slow": httpx.ConnectTimeout("_ssl.c:993: The handshake operation timed out"),
+    "other": httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed (_ssl.c:1006)"),
+}
+tries = {}
+for name, error in said.items():
+    class Transport(httpx.BaseTransport):
+        def handle_request(self, request):
+            tries[name] = tries.get(name, 0) + 1
+            if tries[name] == 1:
+                raise error
+            return httpx.Response(200)
+    client = ProtobufClient("https://hub", verify=False)
+    client._client._mounts, client._client._transport = {}, Transport()
+    invoker = make_simple_http_retry_invoker()
+    try:
+        invoker.invoke(client._client.send, client._client.build_request("POST", "https://hub/x"))
+    except httpx.ConnectError:
+        pass
+print(json.dumps(tries))
+""")
+    assert found == {"eof": 2, "slow": 2, "other": 1}
+
+
 def test_every_client_of_flower_still_is_made_by_the_one_that_shows_the_certificate() -> None:
     from flwr.supercore.control.control_http_client import ControlHttpClient
     from flwr.supercore.protobuf.client import ProtobufClient
