@@ -11,10 +11,10 @@ KIT_OPTIONS ?=
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types contracts unit deployment-tests browser-tests benchmark kit clean
+.PHONY: help install run test lint types contracts unit deployment-tests deployment-benchmark browser-tests benchmark kit clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
 
 install: $(STAMP) ## create .venv and install OncoFed with everything its checks need
 
@@ -43,8 +43,12 @@ contracts: install ## who may import whom (import-linter)
 unit: install ## pytest; ARGS='-k grid' narrows it
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
-deployment-tests: install ## kill and revoke what a hub and three hospitals run, over TLS; about 15 minutes
-	$(BIN)/python -m pytest tests/scenarios/deployment/faults.py tests/scenarios/deployment/pause_and_pages.py --durations=0 $(ARGS)
+SCENARIOS := faults evaluation network clock machine bad_updates hostile_hub intruders pause_and_pages
+deployment-tests: install ## break on purpose what a hub and three hospitals run; about 45 minutes, as root, with nginx
+	@for name in $(SCENARIOS); do $(BIN)/python -m pytest tests/scenarios/deployment/$$name.py --durations=0 $(ARGS) || exit 1; done
+
+deployment-benchmark: install ## seconds and bytes a round beyond the training, and idle sites; ARGS='--images DIR data=...'
+	$(BIN)/python -m simulations.deployment_benchmark $(ARGS)
 
 browser-tests: install ## every page in headless Chromium: an axe scan, and 320 px; needs Debian's chromium
 	$(BIN)/python -m pytest tests/e2e/accessibility.py $(ARGS)

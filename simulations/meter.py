@@ -49,7 +49,10 @@ class Meter:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.CancelledError):
             hub_reader, hub_writer = await asyncio.open_connection("127.0.0.1", self.hub_port)
-            await asyncio.gather(self._carry(reader, hub_writer, up=True), self._carry(hub_reader, writer, up=False))
+            with contextlib.closing(hub_writer):
+                await asyncio.gather(
+                    self._carry(reader, hub_writer, up=True), self._carry(hub_reader, writer, up=False)
+                )
         writer.close()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, up: bool) -> None:
@@ -61,4 +64,4 @@ class Meter:
                     self.down += len(piece)
                 writer.write(piece)
                 await writer.drain()
-        writer.close()
+            writer.write_eof()
