@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(1200)
 LONG_SECONDS = 600.0
+TASK_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -63,18 +64,18 @@ def test_a_site_cut_off_in_training_is_named_and_comes_back(
 
 
 @pytest.mark.parametrize("seconds", [30, 180])
-def test_a_superlink_away_in_training_costs_nothing(deployment: Deployment, seconds: int) -> None:
+def test_a_superlink_away_in_training_costs_one_round_paid_again_at_most(deployment: Deployment, seconds: int) -> None:
     run = in_training(deployment, f"superlink-{seconds}")
     with _superlink_away(deployment):
         pass_time(deployment, seconds)
     status = run.wait(deployment, LONG_SECONDS)
     completed(status, run, deployment)
-    _nothing_paid_twice(deployment, status["run_id"])
+    _paid(deployment, status["run_id"], again=seconds > TASK_SECONDS)
     all_back(deployment)
 
 
 @pytest.mark.parametrize("seconds", [30, 180])
-def test_a_frozen_hub_costs_nothing(deployment: Deployment, seconds: int) -> None:
+def test_a_frozen_hub_costs_one_round_paid_again_at_most(deployment: Deployment, seconds: int) -> None:
     """Everything of the hub stands still, as a virtual machine that is moved: connections stay open, nobody answers."""
     run = in_training(deployment, f"frozen-{seconds}")
     hub = [psutil.Process(deployment.processes["hub"].pid), *below(deployment, "hub")]
@@ -87,7 +88,7 @@ def test_a_frozen_hub_costs_nothing(deployment: Deployment, seconds: int) -> Non
             process.send_signal(signal.SIGCONT)
     status = run.wait(deployment, LONG_SECONDS)
     completed(status, run, deployment)
-    _nothing_paid_twice(deployment, status["run_id"])
+    _paid(deployment, status["run_id"], again=seconds > TASK_SECONDS)
     all_back(deployment)
 
 
@@ -118,8 +119,11 @@ def _superlink_away(deployment: Deployment) -> Iterator[None]:
         daemon.send_signal(signal.SIGCONT)
 
 
-def _nothing_paid_twice(deployment: Deployment, run_id: str) -> None:
-    assert [paid_rounds(deployment, run_id, name) for name in EVERYBODY] == [[1, 2]] * 3
+def _paid(deployment: Deployment, run_id: str, *, again: bool) -> None:
+    """After a minute without a sign of the aggregator Flower ends it; its round is then trained, and paid, anew."""
+    allowed = ([1, 2], [1, 1, 2]) if again else ([1, 2],)
+    for name in EVERYBODY:
+        assert paid_rounds(deployment, run_id, name) in allowed
 
 
 def _next_run_is_whole(deployment: Deployment, name: str) -> None:
