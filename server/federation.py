@@ -33,8 +33,8 @@ from common.privacy.statement import NOT_COVERED
 from common.provenance import code_digest, versions
 from server import checkpoint
 from server.assessment import Assessment, total
-from server.enrolment import Roster, enrol
-from server.rounds import FINAL, Federation, RoundResult, score_states, train_round
+from server.enrolment import Roster, enrol, wait_for_nodes
+from server.rounds import FINAL, Federation, QuorumLost, RoundResult, score_states, train_round
 from server.run_folder import RunFolder
 from server.strategy import Combiner, check_strategy, missing_quorum
 
@@ -123,7 +123,7 @@ class Run:
             combiner.restore(self.resumed.strategy, trainable_names(self.model))
             self._recall(self.resumed)
         for round_index in range(self.rounds_done + 1, self.study.training.rounds + 1):
-            result = train_round(federation, combiner, round_index, arrays, self._still_training())
+            result = self._train(federation, combiner, round_index, arrays)
             arrays = result.arrays
             average = blend(average, arrays, self.study.strategy.averaging if round_index > 1 else 0.0)
             states, failures = self._validate(federation, average, round_index)
@@ -131,6 +131,23 @@ class Run:
             self._record(round_index, result, states, failures)
             self._save(round_index, arrays, average, best, combiner)
         return best
+
+    def _train(self, federation: Federation, combiner: Combiner, round_index: int, arrays: Arrays) -> RoundResult:
+        """Trains a round; once more when the sites were only out of reach, as after a hub that stood still.
+
+        Whoever had trained in the first attempt trains, and pays, again.
+        """
+        sites = self._still_training()
+        try:
+            return train_round(federation, combiner, round_index, arrays, sites)
+        except QuorumLost as lost:
+            if not lost.by_silence:
+                raise
+            log.warning("%s. The round begins anew once they are back", lost)
+        rules = self.study.strategy
+        expected = {node: site for site, node in sites.items()}
+        wait_for_nodes(self.grid, rules.quorum, rules.join_timeout, expected=expected)
+        return train_round(federation, combiner, round_index, arrays, sites)
 
     def _still_training(self) -> dict[str, int]:
         return {site: node for site, node in self.roster.nodes.items() if self.lost.get(site) not in FINAL}

@@ -49,6 +49,18 @@ class Federation:
             yield names[node], answer
 
 
+class QuorumLost(FederationError):
+    """Too few valid updates came.
+
+    Attributes:
+        by_silence: Whether the sites that could not be reached would have made the quorum; they may be back soon.
+    """
+
+    def __init__(self, text: str, *, by_silence: bool) -> None:
+        super().__init__(text)
+        self.by_silence = by_silence
+
+
 @dataclass(slots=True)
 class RoundResult:
     """What a round brought.
@@ -76,7 +88,8 @@ def train_round(
     """Returns the combined result of one round.
 
     Raises:
-        FederationError: Fewer valid updates than the quorum, or the global model has not moved.
+        QuorumLost: Fewer valid updates than the quorum.
+        FederationError: The global model has not moved.
     """
     started = time.monotonic()
     combiner.begin(round_index, arrays)
@@ -84,16 +97,26 @@ def train_round(
     for site, answer in federation.stream("train", sites, round_index=round_index, arrays=arrays):
         _take(federation, combiner, result, site, answer, round_index, arrays)
     result.joined.sort()
-    declared = {site: federation.roster.cards[site].declared_patients for site in result.joined}
-    if missing := missing_quorum(federation.study.strategy, declared):
-        lost = ", ".join(f"{site} ({code})" for site, code in sorted(result.failures.items()))
-        raise FederationError(f"Round {round_index} lost its quorum: {missing}; lost: {lost}")
+    _require_quorum(federation, result, round_index)
     result.arrays = combiner.finish()
     result.update_norm = norm(difference(result.arrays, arrays))
     if result.update_norm == 0.0:
         raise FederationError(f"The global model did not move in round {round_index}: no update had any effect")
     result.seconds = time.monotonic() - started
     return result
+
+
+def _require_quorum(federation: Federation, result: RoundResult, round_index: int) -> None:
+    strategy, cards = federation.study.strategy, federation.roster.cards
+    joined = {site: cards[site].declared_patients for site in result.joined}
+    if not (missing := missing_quorum(strategy, joined)):
+        return
+    silent = {s: cards[s].declared_patients for s, code in result.failures.items() if code is SiteCode.UNAVAILABLE}
+    lost = ", ".join(f"{site} ({code})" for site, code in sorted(result.failures.items()))
+    raise QuorumLost(
+        f"Round {round_index} lost its quorum: {missing}; lost: {lost}",
+        by_silence=not missing_quorum(strategy, joined | silent),
+    )
 
 
 def _take(

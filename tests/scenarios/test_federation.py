@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
 
-from common.messages import TrainAnswer
+from common.errors import SiteCode
+from common.messages import Refusal, TrainAnswer
 from common.privacy.accounting import Event, epsilon_of
 from common.privacy.ledger import Ledger
+from server import rounds
+from server.exchange import ask
 from tests.scenarios.conftest import Federation
 
 
@@ -85,6 +89,31 @@ def test_a_site_that_crashes_makes_the_run_partial(federation: Federation) -> No
     run = federation.run()
     assert run["status"] == "PARTIAL" and "site_1 (training-failed)" in run["reason"]
     assert all(b"Smith" not in p.read_bytes() for p in federation.folder.rglob("*") if p.is_file())
+
+
+@pytest.mark.parametrize(("silences", "status"), [(1, "COMPLETED"), (2, "FAILED")])
+def test_a_quorum_lost_by_silence_is_asked_for_once_more(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch, silences: int, status: str
+) -> None:
+    """Two of three sites are out of reach when round 2 is trained, as after a hub that stood still for a while."""
+    asked = 0
+
+    def silenced(grid: object, requests: Mapping[int, object], kind: str, timeout: float) -> object:
+        nonlocal asked
+        asked += kind == "train"
+        for number, (node, answer) in enumerate(ask(grid, requests, kind, timeout)):  # type: ignore[arg-type]
+            silent = kind == "train" and 2 <= asked < 2 + silences and number < 2
+            yield node, Refusal(site="", code=SiteCode.UNAVAILABLE) if silent else answer
+
+    monkeypatch.setattr(rounds, "ask", silenced)
+    run = federation.run("strategy.quorum=2")
+    assert run["status"] == status and asked == 3
+    if status == "COMPLETED":
+        assert [(row["round"], row["failures"]) for row in federation.rounds()] == [(1, []), (2, [])]
+        statement = federation.read("privacy/site_1.json")
+        assert len(statement["events"]) == 3, "what was trained twice is paid twice"
+    else:
+        assert "Round 2 lost its quorum: 1 of at least 2 sites" in run["reason"]
 
 
 def test_a_lost_quorum_fails_the_run(federation: Federation) -> None:
