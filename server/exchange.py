@@ -13,8 +13,8 @@ from common.errors import ConfigError, SiteCode
 from common.messages import Answer, Refusal, unpack_answer
 
 POLL_SECONDS = 0.2
-NODE_UNAVAILABLE = 5
-"""Flower's error code for a node that stopped answering its heartbeat."""
+OUT_OF_REACH = (3, 4, 5)
+"""Flower's error codes for a message or its reply that got lost, and for a node that stopped answering its heartbeat."""
 
 
 def ask(
@@ -59,4 +59,4 @@ def _read(reply: Message) -> Answer | Refusal:
 
 
 def _code(error: Error) -> SiteCode:
-    return SiteCode.UNAVAILABLE if error.code == NODE_UNAVAILABLE else SiteCode.TRAINING_FAILED
+    return SiteCode.UNAVAILABLE if error.code in OUT_OF_REACH else SiteCode.TRAINING_FAILED
