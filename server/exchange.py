@@ -14,7 +14,7 @@ from common.messages import Answer, Refusal, unpack_answer
 
 POLL_SECONDS = 0.2
 OUT_OF_REACH = (3, 4, 5)
-"""Flower's error codes for a message or its reply that got lost, and for a node that stopped answering its heartbeat."""
+"""Flower's error codes for a message or a reply that got lost, and for a node without a heartbeat."""
 
 
 def ask(
