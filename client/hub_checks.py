@@ -16,7 +16,7 @@ from common.errors import NetworkError, TrustError
 from common.trust.client_certificate import days_left
 
 CLOCK_SECONDS = 120.0
-"""The hub refuses what is signed more than 300 s away from its own clock."""
+"""The hub refuses what a site signs more than 150 s away from its own clock."""
 CERTIFICATE_DAYS = 30.0
 NETWORK_SECONDS = 5.0
 _NEW_KEYS = "ask the hub for a new invitation, then: oncofed-site join KIT --new-keys"

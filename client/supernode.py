@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,7 @@ BUSY_SECONDS = 60.0
 """For so long after a message the next one is expected soon."""
 LOOK_SECONDS = 0.5
 REPLY_SECONDS = 0.1
+SIGNED_BACK_SECONDS = 150.0
 
 
 class Sleeper:
@@ -112,12 +114,25 @@ def _let_go(kept: list[tuple[Any, str]]) -> None:
         store.delete(message_id)
 
 
+def sign_a_little_back() -> None:
+    """Has requests signed with a time a little in the past, so that a clock may be wrong by it both ways.
+
+    The SuperLink takes what was signed at most 305 s before its own time, and at most 5 s after: a hospital whose clock
+    is 10 s fast would stay out.
+    """
+    from flwr.supernode import node_auth_http_interceptor as interceptor
+
+    true_now = interceptor.now
+    vars(interceptor)["now"] = lambda: true_now() - timedelta(seconds=SIGNED_BACK_SECONDS)
+
+
 def main() -> None:
     """Runs the SuperNode in this process."""
     die_with_parent()
     quicken(HEARTBEAT_SECONDS)
     endure_cuts()
     _show_certificate()
+    sign_a_little_back()
     from flwr.supernode import start_client_internal as internals
     from flwr.supernode.cli.flower_supernode import flower_supernode
 

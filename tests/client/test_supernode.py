@@ -13,6 +13,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
 from flwr.supercore.object_store.in_memory_object_store import InMemoryObjectStore
 
+from client.hub_checks import CLOCK_SECONDS
 from client.supernode import with_last_kept
 
 OLD, NEW = (np.full(8, value, np.float32) for value in (1.0, 2.0))
@@ -100,3 +101,19 @@ _run_to_the_end(loop)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1 and ("lost" in done.stderr or "starts it anew" in done.stderr)
+
+
+def test_a_clock_may_be_wrong_by_as_much_both_ways() -> None:
+    from flwr.common.constant import SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE
+
+    code = """
+from flwr.supercore.date import now
+from client.supernode import sign_a_little_back
+sign_a_little_back()
+from flwr.supernode import node_auth_http_interceptor
+print((now() - node_auth_http_interceptor.now()).total_seconds())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    back = float(done.stdout)
+    ahead, behind = back + SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE + SYSTEM_TIME_TOLERANCE - back
+    assert min(ahead, behind) > CLOCK_SECONDS, "doctor calls clocks right that the hub does not"
