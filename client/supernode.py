@@ -122,7 +122,7 @@ def sign_a_little_back() -> None:
     """
     from flwr.supernode import node_auth_http_interceptor as interceptor
 
-    true_now = interceptor.now
+    true_now = vars(interceptor)["now"]
     vars(interceptor)["now"] = lambda: true_now() - timedelta(seconds=SIGNED_BACK_SECONDS)
 
 
