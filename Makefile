@@ -11,7 +11,7 @@ KIT_OPTIONS ?=
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types contracts unit deployment-tests deployment-benchmark browser-tests benchmark kit clean
+.PHONY: help install run test lint types contracts packages unit deployment-tests deployment-benchmark browser-tests benchmark kit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -40,11 +40,14 @@ types: install ## static types (mypy --strict)
 contracts: install ## who may import whom (import-linter)
 	$(BIN)/lint-imports
 
-unit: install ## pytest; ARGS='-k grid' narrows it
+packages: ## the Debian packages that the tests need, as root
+	@.ci/packages
+
+unit: install packages ## pytest; ARGS='-k grid' narrows it
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 SCENARIOS := faults evaluation network clock machine bad_updates hostile_hub intruders pause_and_pages
-deployment-tests: install ## break on purpose what a hub and three hospitals run; about 45 minutes, as root, with nginx
+deployment-tests: install packages ## break on purpose what a hub and three hospitals run; about 45 minutes, as root, with nginx
 	@for name in $(SCENARIOS); do $(BIN)/python -m pytest tests/scenarios/deployment/$$name.py --durations=0 $(ARGS) || exit 1; done
 
 deployment-benchmark: install ## seconds and bytes a round beyond the training, and idle sites; ARGS='--images DIR data=...'
