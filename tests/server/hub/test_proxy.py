@@ -80,10 +80,10 @@ class Front:
             assert self.process.poll() is None and time.monotonic() < deadline
 
     def stop(self) -> None:
-        """Ends nginx, if it runs."""
+        """Ends nginx, if it runs, once it has logged what it has answered."""
         if self.process is not None:
-            self.process.kill()
-            self.process.wait()
+            self.process.terminate()
+            self.process.wait(20)
 
     def ask(
         self, path: str, stem: Path | None = None, body: bytes = b"", headers: dict[str, str] | None = None
