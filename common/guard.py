@@ -49,8 +49,11 @@ def guard() -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """Writes one paragraph to stderr."""
-    print(textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False), file=sys.stderr)
+    """Writes one paragraph to stderr: wrapped for a person at a terminal, one line for a log, which is searched."""
+    line = " ".join(text.split())
+    if sys.stderr.isatty():
+        line = textwrap.fill(line, WIDTH, break_long_words=False, break_on_hyphens=False)
+    print(line, file=sys.stderr)
 
 
 def _keep_traceback() -> str:

@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from common.errors import FederationError, OncoFedError
+from common.guard import Guarded
 from simulations.audit_cli import HELP as AUDIT_HELP
 from simulations.audit_cli import audit
 from simulations.compare_cli import HELP as COMPARE_HELP
 from simulations.compare_cli import compare
 from simulations.explain_cli import HELP as EXPLAIN_HELP
 from simulations.explain_cli import explain
-from simulations.guard import GuardedGroup
 
 HELP = """Emulated hospitals on one machine train one classifier, privately.
 
@@ -61,10 +62,15 @@ Examples:
   oncofed-sim run --resume runs/mnist
 """
 
+
+class _Group(Guarded, TyperGroup):
+    pass
+
+
 app = typer.Typer(
     name="oncofed-sim",
     help=HELP,
-    cls=GuardedGroup,
+    cls=_Group,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

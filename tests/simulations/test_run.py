@@ -14,10 +14,10 @@ from typer.testing import CliRunner, Result
 
 from common.config import compose, split_overrides
 from common.errors import BudgetExceeded, DataError, FederationError, NetworkError, TrustError
+from common.guard import BUG, INTERRUPTED
 from simulations import run as run_module
 from simulations.cli import app
 from simulations.display import describe, verdict
-from simulations.guard import BUG, INTERRUPTED
 from simulations.run import prepare, run_study, status_of
 
 QUICK = [
