@@ -1,8 +1,8 @@
 """Flower's SuperNode as a site starts it: it ends with the daemon, and it looks for messages more often.
 
-Run as ``python -m client.supernode --client-certificate PEM --client-key KEY`` with Flower's own arguments. Two private
-names of Flower are used, here only: its fixed wait of three seconds between two looks, which would be most of a small
-round, and its way to take a message with the store that it takes it to.
+Run as ``python -m client.supernode --client-certificate PEM --client-key KEY`` with Flower's own arguments. Three
+private names of Flower are used, here only: its fixed wait of three seconds between two looks, which would be most of
+a small round, its way to take a message with the store that it takes it to, and its way to send a reply.
 """
 
 from __future__ import annotations
@@ -136,8 +136,11 @@ def main() -> None:
     from flwr.supernode import start_client_internal as internals
     from flwr.supernode.cli.flower_supernode import flower_supernode
 
+    from client.delivery import sending_whole
+
     vars(internals)["time"] = SimpleNamespace(sleep=Sleeper().sleep)
     vars(internals)["_pull_and_store_message"] = with_last_kept(without_orphans(internals._pull_and_store_message))
+    vars(internals)["_push_messages"] = sending_whole(internals._push_messages)
     _run_to_the_end(flower_supernode)
 
 
