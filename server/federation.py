@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import secrets
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -29,12 +27,12 @@ from common.messages import DocumentAnswer, Refusal
 from common.models.parts import select_part, trainable_names
 from common.models.weights import frozen_digest, load_trainable, save_model, trainable_state
 from common.models.zoo import Classifier, build_model
-from common.privacy.statement import NOT_COVERED
-from common.provenance import code_digest, versions
 from server import checkpoint
 from server.assessment import Assessment, total
 from server.enrolment import Roster, enrol, wait_for_nodes
+from server.progress import Progress
 from server.rounds import FINAL, Federation, QuorumLost, RoundResult, score_states, train_round
+from server.run_document import now, run_document
 from server.run_folder import RunFolder
 from server.strategy import Combiner, check_strategy, missing_quorum
 
@@ -49,12 +47,8 @@ class Run:
         before = folder.read_json("run.json") if resume else {}
         self.run_id = str(before.get("run_id") or secrets.token_hex(8))
         self.resumed = self._latest() if resume else None
-        self.started = str(before.get("started") or _now())
-        self.lost: dict[str, SiteCode] = {}
-        self.rounds_of: dict[str, int] = {}
-        self.best_round, self.best_merit = 0, -math.inf
-        self.best_val: dict[str, ScoreState] = {}
-        self.rounds_done = 0
+        self.started = str(before.get("started") or now())
+        self.progress = Progress()
         self.roster = Roster(nodes={}, cards={}, refused={})
         self.model: Classifier | None = None
         folder.write_json("study.json", to_dict(study))
@@ -82,23 +76,23 @@ class Run:
         except Exception as error:
             self._write_status("FAILED", f"an unexpected {type(error).__name__} at the hub; see its log")
             raise
-        status = "PARTIAL" if self.lost else "COMPLETED"
-        self._write_status(status, self._reason())
+        status = "PARTIAL" if self.progress.lost else "COMPLETED"
+        self._write_status(status, self.progress.reason())
         return status
 
     def _enrol(self) -> Federation:
         self.roster = enrol(self.grid, self.study, self.run_id)
-        self.lost |= self.roster.refused
+        self.progress.lost |= self.roster.refused
         for site, code in self.roster.refused.items():
             log.warning("%s does not take part: %s", site, code)
         try:
             check_strategy(self.study.strategy, len(self.roster.nodes) + len(self.roster.refused))
             check_strategy(self.study.strategy, len(self.roster.nodes))
         except ConfigError as error:
-            raise FederationError(f"{error}. {self._reason()}") if self.roster.refused else error from None
+            raise FederationError(f"{error}. {self.progress.reason()}") if self.roster.refused else error from None
         declared = {site: card.declared_patients for site, card in self.roster.cards.items()}
         if missing := missing_quorum(self.study.strategy, declared):
-            raise FederationError(f"There is no quorum: {missing}. {self._reason()}")
+            raise FederationError(f"There is no quorum: {missing}. {self.progress.reason()}")
         shape = next(iter(self.roster.cards.values())).input_shape
         self.model = build_model(self.study.model, shape, self.study.seed)
         select_part(self.model, self.study.model.part)
@@ -121,8 +115,10 @@ class Run:
         if self.resumed is not None:
             arrays, average, best = self.resumed.arrays, self.resumed.average, self.resumed.best
             combiner.restore(self.resumed.strategy, trainable_names(self.model))
-            self._recall(self.resumed)
-        for round_index in range(self.rounds_done + 1, self.study.training.rounds + 1):
+            self.progress.recall(self.resumed.round_index, self.resumed.notes, self.study.evaluation.bins)
+            log.info("resumed after round %d", self.progress.rounds_done)
+        self._forget_later_rounds()
+        for round_index in range(self.progress.rounds_done + 1, self.study.training.rounds + 1):
             result = self._train(federation, combiner, round_index, arrays)
             arrays = result.arrays
             average = blend(average, arrays, self.study.strategy.averaging if round_index > 1 else 0.0)
@@ -150,7 +146,7 @@ class Run:
         return train_round(federation, combiner, round_index, arrays, sites)
 
     def _still_training(self) -> dict[str, int]:
-        return {site: node for site, node in self.roster.nodes.items() if self.lost.get(site) not in FINAL}
+        return {site: node for site, node in self.roster.nodes.items() if self.progress.lost.get(site) not in FINAL}
 
     def _validate(self, federation: Federation, arrays: Arrays, round_index: int) -> Any:
         answers = federation.ask_sites(
@@ -159,20 +155,15 @@ class Run:
         return score_states(answers, self.study.evaluation.bins)
 
     def _keep_best(self, round_index: int, arrays: Any, states: Mapping[str, ScoreState], best: Any) -> Any:
-        merit = _merit(states, self.study)
-        if merit is not None and merit >= self.best_merit:
-            self.best_round, self.best_merit, self.best_val = round_index, merit, dict(states)
+        if self.progress.keep_if_best(round_index, _merit(states, self.study), states):
             return arrays
-        return best if self.best_round else arrays
+        return best if self.progress.best_round else arrays
 
     def _record(
         self, round_index: int, result: RoundResult, states: Mapping[str, ScoreState], failures: Mapping[str, SiteCode]
     ) -> None:
-        self.rounds_done = round_index
-        for site in result.joined:
-            self.rounds_of[site] = self.rounds_of.get(site, 0) + 1
         everyone = dict(failures) | result.failures
-        self.lost |= everyone
+        self.progress.count(round_index, result.joined, everyone)
         row: dict[str, Any] = {
             "round": round_index,
             "val": _round_metrics(states, self.study),
@@ -193,13 +184,6 @@ class Run:
         )
 
     def _save(self, round_index: int, arrays: Arrays, average: Arrays, best: Arrays, combiner: Combiner) -> None:
-        notes = {
-            "best_round": self.best_round,
-            "best_merit": self.best_merit if self.best_round else None,
-            "best_val": {site: state.to_json() for site, state in self.best_val.items()},
-            "rounds_of": self.rounds_of,
-            "lost": {site: code.value for site, code in self.lost.items()},
-        }
         checkpoint.save(
             self.folder.path / "checkpoints",
             checkpoint.Checkpoint(
@@ -210,29 +194,23 @@ class Run:
                 average=average,
                 best=best,
                 strategy=combiner.state(),
-                notes=notes,
+                notes=self.progress.notes(),
             ),
         )
         self._write_status("RUNNING", "")
 
-    def _recall(self, saved: checkpoint.Checkpoint) -> None:
-        self.rounds_done = saved.round_index
-        self.best_round = saved.notes["best_round"]
-        self.best_merit = saved.notes["best_merit"] if self.best_round else -math.inf
-        bins = self.study.evaluation.bins
-        self.best_val = {site: ScoreState.from_json(state, bins) for site, state in saved.notes["best_val"].items()}
-        self.rounds_of = dict(saved.notes["rounds_of"])
-        self.lost |= {site: SiteCode(code) for site, code in saved.notes["lost"].items()}
-        self.folder.rewrite_metrics([row for row in self.folder.read_metrics() if row["round"] <= self.rounds_done])
-        log.info("resumed after round %d", self.rounds_done)
+    def _forget_later_rounds(self) -> None:
+        """Drops the rounds that were written down before their checkpoint was, if the run broke down in between."""
+        done = self.progress.rounds_done
+        self.folder.rewrite_metrics([row for row in self.folder.read_metrics() if row["round"] <= done])
 
     def _finish(self, federation: Federation, best: Mapping[str, NDArray[np.float32]]) -> None:
         assert self.model is not None
         load_trainable(self.model, best)
         self._write_model(self.model)
         nodes = self.roster.nodes
-        assessment = Assessment(federation, self.folder, self.lost)
-        assessment.conduct(best, best_round=self.best_round, validation=self.best_val)
+        assessment = Assessment(federation, self.folder, self.progress.lost)
+        assessment.conduct(best, best_round=self.progress.best_round, validation=self.progress.best_val)
         for site, answer in federation.ask_sites("statement", nodes).items():
             if isinstance(answer, DocumentAnswer):
                 self.folder.write_json(f"privacy/{site}.json", answer.document)
@@ -240,80 +218,18 @@ class Run:
                 self._lose(site, answer)
 
     def _lose(self, site: str, answer: object) -> None:
-        self.lost[site] = answer.code if isinstance(answer, Refusal) else SiteCode.UNKNOWN
+        self.progress.lost[site] = answer.code if isinstance(answer, Refusal) else SiteCode.UNKNOWN
 
     def _write_model(self, model: Classifier) -> None:
         path = self.folder.path / "model" / "model.safetensors"
         path.parent.mkdir(exist_ok=True)
-        save_model(model, path, {"study": self.study.digest(), "run": self.run_id, "round": str(self.best_round)})
-
-    def _reason(self) -> str:
-        if not self.lost:
-            return ""
-        return "lost: " + ", ".join(f"{site} ({code})" for site, code in sorted(self.lost.items()))
+        chosen = str(self.progress.best_round)
+        save_model(model, path, {"study": self.study.digest(), "run": self.run_id, "round": chosen})
 
     def _write_status(self, status: str, reason: str) -> None:
-        self.folder.write_json(
-            "run.json",
-            {
-                "schema_version": 1,
-                "status": status,
-                "reason": reason,
-                "name": self.study.name,
-                "run_id": self.run_id,
-                "started": self.started,
-                "finished": None if status == "RUNNING" else _now(),
-                "study_digest": self.study.digest(),
-                "engine": getattr(self.grid, "engine", "flower"),
-                "private": self.study.privacy.private,
-                "synthetic": any(card.synthetic for card in self.roster.cards.values()),
-                "dataset": self._dataset(),
-                "rounds_planned": self.study.training.rounds,
-                "rounds_done": self.rounds_done,
-                "best_round": self.best_round,
-                "sites": self._sites(),
-                "model": self._model_facts(),
-                "versions": versions(),
-                "seeds": {"seed": self.study.seed, "noise": self._noise()},
-                "code_digest": code_digest(),
-                "not_covered": list(NOT_COVERED)
-                if self.study.privacy.private
-                else ["everything: the run is not private"],
-            },
-        )
-
-    def _dataset(self) -> dict[str, Any]:
-        cards = self.roster.cards.values()
-        return {"name": self.study.data.name} | (dict(next(iter(cards)).dataset) if cards else {})
-
-    def _noise(self) -> str:
-        seeded = any(card.seeded for card in self.roster.cards.values())
-        return "seeded" if seeded else "os-entropy"
-
-    def _sites(self) -> list[dict[str, Any]]:
-        rows = []
-        for site in sorted({*self.roster.cards, *self.lost}):
-            card = self.roster.cards.get(site)
-            rows.append(
-                {
-                    "name": site,
-                    "declared_patients": card.declared_patients if card else None,
-                    "status": "lost" if site in self.lost else "ok",
-                    "code": self.lost[site].value if site in self.lost else "",
-                    "rounds": self.rounds_of.get(site, 0),
-                    "counts": card.counts if card else {},
-                }
-            )
-        return rows
-
-    def _model_facts(self) -> dict[str, Any]:
-        config = self.study.model
-        facts: dict[str, Any] = {"name": config.name, "part": config.part}
-        if self.model is not None:
-            parameters = list(self.model.parameters())
-            facts["parameters"] = sum(p.numel() for p in parameters)
-            facts["trainable"] = sum(p.numel() for p in parameters if p.requires_grad)
-        return facts
+        own = {"run_id": self.run_id, "started": self.started, "engine": getattr(self.grid, "engine", "flower")}
+        document = run_document(self.study, self.roster, self.progress, self.model, status, reason)
+        self.folder.write_json("run.json", document | own)
 
 
 def _merit(states: Mapping[str, ScoreState], study: StudyConfig) -> float | None:
@@ -340,10 +256,6 @@ def _round_metrics(states: Mapping[str, ScoreState], study: StudyConfig) -> dict
 
 def _text(auroc: float | None) -> str:
     return "not defined" if auroc is None else f"{auroc:.3f}"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _yaml(document: Any) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from common.errors import SiteCode
+from common.errors import FederationError, SiteCode
 from common.messages import Refusal, TrainAnswer
 from common.privacy.accounting import Event, epsilon_of
 from common.privacy.ledger import Ledger
-from server import rounds
+from server import checkpoint, rounds
 from server.exchange import ask
 from tests.scenarios.conftest import Federation
 
@@ -165,6 +166,25 @@ def test_resume_goes_on_after_the_last_round_and_never_under_counts(federation: 
     statement = broken.read("privacy/site_1.json")
     assert len(statement["events"]) == 4, "the round that died was charged and is charged again"
     assert _tensors(whole) == _tensors((broken.folder / "model" / "model.safetensors").read_bytes())
+
+
+@pytest.mark.parametrize("broken_round", [1, 2])
+def test_a_round_written_down_before_its_checkpoint_is_there_once_after_resume(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch, broken_round: int
+) -> None:
+    def dies(folder: Path, state: checkpoint.Checkpoint) -> None:
+        if state.round_index == broken_round:
+            raise FederationError("killed")
+        save(folder, state)
+
+    save = checkpoint.save
+    monkeypatch.setattr(checkpoint, "save", dies)
+    assert federation.run("training.rounds=2")["status"] == "FAILED"
+    assert [row["round"] for row in federation.rounds()] == list(range(1, broken_round + 1))
+    monkeypatch.setattr(checkpoint, "save", save)
+    run = federation.run("training.rounds=2", resume=True)
+    assert (run["status"], run["rounds_done"]) == ("COMPLETED", 2)
+    assert [row["round"] for row in federation.rounds()] == [1, 2]
 
 
 def test_the_same_seed_gives_the_same_weights(federation: Federation) -> None:
