@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import shlex
 import time
 from collections.abc import Callable, Mapping
@@ -88,13 +89,14 @@ class Conductor:
     def _follow(self, folder: Path, overrides: list[str], progress: Progress) -> Path:
         """Submits, watches, and submits again with ``resume`` while the run broke down without an end."""
         write_durably(self._home.last_run, f"{folder}\n")
-        seen, fruitless = _Rounds(folder, progress), 0
+        seen, fruitless, patience = _Rounds(folder, progress), 0, self._home.config().restart_seconds * 4
         while fruitless < FRUITLESS:
             before, done = _stamp(folder), _rounds_done(folder)
             resume = read_status(folder) is not None
-            self._wait_for_hub()
+            self._wait_for_hub(patience, progress)
+            patience = math.inf  # what has begun waits for as long as a machine may be away
             run_id = self._control.submit(self._app(), self._run_config(folder, overrides, resume=resume))
-            details = self._watch(folder, run_id, before, seen)
+            details = self._watch(folder, run_id, before, seen, progress)
             if _final(folder, before):
                 return folder
             fruitless = 0 if _rounds_done(folder) > done else fruitless + 1
@@ -104,7 +106,7 @@ class Conductor:
             f"{self._home.logs}, then go on with: oncofed-hub run --resume {folder}"
         )
 
-    def _watch(self, folder: Path, run_id: int, before: float, seen: _Rounds) -> str:
+    def _watch(self, folder: Path, run_id: int, before: float, seen: _Rounds, progress: Progress) -> str:
         asked, lived = time.monotonic(), False
         while True:
             seen()
@@ -112,7 +114,7 @@ class Conductor:
             if not lives and _final(folder, before):  # it has written its last file
                 return ""
             if lived and not lives:
-                return self._stop(run_id)
+                return self._stop(run_id, progress)
             lived = lived or lives
             if time.monotonic() - asked > ASK_SECONDS:
                 asked = time.monotonic()
@@ -125,9 +127,9 @@ class Conductor:
                     return details or status
             time.sleep(TICK_SECONDS)
 
-    def _stop(self, run_id: int) -> str:
+    def _stop(self, run_id: int, progress: Progress) -> str:
         """Tells Flower, which would wait for another minute, that the aggregator died; returns why if it knows."""
-        self._wait_for_hub()
+        self._wait_for_hub(math.inf, progress)
         with contextlib.suppress(NetworkError):
             status, details = self._control.run_status(run_id)
             if status.startswith("finished:"):
@@ -135,8 +137,11 @@ class Conductor:
             self._control.stop_run(run_id)
         return "the aggregator died"
 
-    def _wait_for_hub(self) -> None:
-        deadline = time.monotonic() + self._home.config().restart_seconds * 4
+    def _wait_for_hub(self, seconds: float, progress: Progress) -> None:
+        if self._control.alive():
+            return
+        progress({"phase": "waiting", "reason": "the hub does not answer; the run goes on once it does"})
+        deadline = time.monotonic() + seconds
         while not self._control.alive():
             if time.monotonic() > deadline:
                 raise NetworkError("The hub does not answer; start it with: oncofed-hub start")

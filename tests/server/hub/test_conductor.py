@@ -1,0 +1,105 @@
+"""A run that has begun is brought to its end, however long the hub is away and whatever dies meanwhile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from common.errors import FederationError, NetworkError
+from server.hub import conductor
+from server.hub.conductor import Conductor
+from server.hub.home import HubConfig, HubHome, write_config
+
+
+@dataclass
+class Flower:
+    """A hub in its own time. Each attempt ends with the next of ``ends``: COMPLETED, or the aggregator dies.
+
+    Attributes:
+        away: From and until when the hub does not answer, seconds.
+        rounds: After which the run stands when an attempt ends.
+    """
+
+    away: tuple[float, float] = (0.0, 0.0)
+    ends: list[str] = field(default_factory=list)
+    rounds: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+    asked: list[Mapping[str, str]] = field(default_factory=list)
+    looks: int = 0
+
+    def alive(self) -> bool:
+        return not self.away[0] <= self.seconds < self.away[1]
+
+    def submit(self, app: Path, run_config: Mapping[str, str]) -> int:
+        self.asked.append(run_config)
+        self.looks = 0
+        folder = Path(run_config["resume"] or run_config["out-dir"])
+        done = {"status": self.ends.pop(0), "rounds_done": self.rounds.pop(0), "rounds_planned": 2}
+        (folder / "run.json").write_text(json.dumps(done))
+        return 1
+
+    def run_status(self, run_id: int) -> tuple[str, str]:
+        if not self.alive():
+            raise NetworkError("away")
+        return "running", ""
+
+    def stop_run(self, run_id: int) -> None:
+        assert self.alive()
+
+    def aggregator_lives(self, folder: Path) -> bool:
+        self.looks += 1
+        return self.looks == 1
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> HubHome:
+    found = HubHome(tmp_path)
+    found.runs.mkdir(parents=True)
+    write_config(found, HubConfig(overrides=("data=phantom",), restart_seconds=30))
+    return found
+
+
+def follow(home: HubHome, flower: Flower, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Any], list[str]]:
+    """Returns ``run.json`` at the end, and the phases that the operator was told of."""
+    monkeypatch.setattr(conductor, "Control", lambda home: flower)
+    monkeypatch.setattr(conductor, "aggregator_lives", flower.aggregator_lives)
+    monkeypatch.setattr(conductor, "time", SimpleNamespace(monotonic=lambda: flower.seconds, sleep=flower.sleep))
+    said: list[str] = []
+    folder = Conductor(home).start(None, lambda event: said.append(str(event.get("phase"))))
+    return json.loads((folder / "run.json").read_text()), said
+
+
+def test_a_run_that_has_begun_waits_for_a_hub_that_is_away_for_an_hour(
+    home: HubHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flower = Flower(away=(0.1, 3600.0), ends=["RUNNING", "COMPLETED"], rounds=[1, 2])
+    found, said = follow(home, flower, monkeypatch)
+    assert found["status"] == "COMPLETED" and flower.seconds >= 3600
+    assert said == ["starting", "waiting", "interrupted"]
+    first, second = flower.asked
+    assert first["resume"] == "" and second["resume"] == first["out-dir"], "it goes on where it was"
+
+
+def test_a_run_does_not_begin_without_a_hub(home: HubHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    flower = Flower(away=(0.0, 3600.0))
+    with pytest.raises(NetworkError, match="oncofed-hub start"):
+        follow(home, flower, monkeypatch)
+    assert flower.asked == [] and flower.seconds < 300
+
+
+def test_attempts_without_a_new_round_are_given_up_and_say_how_to_go_on(
+    home: HubHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flower = Flower(ends=["RUNNING"] * 5, rounds=[0, 1, 1, 1, 1])
+    with pytest.raises(FederationError, match="oncofed-hub run --resume"):
+        follow(home, flower, monkeypatch)
+    assert len(flower.asked) == 5, "the second attempt brought a round, so three more may bring none"
