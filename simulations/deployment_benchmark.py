@@ -149,15 +149,18 @@ def idle(folder: Path, sites: int, seconds: float) -> list[dict[str, Any]]:
 
 
 def _hub_takes(deployment: LocalDeployment, seconds: float) -> dict[str, Any]:
-    """Returns the share of one processor and the memory of the hub's daemon and of all below it."""
+    """Returns the share of one processor and the own memory of the hub's daemon and of all below it.
+
+    Own memory is what no file backs: the libraries' pages are shared with the SuperNodes of the same machine.
+    """
     deployment.until(lambda: deployment.hub("status", "--json").returncode == 0, READY_SECONDS, "the hub answers")
     daemon = psutil.Process(deployment.processes["hub"].pid)
     processes = [daemon, *daemon.children(recursive=True)]
     before = [sum(process.cpu_times()[:2]) for process in processes]
     time.sleep(seconds)
     spent = sum(sum(process.cpu_times()[:2]) for process in processes) - sum(before)
-    memory = sum(process.memory_full_info().pss for process in processes)
-    return {"processor (%)": 100 * spent / seconds, "memory (MB)": memory / 1e6}
+    memory = sum(pages.anonymous for process in processes for pages in process.memory_maps())
+    return {"processor (%)": 100 * spent / seconds, "own memory (MB)": memory / 1e6}
 
 
 def main() -> None:
@@ -166,10 +169,13 @@ def main() -> None:
     parser.add_argument("--only", choices=PARTS, action="append")
     parser.add_argument("--sites", type=int, default=20, help="idle sites")
     parser.add_argument("--seconds", type=float, default=120.0, help="how long an idle hub is watched")
-    parser.add_argument("--images", type=Path, required=True, help="folder that the data set's image paths start from")
+    parser.add_argument("--images", type=Path, help="folder that the data set's image paths start from; for rounds")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides of the measured study")
     options = parser.parse_args()
-    for part in options.only or PARTS:
+    parts = options.only or PARTS
+    if "rounds" in parts and options.images is None:
+        parser.error("rounds are measured on images; name their folder with --images, or choose: --only idle")
+    for part in parts:
         with tempfile.TemporaryDirectory(prefix="oncofed-") as folder:
             if part == "rounds":
                 rows = federation(Path(folder), options.images, options.overrides)
