@@ -42,6 +42,14 @@ def lost_only(status: dict[str, Any], run: Run, deployment: Deployment, *codes: 
     assert (run.folder / "report.html").exists()
 
 
+def lost_at_most(status: dict[str, Any], run: Run, deployment: Deployment) -> None:
+    """As :func:`lost_only`, or nothing was lost: the victim was back before it was asked."""
+    if status["status"] == "COMPLETED":
+        completed(status, run, deployment)
+    else:
+        lost_only(status, run, deployment)
+
+
 def completed(status: dict[str, Any], run: Run, deployment: Deployment) -> None:
     """Nothing was lost: both rounds with all sites."""
     assert (status["status"], status["reason"]) == ("COMPLETED", ""), deployment.tails()
