@@ -320,17 +320,3 @@ def compose(overrides: Sequence[str] = (), name: str = "study") -> StudyConfig:
 def _first_lines(error: Exception) -> str:
     cause = error.__cause__ or error
     return " ".join(line.strip() for line in str(cause).splitlines()[:3] if line.strip())
-
-
-def split_overrides(text: str) -> list[str]:
-    """Returns the Hydra overrides of one string, as in ``--run-config 'overrides="a=1 b=2"'``.
-
-    Raises:
-        ConfigError: A quote is not closed.
-    """
-    import shlex
-
-    try:
-        return shlex.split(text)
-    except ValueError as error:
-        raise ConfigError(f"The overrides {text!r} cannot be read: {error}. Close every quote.") from None

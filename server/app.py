@@ -9,8 +9,9 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from common.config import compose, split_overrides
+from common.config import compose
 from common.errors import OncoFedError
+from common.overrides import split_overrides
 from server.federation import Run
 from server.run_folder import RunFolder, run_path
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from common.errors import FederationError, NetworkError
 from common.guard import Guarded, say
+
+if TYPE_CHECKING:
+    from server.hub.home import HubHome
 
 HELP = """The hub of a consortium: it invites hospitals, runs the study with them, and keeps its reports.
 
@@ -33,6 +36,8 @@ Examples:
   oncofed-hub start
 
   oncofed-hub run
+
+  oncofed-hub study next.yaml
 
 Exit codes: 0 ok, 2 usage, 3 config, 4 data, 5 trust, 6 budget refused, 7 network, 8 run PARTIAL or FAILED,
 70 bug, 130 interrupted.
@@ -56,6 +61,9 @@ Home = Annotated[
     typer.Option(help="The hub's folder [default: ONCOFED_HUB_HOME, else ~/.oncofed/hub].", show_default=False),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable answer on stdout.")]
+Study = Annotated[
+    Path | None, typer.Argument(help="YAML list of Hydra overrides [default: those of hub.yaml].", show_default=False)
+]
 
 
 @app.command()
@@ -242,15 +250,32 @@ def start(home: Home = None) -> None:
 
 
 @app.command()
+def study(study: Study = None, home: Home = None) -> None:
+    """Print a study as hospitals receive it, for them to forecast its cost; its digest goes to stderr.
+
+    Example: oncofed-hub study next.yaml > study.yaml
+    """
+    import yaml
+
+    from common.config import compose
+    from server.hub.home import hub_home
+
+    found = compose(_overrides(hub_home(home), study))
+    print(yaml.safe_dump(found.travelling(), sort_keys=False), end="")
+    say(f"Study {found.name}: {found.digest()}. A hospital allows it by this digest, in `studies` of its policy.yaml.")
+
+
+@app.command()
 def run(
+    study: Study = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the new run.", show_default=False)] = None,
     resume: Annotated[Path | None, typer.Option(help="Folder of a run to go on with.", show_default=False)] = None,
     json_: Json = False,
     home: Home = None,
 ) -> None:
-    """Run the study with the sites that are connected, and wait for its end.
+    """Run a study with the sites that are connected, and wait for its end.
 
-    Example: oncofed-hub run
+    Example: oncofed-hub run next.yaml
     """
     from common.errors import UsageError
     from server.hub.conductor import Conductor, read_status
@@ -259,10 +284,13 @@ def run(
 
     if out and resume:
         raise UsageError("Give --out for a new run or --resume for an old one, not both")
+    if study and resume:
+        raise UsageError("A run is resumed with the study that it began with; leave the file out")
     place = hub_home(home)
     conductor = Conductor(place)
+    overrides = _overrides(place, study)
     record(place, "resume" if resume else "run")
-    folder = conductor.resume(resume, _progress) if resume else conductor.start(out, _progress)
+    folder = conductor.resume(resume, _progress) if resume else conductor.start(overrides, out, _progress)
     found = read_status(folder) or {}
     record(place, "end", run=str(found.get("run_id")), status=str(found.get("status")))
     if json_:
@@ -316,6 +344,12 @@ def status(
         _say_status(found)
     if check and found["hub"]["status"] != "ready":
         raise typer.Exit(NetworkError.exit_code)
+
+
+def _overrides(place: HubHome, study: Path | None) -> Sequence[str]:
+    from common.overrides import read_overrides
+
+    return read_overrides(study) if study else place.config().overrides
 
 
 def _say_status(found: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from common.aggregation import Arrays, blend
-from common.config import StudyConfig, split_overrides, to_dict
+from common.config import StudyConfig, to_dict
 from common.errors import ConfigError, FederationError, OncoFedError, SiteCode
 from common.evaluation.decision import operating_point
 from common.evaluation.metrics import auroc, log_loss
@@ -27,6 +27,7 @@ from common.messages import DocumentAnswer, Refusal
 from common.models.parts import select_part, trainable_names
 from common.models.weights import frozen_digest, load_trainable, save_model, trainable_state
 from common.models.zoo import Classifier, build_model
+from common.overrides import split_overrides
 from server import checkpoint
 from server.assessment import Assessment, total
 from server.enrolment import Roster, enrol, wait_for_nodes

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from client.policy import SitePolicy
 from client.site import Cohort, Site, require_classes
-from common.config import StudyConfig, compose, split_overrides
+from common.config import StudyConfig, compose
 from common.errors import ConfigError
+from common.overrides import split_overrides
 from server.run_folder import run_path
 from server.strategy import check_strategy
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.config import StudyConfig, compose
 from common.errors import ConfigError, DataError
+from common.overrides import read_overrides
 from simulations.run import status_of
 
 if TYPE_CHECKING:
@@ -70,15 +71,12 @@ def reopen(folder: Path) -> ReopenedRun:
 
 
 def _overrides(folder: Path) -> list[str]:
-    from omegaconf import OmegaConf
-
-    try:
-        return [str(item) for item in OmegaConf.load(folder / "overrides.yaml") or []]
-    except FileNotFoundError:
+    if not (folder / "overrides.yaml").exists():
         raise ConfigError(
             f"{folder} has no overrides.yaml, so its data cannot be found again; only a run of emulated hospitals "
             "can be opened again"
-        ) from None
+        )
+    return read_overrides(folder / "overrides.yaml")
 
 
 def _dealt(study: StudyConfig, overrides: list[str], sites: int) -> StudyConfig:

@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from common.config import StudyConfig, compose
 from common.errors import ConfigError, FederationError, UsageError
+from common.overrides import read_overrides
 from server.run_folder import RunFolder, runs_root
 from simulations.environment import quiet_environment
 
@@ -94,7 +95,7 @@ def prepare(overrides: Sequence[str], engine: str, out: Path | None, resume: Pat
         raise UsageError(f"engine={engine!r}; expected one of: {', '.join(ENGINES)}")
     if out and resume:
         raise UsageError("Give --out for a new run or --resume for an old one, not both")
-    chosen = list(overrides) or (_overrides_of(resume) if resume else [])
+    chosen = list(overrides) or (_kept(resume) if resume else [])
     study = compose(chosen)
     chosen += _absolute_paths(study)
     study = compose(chosen)
@@ -124,14 +125,10 @@ def _folder(study: StudyConfig, out: Path | None, resume: Path | None) -> Path:
     return chosen.resolve() if chosen else runs_root() / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{study.name}"
 
 
-def _overrides_of(folder: Path) -> list[str]:
-    from omegaconf import OmegaConf
-
-    try:
-        kept = OmegaConf.load(folder / "overrides.yaml")
-    except FileNotFoundError:
-        raise ConfigError(f"{folder} holds no run to resume; expected an overrides.yaml in it") from None
-    return [str(item) for item in kept or []]
+def _kept(folder: Path) -> list[str]:
+    if not (folder / "overrides.yaml").exists():
+        raise ConfigError(f"{folder} holds no run to resume; expected an overrides.yaml in it")
+    return read_overrides(folder / "overrides.yaml")
 
 
 def _absolute_paths(study: StudyConfig) -> list[str]:

@@ -7,13 +7,15 @@ import json
 import math
 import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from common.config import compose
 from common.errors import ConfigError, FederationError, NetworkError
+from common.overrides import read_overrides
 from common.trust.durable import write_durably
 from server.hub.control import Control
 from server.hub.home import HubHome
@@ -56,20 +58,19 @@ class Conductor:
     def __init__(self, home: HubHome) -> None:
         self._home, self._control = home, Control(home)
 
-    def start(self, out: Path | None, progress: Progress) -> Path:
-        """Returns the folder of a new run, once it has ended.
+    def start(self, overrides: Sequence[str], out: Path | None, progress: Progress) -> Path:
+        """Returns the folder of a new run of the study that ``overrides`` compose, once it has ended.
 
         Raises:
             ConfigError: The study or the folder cannot be used.
             NetworkError: The hub is not there.
             FederationError: The run kept breaking down.
         """
-        config = self._home.config()
-        study = config.study()
+        study = compose(overrides)
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{study.name}"
         folder = RunFolder.create((out or self._home.runs / name).resolve(), resume=False).path
         progress({"phase": "starting", "folder": str(folder), "rounds": study.training.rounds})
-        return self._follow(folder, list(config.overrides), progress)
+        return self._follow(folder, overrides, progress)
 
     def resume(self, folder: Path, progress: Progress) -> Path:
         """Returns the folder of an interrupted run, once it has ended.
@@ -84,9 +85,9 @@ class Conductor:
         if found["status"] in ("COMPLETED", "PARTIAL"):
             raise ConfigError(f"The run in {folder} has ended as {found['status']}; start a new one")
         progress({"phase": "resuming", "folder": str(folder), "rounds": found["rounds_planned"]})
-        return self._follow(folder, self._overrides(folder), progress)
+        return self._follow(folder, read_overrides(folder / "overrides.yaml"), progress)
 
-    def _follow(self, folder: Path, overrides: list[str], progress: Progress) -> Path:
+    def _follow(self, folder: Path, overrides: Sequence[str], progress: Progress) -> Path:
         """Submits, watches, and submits again with ``resume`` while the run broke down without an end."""
         write_durably(self._home.last_run, f"{folder}\n")
         seen, fruitless, patience = _Rounds(folder, progress), 0, self._home.config().restart_seconds * 4
@@ -147,15 +148,9 @@ class Conductor:
                 raise NetworkError("The hub does not answer; start it with: oncofed-hub start")
             time.sleep(TICK_SECONDS)
 
-    def _run_config(self, folder: Path, overrides: list[str], *, resume: bool) -> dict[str, str]:
+    def _run_config(self, folder: Path, overrides: Sequence[str], *, resume: bool) -> dict[str, str]:
         where = {"resume": str(folder)} if resume else {"out-dir": str(folder)}
         return {"overrides": shlex.join(overrides), "out-dir": "", "resume": ""} | where
-
-    def _overrides(self, folder: Path) -> list[str]:
-        import yaml
-
-        kept = yaml.safe_load((folder / "overrides.yaml").read_text(encoding="utf-8"))
-        return [str(item) for item in kept or []]
 
     def _app(self) -> Path:
         """Returns a Flower app without a line of code: hub and sites run what is installed on them."""

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from common.config import CONFIG_DIR, compose, from_dict, split_overrides, to_dict
+from common.config import CONFIG_DIR, compose, from_dict, to_dict
 from common.errors import ConfigError
 
 
@@ -62,12 +62,6 @@ def test_the_digest_sees_what_was_agreed_and_nothing_else() -> None:
 def test_private_is_the_default_and_plain_must_be_written() -> None:
     assert compose([]).privacy.private
     assert not compose(["privacy=none"]).privacy.private
-
-
-def test_an_unclosed_quote_is_a_config_error() -> None:
-    assert split_overrides('a=1 "b=two words"') == ["a=1", "b=two words"]
-    with pytest.raises(ConfigError, match="quote"):
-        split_overrides('a="1')
 
 
 def test_studies_are_frozen() -> None:

@@ -12,9 +12,10 @@ import pytest
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from common.config import compose, split_overrides
+from common.config import compose
 from common.errors import OncoFedError
 from common.messages import TrainAnswer, pack_answer, unpack_answer, unpack_request
+from common.overrides import split_overrides
 from simulations.grid import InProcessGrid
 
 QUICK = (

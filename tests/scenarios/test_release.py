@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 
 from client.cli import app as site_app
 from client.scored import endorse, note_scored, scored
-from common.config import compose, split_overrides
+from common.config import compose
 from common.errors import ConfigError, TrustError
 from common.messages import Request
+from common.overrides import split_overrides
 from common.trust.kit import JoinRequest
 from common.trust.signing import SiteKey
 from server.hub.home import HubConfig, HubHome, create

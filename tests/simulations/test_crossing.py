@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from common.config import compose, split_overrides
+from common.config import compose
+from common.overrides import split_overrides
 from simulations.crossing import crossing
 from tests.scenarios.conftest import QUICK, Federation
 

@@ -12,9 +12,10 @@ import pytest
 from safetensors.numpy import load_file
 from typer.testing import CliRunner, Result
 
-from common.config import compose, split_overrides
+from common.config import compose
 from common.errors import BudgetExceeded, DataError, FederationError, NetworkError, TrustError
 from common.guard import BUG, INTERRUPTED
+from common.overrides import split_overrides
 from simulations import run as run_module
 from simulations.cli import app
 from simulations.display import describe, verdict

@@ -74,7 +74,7 @@ def follow(home: HubHome, flower: Flower, monkeypatch: pytest.MonkeyPatch) -> tu
     monkeypatch.setattr(conductor, "aggregator_lives", flower.aggregator_lives)
     monkeypatch.setattr(conductor, "time", SimpleNamespace(monotonic=lambda: flower.seconds, sleep=flower.sleep))
     said: list[str] = []
-    folder = Conductor(home).start(None, lambda event: said.append(str(event.get("phase"))))
+    folder = Conductor(home).start(["data=phantom"], None, lambda event: said.append(str(event.get("phase"))))
     return json.loads((folder / "run.json").read_text()), said
 
 
