@@ -34,6 +34,7 @@ class LocalDeployment:
     Attributes:
         folder: Where all homes are: ``hub`` and ``sites/NAME``.
         study: Hydra overrides of the hub's study.
+        host: Address of the hub.
         port: Where the proxy listens.
         dialled: Port that the sites dial, where something stands between them and the proxy; 0: the proxy's.
     """
@@ -41,6 +42,7 @@ class LocalDeployment:
     folder: Path
     study: tuple[str, ...]
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    host: str = "127.0.0.1"
     port: int = 0
     inner_port: int = 0
     dialled: int = 0
@@ -48,9 +50,9 @@ class LocalDeployment:
     def init(self) -> None:
         """Makes the hub."""
         self.port, self.inner_port = self.port or free_port(), free_port()
-        address = f"127.0.0.1:{self.dialled or self.port}"
+        address = f"{self.host}:{self.dialled or self.port}"
         ports = ("--port", str(self.port), "--inner-port", str(self.inner_port))
-        self.hub("init", "--address", address, *ports, *self.study)
+        self.hub("init", "--address", address, "--bind", self.host, *ports, *self.study)
 
     def admit(self, name: str, *options: str, code: int = 0) -> None:
         """From invitation to approval, which ends with ``code``."""
@@ -146,14 +148,20 @@ class LocalDeployment:
             process.kill()
             process.wait()
 
+    def on_host(self, name: str, command: list[str]) -> list[str]:
+        """Returns the command as the machine of the hub or of a site runs it; here all are this one."""
+        return command
+
     def _spawn(self, name: str, command: list[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
-        around = surroundings(environment or {})
+        around, command = surroundings(environment or {}), self.on_host(name, command)
         with log.open("ab") as sink:
             self.processes[name] = subprocess.Popen(command, stdout=sink, stderr=sink, cwd=self.folder, env=around)
 
     def _command(self, name: str, arguments: tuple[str, ...], code: int) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", _module(name), *arguments, "--home", str(self.home(name))]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
+        done = subprocess.run(
+            self.on_host(name, command), capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
+        )
         if done.returncode != code:
             said = f"{' '.join(command[2:])} ended with {done.returncode}, expected {code}"
             raise NetworkError(f"{said}: {done.stderr}\n{self.tails()}")
