@@ -39,6 +39,18 @@ def check_affordable(site: Site, plan: PrivacyPlan, request: Request) -> None:
         )
 
 
+def is_charged(site: Site, request: Request) -> bool:
+    """Tells whether the ledger holds a charge for this very round.
+
+    Raises:
+        LedgerError: The ledger cannot be believed.
+    """
+    with Ledger(site.ledger_path) as ledger:
+        cohort = ledger.register_cohort(site.cohort.train_patients)
+        rows = ledger.events(cohort, request.study.digest())
+    return any((row.run, row.round_index) == (request.run, request.round_index) for row in rows)
+
+
 def charge_round(site: Site, plan: PrivacyPlan, request: Request) -> float:
     """Returns the epsilon of the most exposed patient after this round, which is durably charged by then.
 

@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from client.budget import charge_round, check_affordable
+from client.budget import charge_round, check_affordable, is_charged
 from client.certificate import read_certificate
+from client.kept import KEPT, KeptUpdate
 from client.policy import SitePolicy, check_request
 from client.scored import note_scored
 from client.studies import is_noted
@@ -105,6 +106,8 @@ class Site:
     def train(self, request: Request) -> TrainAnswer:
         """Returns the site's update; the ledger is charged, durably, before the first gradient.
 
+        The very same request is answered by the very same update, which was paid for.
+
         Raises:
             BudgetExceeded: The round would pass the site's ceiling.
             ModelError: The weights that came do not fit the study's model.
@@ -115,10 +118,12 @@ class Site:
 
         study = request.study
         check_request(self.policy, study, self.declared_patients)
+        plan, kept = self._plan(study), KeptUpdate(self.home / KEPT, self.declared_patients)
+        if (again := kept.answer(request, self.name)) and (plan is None or is_charged(self, request)):
+            return again
         data = self.cohort.load(study, "train")
         model = self._model(study, tuple(data.inputs.shape[1:]))
         load_trainable(model, request.arrays)
-        plan = self._plan(study)
         spent = None if plan is None else charge_round(self, plan, request)
         train(
             model,
@@ -128,13 +133,15 @@ class Site:
             plan=plan,
             proximal_mu=study.strategy.proximal_mu,
         )
-        return TrainAnswer(
+        answer = TrainAnswer(
             site=self.name,
             round_index=request.round_index,
             weight=self.declared_patients if study.strategy.weighting == "declared" else 1,
             epsilon_spent=spent,
             arrays=difference(trainable_state(model), request.arrays),
         )
+        kept.keep(request, answer)
+        return answer
 
     def evaluate(self, request: Request) -> DocumentAnswer:
         """Returns the score state of the global weights on the site's ``request.split`` patients.

@@ -72,6 +72,7 @@ class Run:
             best = self._rounds(federation)
             self._finish(federation, best)
         except OncoFedError as error:
+            self.progress.lost |= error.failures if isinstance(error, QuorumLost) else {}
             self._write_status("FAILED", str(error))
             raise
         except Exception as error:
@@ -117,6 +118,7 @@ class Run:
             arrays, average, best = self.resumed.arrays, self.resumed.average, self.resumed.best
             combiner.restore(self.resumed.strategy, trainable_names(self.model))
             self.progress.recall(self.resumed.round_index, self.resumed.notes, self.study.evaluation.bins)
+            self.progress.miss(self.roster.nodes)
             log.info("resumed after round %d", self.progress.rounds_done)
         self._forget_later_rounds()
         for round_index in range(self.progress.rounds_done + 1, self.study.training.rounds + 1):
@@ -132,22 +134,29 @@ class Run:
     def _train(self, federation: Federation, combiner: Combiner, round_index: int, arrays: Arrays) -> RoundResult:
         """Trains a round; once more when the sites were only out of reach, as after a hub that stood still.
 
-        Whoever had trained in the first attempt trains, and pays, again.
+        Whoever has trained in the first attempt answers the second with the same update, at no new charge.
         """
-        sites = self._still_training()
+        sites = {site: node for site, node in self.roster.nodes.items() if site not in self.progress.out}
         try:
-            return train_round(federation, combiner, round_index, arrays, sites)
+            result = train_round(federation, combiner, round_index, arrays, sites)
         except QuorumLost as lost:
-            if not lost.by_silence:
-                raise
-            log.warning("%s. The round begins anew once they are back", lost)
-        rules = self.study.strategy
-        expected = {node: site for site, node in sites.items()}
-        wait_for_nodes(self.grid, rules.quorum, rules.join_timeout, expected=expected)
-        return train_round(federation, combiner, round_index, arrays, sites)
+            self._wait_for_the_silent(sites, lost)
+            result = train_round(federation, combiner, round_index, arrays, sites)
+            result.attempts = 2
+        self.progress.out |= {site for site, code in result.failures.items() if code in FINAL}
+        return result
 
-    def _still_training(self) -> dict[str, int]:
-        return {site: node for site, node in self.roster.nodes.items() if self.progress.lost.get(site) not in FINAL}
+    def _wait_for_the_silent(self, sites: Mapping[str, int], lost: QuorumLost) -> None:
+        """Returns once enough sites are connected again; who failed otherwise than by silence stays lost."""
+        if not lost.by_silence:
+            raise lost
+        self.progress.lost |= {site: code for site, code in lost.failures.items() if code is not SiteCode.UNAVAILABLE}
+        log.warning("%s. The round begins anew once they are back", lost)
+        rules, expected = self.study.strategy, {node: site for site, node in sites.items()}
+        try:
+            wait_for_nodes(self.grid, rules.quorum, rules.join_timeout, expected=expected)
+        except FederationError as error:
+            raise QuorumLost(f"{lost}. {error}", failures=lost.failures, by_silence=True) from None
 
     def _validate(self, federation: Federation, arrays: Arrays, round_index: int) -> Any:
         answers = federation.ask_sites(
@@ -173,6 +182,7 @@ class Run:
             "update_norm": result.update_norm,
             "epsilon": result.epsilon,
             "seconds": round(result.seconds, 3),
+            "attempts": result.attempts,
         }
         self.folder.append_metrics(row)
         log.info(

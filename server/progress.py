@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,11 @@ from common.evaluation.scores import ScoreState
 
 @dataclass(slots=True)
 class Progress:
-    """The rounds done, the best of them by validation, who took part, and whom the run lost."""
+    """The rounds done, the best of them by validation, who took part, and whom the run lost.
+
+    Attributes:
+        out: Sites that refuse to train for reasons that later rounds would only repeat.
+    """
 
     rounds_done: int = 0
     best_round: int = 0
@@ -21,6 +25,7 @@ class Progress:
     best_val: dict[str, ScoreState] = field(default_factory=dict)
     rounds_of: dict[str, int] = field(default_factory=dict)
     lost: dict[str, SiteCode] = field(default_factory=dict)
+    out: set[str] = field(default_factory=set)
 
     def keep_if_best(self, round_index: int, merit: float | None, states: Mapping[str, ScoreState]) -> bool:
         """Returns whether the round becomes the chosen one; of equals, the later."""
@@ -36,6 +41,12 @@ class Progress:
             self.rounds_of[site] = self.rounds_of.get(site, 0) + 1
         self.lost |= failures
 
+    def miss(self, connected: Container[str]) -> None:
+        """Counts as lost whoever took part before the run was interrupted and is not there any more."""
+        for site in self.rounds_of:
+            if site not in connected:
+                self.lost.setdefault(site, SiteCode.UNAVAILABLE)
+
     def reason(self) -> str:
         """Returns who was lost and by which code; empty when nobody was."""
         if not self.lost:
@@ -50,6 +61,7 @@ class Progress:
             "best_val": {site: state.to_json() for site, state in self.best_val.items()},
             "rounds_of": self.rounds_of,
             "lost": {site: code.value for site, code in self.lost.items()},
+            "out": sorted(self.out),
         }
 
     def recall(self, round_index: int, notes: Mapping[str, Any], bins: int) -> None:
@@ -59,3 +71,4 @@ class Progress:
         self.best_val = {site: ScoreState.from_json(state, bins) for site, state in notes["best_val"].items()}
         self.rounds_of = dict(notes["rounds_of"])
         self.lost |= {site: SiteCode(code) for site, code in notes["lost"].items()}
+        self.out |= set(notes["out"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -53,12 +53,13 @@ class QuorumLost(FederationError):
     """Too few valid updates came.
 
     Attributes:
+        failures: Sites whose update did not come or count, with the code.
         by_silence: Whether the sites that could not be reached would have made the quorum; they may be back soon.
     """
 
-    def __init__(self, text: str, *, by_silence: bool) -> None:
+    def __init__(self, text: str, *, failures: Mapping[str, SiteCode], by_silence: bool) -> None:
         super().__init__(text)
-        self.by_silence = by_silence
+        self.failures, self.by_silence = failures, by_silence
 
 
 @dataclass(slots=True)
@@ -71,6 +72,7 @@ class RoundResult:
         failures: Sites whose update did not, with the code.
         epsilon: Epsilon that each private site has spent on this study.
         update_norm: L2 norm of the global model's movement.
+        attempts: How often the sites were asked.
     """
 
     arrays: Mapping[str, NDArray[np.float32]]
@@ -79,7 +81,7 @@ class RoundResult:
     epsilon: dict[str, float]
     update_norm: float
     seconds: float = 0.0
-    val: dict[str, ScoreState] = field(default_factory=dict)
+    attempts: int = 1
 
 
 def train_round(
@@ -115,6 +117,7 @@ def _require_quorum(federation: Federation, result: RoundResult, round_index: in
     lost = ", ".join(f"{site} ({code})" for site, code in sorted(result.failures.items()))
     raise QuorumLost(
         f"Round {round_index} lost its quorum: {missing}; lost: {lost}",
+        failures=result.failures,
         by_silence=not missing_quorum(strategy, joined | silent),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -92,29 +92,81 @@ def test_a_site_that_crashes_makes_the_run_partial(federation: Federation) -> No
     assert all(b"Smith" not in p.read_bytes() for p in federation.folder.rglob("*") if p.is_file())
 
 
+def _answering(monkeypatch: pytest.MonkeyPatch, instead: Callable[[str, int, int], SiteCode | None]) -> list[int]:
+    """Lets ``instead`` of kind, number of that kind's requests so far and site's number refuse; returns the counts."""
+    counts = [0]
+
+    def changed(grid: object, requests: Mapping[int, object], kind: str, timeout: float) -> object:
+        counts[0] += kind == "train"
+        for number, (node, answer) in enumerate(ask(grid, requests, kind, timeout)):  # type: ignore[arg-type]
+            code = instead(kind, counts[0], number)
+            yield node, Refusal(site="", code=code) if code else answer
+
+    monkeypatch.setattr(rounds, "ask", changed)
+    return counts
+
+
 @pytest.mark.parametrize(("silences", "status"), [(1, "COMPLETED"), (2, "FAILED")])
 def test_a_quorum_lost_by_silence_is_asked_for_once_more(
     federation: Federation, monkeypatch: pytest.MonkeyPatch, silences: int, status: str
 ) -> None:
     """Two of three sites are out of reach when round 2 is trained, as after a hub that stood still for a while."""
-    asked = 0
 
-    def silenced(grid: object, requests: Mapping[int, object], kind: str, timeout: float) -> object:
-        nonlocal asked
-        asked += kind == "train"
-        for number, (node, answer) in enumerate(ask(grid, requests, kind, timeout)):  # type: ignore[arg-type]
-            silent = kind == "train" and 2 <= asked < 2 + silences and number < 2
-            yield node, Refusal(site="", code=SiteCode.UNAVAILABLE) if silent else answer
+    def silent(kind: str, asked: int, number: int) -> SiteCode | None:
+        return SiteCode.UNAVAILABLE if kind == "train" and 2 <= asked < 2 + silences and number < 2 else None
 
-    monkeypatch.setattr(rounds, "ask", silenced)
-    run = federation.run("strategy.quorum=2")
-    assert run["status"] == status and asked == 3
+    asked = _answering(monkeypatch, silent)
+    run = federation.run("strategy.quorum=2 simulation.ceiling=8.0 privacy.epsilon=8.0")
+    assert run["status"] == status and asked == [3]
     if status == "COMPLETED":
-        assert [(row["round"], row["failures"]) for row in federation.rounds()] == [(1, []), (2, [])]
+        seen = [(row["round"], row["failures"], row["attempts"]) for row in federation.rounds()]
+        assert seen == [(1, [], 1), (2, [], 2)]
         statement = federation.read("privacy/site_1.json")
-        assert len(statement["events"]) == 3, "what was trained twice is paid twice"
+        assert len(statement["events"]) == 2, "what was trained is sent again, and not paid again"
     else:
         assert "Round 2 lost its quorum: 1 of at least 2 sites" in run["reason"]
+        assert [site["code"] for site in run["sites"]] == ["unavailable", "unavailable", ""]
+
+
+def test_who_sent_a_bad_update_before_a_round_was_repeated_stays_lost(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = {0: SiteCode.BAD_UPDATE, 1: SiteCode.UNAVAILABLE}
+    _answering(monkeypatch, lambda kind, asked, number: codes.get(number) if (kind, asked) == ("train", 2) else None)
+    run = federation.run("strategy.quorum=2")
+    assert (run["status"], run["reason"]) == ("PARTIAL", "lost: site_1 (bad-update)")
+
+
+def test_silent_sites_that_stay_away_are_named(federation: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object, **__: object) -> list[int]:
+        raise FederationError("Only 1 of at least 2 sites connected")
+
+    silent = {("train", 2, 0), ("train", 2, 1)}
+    _answering(monkeypatch, lambda *asked: SiteCode.UNAVAILABLE if asked in silent else None)
+    monkeypatch.setattr("server.federation.wait_for_nodes", gone)
+    run = federation.run("strategy.quorum=2")
+    assert run["status"] == "FAILED" and "Round 2 lost its quorum" in run["reason"] and "Only 1 of" in run["reason"]
+    assert {site["name"]: site["code"] for site in run["sites"]}.items() >= {"site_1": "unavailable"}.items()
+
+
+def test_a_site_that_keeps_its_scores_still_trains(federation: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+    def keeps(kind: str, asked: int, number: int) -> SiteCode | None:
+        return SiteCode.POLICY_REFUSED if (kind, number) == ("evaluate", 0) else None
+
+    _answering(monkeypatch, keeps)
+    run = federation.run()
+    assert run["status"] == "PARTIAL" and "site_1 (policy-refused)" in run["reason"]
+    assert all("site_1" in row["joined"] for row in federation.rounds())
+
+
+def test_who_trained_before_a_crash_and_is_gone_after_it_is_lost(federation: Federation) -> None:
+    for site in ("site_1", "site_2"):
+        federation.mutations[site, 2] = lambda _: RuntimeError("killed")
+    assert federation.run("strategy.quorum=2")["status"] == "FAILED"
+    federation.mutations.clear()
+    run = federation.run("strategy.quorum=2 partition.sites=2", resume=True)
+    assert run["status"] == "PARTIAL" and "site_3 (unavailable)" in run["reason"]
+    assert next(site for site in run["sites"] if site["name"] == "site_3")["rounds"] == 1
 
 
 def test_a_lost_quorum_fails_the_run(federation: Federation) -> None:
@@ -164,7 +216,7 @@ def test_resume_goes_on_after_the_last_round_and_never_under_counts(federation: 
     assert broken.error is None and run["rounds_done"] == 3
     assert [row["round"] for row in broken.rounds()] == [1, 2, 3]
     statement = broken.read("privacy/site_1.json")
-    assert len(statement["events"]) == 4, "the round that died was charged and is charged again"
+    assert len(statement["events"]) == 3, "the round that was trained before the hub died is not paid again"
     assert _tensors(whole) == _tensors((broken.folder / "model" / "model.safetensors").read_bytes())
 
 

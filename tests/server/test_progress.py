@@ -33,6 +33,7 @@ def _play(progress: Progress, rounds: list, first: int) -> None:
     for index, (merit, states, joined, failures) in enumerate(rounds, first):
         progress.keep_if_best(index, merit, states)
         progress.count(index, joined, failures)
+        progress.out |= set(failures)
 
 
 @given(rounds=st.lists(ROUND, max_size=6), cut=st.integers(0, 6))
@@ -60,3 +61,11 @@ def test_whom_the_resumed_run_lost_at_enrolment_stays_lost() -> None:
     after.recall(1, before.notes(), BINS)
     assert after.lost == {"east": SiteCode.POLICY_REFUSED, "south": SiteCode.UNAVAILABLE}
     assert after.reason() == "lost: east (policy-refused), south (unavailable)"
+
+
+def test_who_trained_before_the_interruption_and_is_gone_is_lost() -> None:
+    before, after = Progress(), Progress()
+    before.count(1, ["east", "north", "south"], {"south": SiteCode.BAD_UPDATE})
+    after.recall(1, before.notes(), BINS)
+    after.miss({"north": 1})
+    assert after.lost == {"east": SiteCode.UNAVAILABLE, "south": SiteCode.BAD_UPDATE}
