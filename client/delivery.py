@@ -48,7 +48,9 @@ class Delivery:
 
     def _push_what_is_missing(self, run_id: int) -> None:
         for attempt in range(TRIES):
-            missing, self._session = self._send(*self._reply)
+            missing, session = self._send(*self._reply)
+            if missing:  # else the aggregator has the outline, and waits for the objects in the first session
+                self._session = session
             try:
                 for name in sorted(missing & self._given.keys()):
                     self._push(run_id, self._session, name, self._given[name])
