@@ -18,7 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from common.flower import HEARTBEAT_SECONDS, endure_cuts, quicken, show_certificate
+from common.flower import HEARTBEAT_SECONDS, endure_cuts, keep_beating, quicken, show_certificate
 from common.supervisor import die_with_parent
 
 Pull = Callable[..., int | None]
@@ -131,6 +131,7 @@ def main() -> None:
     die_with_parent()
     quicken(HEARTBEAT_SECONDS)
     endure_cuts()
+    keep_beating()
     _show_certificate()
     sign_a_little_back()
     from flwr.supernode import start_client_internal as internals

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from common.flower import HEARTBEAT_SECONDS, quicken
+from common.flower import HEARTBEAT_SECONDS, keep_beating, quicken
 from common.provenance import code_digest
 from common.supervisor import die_with_parent
 
@@ -41,6 +41,7 @@ def main() -> None:
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     quicken(HEARTBEAT_SECONDS)
+    keep_beating()
     _warm_up()
     worker = Worker(arguments.address, Path(arguments.secret).read_bytes(), arguments.deadline)
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())

@@ -68,6 +68,24 @@ def endure_cuts() -> None:
     setattr(ProtobufClient, "__init__", enduring)  # noqa: B010 - a plain assignment is an error to mypy
 
 
+def keep_beating() -> None:
+    """Has every sign of life of this process be tried again, whatever went wrong; call it after :func:`quicken`.
+
+    Flower's thread for them dies of an answer such as 500, and all else goes on: the hub would miss the site for ever.
+    """
+    from flwr.supercore.heartbeat import HeartbeatFailure, HeartbeatSender
+
+    once = HeartbeatSender._heartbeat
+
+    def again(self: HeartbeatSender) -> None:
+        try:
+            once(self)
+        except Exception as error:
+            raise HeartbeatFailure from error
+
+    setattr(HeartbeatSender, "_heartbeat", again)  # noqa: B010 - a plain assignment is an error to mypy
+
+
 def show_certificate(certificate: Path, key: Path) -> None:
     """Has every HTTP client of Flower in this process prove itself with a certificate; call it after :func:`quicken`.
 

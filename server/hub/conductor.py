@@ -28,6 +28,8 @@ ASK_SECONDS = 10.0
 """Between two calls of ``flwr ls``, each of which takes a second of a core; the run's folder says the rest."""
 FRUITLESS = 3
 """So many attempts without a new round, and the run is given up."""
+UNSURE = (NetworkError, KeyError, ValueError)
+"""What a hub answers of a run while it dies or comes back."""
 Progress = Callable[[Mapping[str, Any]], None]
 
 _PYPROJECT = """\
@@ -93,11 +95,9 @@ class Conductor:
         seen, fruitless, patience = _Rounds(folder, progress), 0, self._home.config().restart_seconds * 4
         while fruitless < FRUITLESS:
             before, done = _stamp(folder), _rounds_done(folder)
-            resume = read_status(folder) is not None
             self._wait_for_hub(patience, progress)
             patience = math.inf  # what has begun waits for as long as a machine may be away
-            run_id = self._control.submit(self._app(), self._run_config(folder, overrides, resume=resume))
-            details = self._watch(folder, run_id, before, seen, progress)
+            details = self._attempt(folder, overrides, before, seen, progress)
             if _final(folder, before):
                 return folder
             fruitless = 0 if _rounds_done(folder) > done else fruitless + 1
@@ -106,6 +106,18 @@ class Conductor:
             f"The run in {folder} broke down {FRUITLESS} times without another round ({details}); see "
             f"{self._home.logs}, then go on with: oncofed-hub run --resume {folder}"
         )
+
+    def _attempt(self, folder: Path, overrides: Sequence[str], before: float, seen: _Rounds, progress: Progress) -> str:
+        """Submits once and watches; returns why it broke off, if it did."""
+        begun = read_status(folder) is not None
+        try:
+            run_id = self._control.submit(self._app(), self._run_config(folder, overrides, resume=begun))
+        except NetworkError as error:
+            if not begun:
+                raise
+            time.sleep(ASK_SECONDS)
+            return str(error)
+        return self._watch(folder, run_id, before, seen, progress)
 
     def _watch(self, folder: Path, run_id: int, before: float, seen: _Rounds, progress: Progress) -> str:
         asked, lived = time.monotonic(), False
@@ -121,7 +133,7 @@ class Conductor:
                 asked = time.monotonic()
                 try:
                     status, details = self._control.run_status(run_id)
-                except (NetworkError, KeyError, ValueError):
+                except UNSURE:
                     status, details = "unknown", ""
                 if status.startswith("finished:"):
                     seen()
@@ -131,7 +143,7 @@ class Conductor:
     def _stop(self, run_id: int, progress: Progress) -> str:
         """Tells Flower, which would wait for another minute, that the aggregator died; returns why if it knows."""
         self._wait_for_hub(math.inf, progress)
-        with contextlib.suppress(NetworkError):
+        with contextlib.suppress(*UNSURE):
             status, details = self._control.run_status(run_id)
             if status.startswith("finished:"):
                 return details

@@ -95,6 +95,30 @@ print(json.dumps(tries))
     assert found == {"eof": 2, "slow": 2, "other": 1}
 
 
+def test_a_sign_of_life_that_went_wrong_is_tried_again() -> None:
+    found = _run("""
+import json
+from common.flower import keep_beating, quicken
+quicken()
+keep_beating()
+import threading
+from flwr.supercore.heartbeat import HeartbeatSender
+beats, enough = [], threading.Event()
+def beat():
+    beats.append(len(beats))
+    if len(beats) == 1:
+        raise RuntimeError("500")
+    if len(beats) == 3:
+        enough.set()
+    return len(beats) == 3
+sender = HeartbeatSender(beat)
+sender._retry_invoker.wait_function = lambda seconds: None
+sender.start()
+print(json.dumps(enough.wait(30) and sender.is_running))
+""")
+    assert found is True
+
+
 def test_every_client_of_flower_still_is_made_by_the_one_that_shows_the_certificate() -> None:
     from flwr.supercore.control.control_http_client import ControlHttpClient
     from flwr.supercore.protobuf.client import ProtobufClient

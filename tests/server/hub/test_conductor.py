@@ -24,11 +24,15 @@ class Flower:
     Attributes:
         away: From and until when the hub does not answer, seconds.
         rounds: After which the run stands when an attempt ends.
+        refused: After so many submissions the next one fails once.
+        confused: Whether it answers questions of a run with nonsense.
     """
 
     away: tuple[float, float] = (0.0, 0.0)
     ends: list[str] = field(default_factory=list)
     rounds: list[int] = field(default_factory=list)
+    refused: list[int] = field(default_factory=list)
+    confused: bool = False
     seconds: float = 0.0
     asked: list[Mapping[str, str]] = field(default_factory=list)
     looks: int = 0
@@ -37,6 +41,9 @@ class Flower:
         return not self.away[0] <= self.seconds < self.away[1]
 
     def submit(self, app: Path, run_config: Mapping[str, str]) -> int:
+        if len(self.asked) in self.refused:
+            self.refused.remove(len(self.asked))
+            raise NetworkError("the SuperLink did not answer")
         self.asked.append(run_config)
         self.looks = 0
         folder = Path(run_config["resume"] or run_config["out-dir"])
@@ -47,6 +54,8 @@ class Flower:
     def run_status(self, run_id: int) -> tuple[str, str]:
         if not self.alive():
             raise NetworkError("away")
+        if self.confused:
+            raise ValueError("expected one run, found none")
         return "running", ""
 
     def stop_run(self, run_id: int) -> None:
@@ -87,6 +96,20 @@ def test_a_run_that_has_begun_waits_for_a_hub_that_is_away_for_an_hour(
     assert said == ["starting", "waiting", "interrupted"]
     first, second = flower.asked
     assert first["resume"] == "" and second["resume"] == first["out-dir"], "it goes on where it was"
+
+
+@pytest.mark.parametrize(("refused", "confused"), [([1], False), ([1, 1], False), ([], True)])
+def test_a_hub_that_comes_back_slowly_ends_no_run(
+    home: HubHome, monkeypatch: pytest.MonkeyPatch, refused: list[int], confused: bool
+) -> None:
+    flower = Flower(ends=["RUNNING", "COMPLETED"], rounds=[1, 2], refused=list(refused), confused=confused)
+    found, said = follow(home, flower, monkeypatch)
+    assert found["status"] == "COMPLETED" and len(flower.asked) == 2 and said.count("interrupted") == 1 + len(refused)
+
+
+def test_a_run_that_cannot_be_submitted_has_not_begun(home: HubHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(NetworkError, match="did not answer"):
+        follow(home, Flower(refused=[0]), monkeypatch)
 
 
 def test_a_run_does_not_begin_without_a_hub(home: HubHome, monkeypatch: pytest.MonkeyPatch) -> None:
