@@ -16,6 +16,8 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
+from common import received
+from common.aggregation import MAX_TOTAL_WEIGHT
 from common.config import StudyConfig, from_dict
 from common.errors import ConfigError, SiteCode, TrustError
 
@@ -24,7 +26,11 @@ ARRAYS = "arrays"
 VALUES = "values"
 MAX_TEXT = 4_000_000
 MAX_RUN = 64
+MAX_SITE = 64
+MAX_DIGEST = 64
+MAX_ROUND = 1_000_000
 MAX_TENSORS = 4096
+MAX_DIMENSIONS = 8
 MAX_VALUES = 200_000_000
 Purpose = Literal["enrol", "train", "evaluate", "baseline", "statement"]
 Split = Literal["val", "test"]
@@ -97,6 +103,18 @@ class SiteCard:
     dataset: Mapping[str, Any]
     readiness: Mapping[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        """Refuses what the types forbid, since a site can send anything; a certificate has a check of its own."""
+        received.check_text("site", self.site, MAX_SITE)
+        received.check_whole("declared_patients", self.declared_patients, 1, MAX_TOTAL_WEIGHT)
+        received.check_shape(self.input_shape)
+        received.check_counts(self.counts)
+        received.check_text("frozen_digest", self.frozen_digest, MAX_DIGEST)
+        received.check_text("code_digest", self.code_digest, MAX_DIGEST)
+        received.check_flag("seeded", self.seeded)
+        received.check_flag("synthetic", self.synthetic)
+        received.check_texts("dataset", self.dataset)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainAnswer:
@@ -113,6 +131,13 @@ class TrainAnswer:
     epsilon_spent: float | None
     arrays: Arrays
 
+    def __post_init__(self) -> None:
+        """Refuses what the types forbid; whether it is what was asked for, the hub sees."""
+        received.check_text("site", self.site, MAX_SITE)
+        received.check_whole("round_index", self.round_index, 0, MAX_ROUND)
+        received.check_whole("weight", self.weight, 1, MAX_TOTAL_WEIGHT)
+        received.check_epsilon(self.epsilon_spent)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentAnswer:
@@ -120,6 +145,11 @@ class DocumentAnswer:
 
     site: str
     document: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        """Refuses what the types forbid."""
+        received.check_text("site", self.site, MAX_SITE)
+        received.check_mapping("document", self.document)
 
 
 Answer = SiteCard | TrainAnswer | DocumentAnswer
@@ -148,7 +178,7 @@ def unpack_request(content: RecordDict) -> Request:
         TrustError: The study is not the one its digest names.
     """
     body, arrays = _unpack(content)
-    study = from_dict(_json(body.pop("study", "")))
+    study = from_dict(received.parse_object(body.pop("study", "")))
     if study.digest() != body.pop("study_digest", ""):
         raise TrustError("The study that came does not match its digest; ask the hub to send it again")
     try:
@@ -174,18 +204,18 @@ def unpack_answer(content: RecordDict) -> Answer | Refusal:
         ConfigError: It is malformed, oversized or of an unknown kind.
     """
     body, arrays = _unpack(content)
-    site = str(body.get("site", ""))[:64]
+    site = str(body.get("site", ""))[:MAX_SITE]
     if body.get("status") != "ok":
         return Refusal(site=site, code=_code(body.get("code")))
     kind = _ANSWERS.get(str(body.get("kind")))
-    fields = _json(body.get("answer", ""))
+    fields = received.parse_object(body.get("answer", ""))
     if kind is None or fields.get("site") != site:
         raise ConfigError("A site's answer is of an unknown kind")
     if kind is TrainAnswer:
         fields["arrays"] = arrays
-    if kind is SiteCard:
-        fields["input_shape"] = tuple(fields.get("input_shape", ()))
     try:
+        if kind is SiteCard:
+            fields["input_shape"] = tuple(fields.get("input_shape", ()))
         return kind(**fields)
     except TypeError as error:
         raise ConfigError(f"A site's answer has the wrong fields: {error}") from None
@@ -228,21 +258,22 @@ def _unpack(content: RecordDict) -> tuple[dict[str, Any], dict[str, NDArray[np.f
 def _layout(text: object) -> dict[str, tuple[int, ...]]:
     """Returns the shape of each tensor by its name, in the order of their values."""
     try:
-        rows = json.loads(str(text))
+        rows = received.parse_json(text)
         found = {name: tuple(shape) for name, shape in rows}
-        sizes = [size for shape in found.values() for size in shape]
     except (ValueError, TypeError):
         raise ConfigError("A message does not say how its values are divided into tensors") from None
     if len(rows) > MAX_TENSORS or len(found) < len(rows):
         raise ConfigError(f"Expected at most {MAX_TENSORS} tensors in a message, each with a name of its own")
-    if not all(isinstance(name, str) for name in found) or not all(type(size) is int and size >= 0 for size in sizes):
-        raise ConfigError("A message does not say how its values are divided into tensors")
+    if not all(isinstance(name, str) and len(shape) <= MAX_DIMENSIONS for name, shape in found.items()):
+        raise ConfigError(f"Expected a name and at most {MAX_DIMENSIONS} dimensions for each tensor of a message")
+    for size in (size for shape in found.values() for size in shape):
+        received.check_whole("size of a tensor", size, 0, MAX_VALUES)
     return found
 
 
 def _arrays(record: object, layout: Mapping[str, tuple[int, ...]]) -> dict[str, NDArray[np.float32]]:
     sizes = [math.prod(shape) for shape in layout.values()]
-    if sum(sizes) > MAX_VALUES:
+    if sum(math.prod(max(side, 1) for side in shape) for shape in layout.values()) > MAX_VALUES:
         raise ConfigError(f"Expected at most {MAX_VALUES} values in a message")
     if record is None and not layout:
         return {}
@@ -253,19 +284,16 @@ def _arrays(record: object, layout: Mapping[str, tuple[int, ...]]) -> dict[str, 
 
 
 def _values(array: Array, size: int) -> NDArray[np.float32]:
-    """Refuses an array by its declared type and size, before any of its bytes is read as one."""
+    """Refuses an array by what it declares before its bytes are read, and by what was read once more."""
     if array.dtype != "float32":
         raise ConfigError("Expected float32 values in a message")
     if tuple(array.shape) != (size,) or len(array.data) > 4 * size + 4096:
         raise ConfigError("The values of a message do not fit the shapes of its tensors")
-    return array.numpy()
-
-
-def _json(text: object) -> dict[str, Any]:
     try:
-        value = json.loads(str(text))
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"A message field is not JSON: {error.msg}") from None
-    if not isinstance(value, dict):
-        raise ConfigError("A message field must hold a JSON object")
-    return value
+        values = array.numpy()
+        as_declared = values.dtype == np.float32 and values.shape == (size,)
+    except Exception:  # NumPy answers damaged bytes with errors of many kinds, and some zip files with no array
+        raise ConfigError("The values of a message cannot be read as an array") from None
+    if not as_declared:
+        raise ConfigError("The bytes of a message hold other values than it declares")
+    return values

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from flwr.serverapp import Grid
 
+from common.aggregation import MAX_TOTAL_WEIGHT
 from common.config import StudyConfig
-from common.errors import FederationError, SiteCode, TrustError
+from common.errors import ConfigError, FederationError, SiteCode, TrustError
 from common.messages import Refusal, Request, SiteCard, pack_request
 from common.provenance import code_digest
 from common.trust.certificate import check_certificate
+from common.trust.kit import check_site_name
 from server.exchange import POLL_SECONDS, ask
 from server.hub.registry import Registry
 
@@ -53,6 +55,8 @@ def enrol(grid: Grid, study: StudyConfig, run: str) -> Roster:
     content = pack_request(Request(purpose="enrol", study=study, run=run))
     answers = ask(grid, dict.fromkeys(nodes, content), "query", study.strategy.round_timeout)
     roster = _roster(answers, registered, _ready(registered_keys()) if study.strategy.require_readiness else None)
+    if study.strategy.weighting == "declared":
+        roster = _countable(roster)
     absent = {name: SiteCode.UNAVAILABLE for node, name in registered.items() if node not in nodes}
     return replace(roster, refused={**roster.refused, **absent})
 
@@ -122,7 +126,7 @@ def _roster(
     refused: dict[str, SiteCode] = {}
     for node, answer in sorted(answers, key=lambda item: str(getattr(item[1], "site", ""))):
         said = str(getattr(answer, "site", ""))
-        name = registered.get(node) or said or f"node-{node}"
+        name = registered.get(node) or _usable(said) or f"node-{node}"
         code = _verdict(answer, name in nodes or said not in ("", name), next(iter(cards.values()), None))
         if isinstance(answer, SiteCard) and code is None and ready is not None and not ready(answer):
             code = SiteCode.DATA_UNFIT
@@ -133,10 +137,28 @@ def _roster(
     return Roster(nodes=nodes, cards=cards, refused=refused)
 
 
+def _countable(roster: Roster) -> Roster:
+    """Refuses the largest declared cohorts until a sum of updates can hold the weights of all others."""
+    cards, refused = dict(roster.cards), dict(roster.refused)
+    while sum(card.declared_patients for card in cards.values()) > MAX_TOTAL_WEIGHT:
+        largest = max(cards, key=lambda name: cards[name].declared_patients)
+        del cards[largest]
+        refused[largest] = SiteCode.BAD_REQUEST
+    return Roster(nodes={name: roster.nodes[name] for name in cards}, cards=cards, refused=refused)
+
+
+def _usable(said: str) -> str:
+    """Returns the name that a site gives itself when files may bear it, else nothing."""
+    try:
+        return check_site_name(said)
+    except ConfigError:
+        return ""
+
+
 def _verdict(answer: object, name_taken: bool, first: SiteCard | None) -> SiteCode | None:
     if isinstance(answer, Refusal):
         return answer.code
-    if not isinstance(answer, SiteCard) or name_taken or answer.declared_patients < 1:
+    if not isinstance(answer, SiteCard) or name_taken:
         return SiteCode.BAD_REQUEST
     if answer.code_digest != code_digest():
         return SiteCode.MODEL_MISMATCH

@@ -23,7 +23,7 @@ from common.evaluation.decision import operating_point
 from common.evaluation.metrics import auroc, log_loss
 from common.evaluation.scores import ScoreState
 from common.evaluation.summary import brief
-from common.messages import DocumentAnswer, Refusal
+from common.messages import Refusal
 from common.models.parts import select_part, trainable_names
 from common.models.weights import frozen_digest, load_trainable, save_model, trainable_state
 from common.models.zoo import Classifier, build_model
@@ -36,6 +36,7 @@ from server.rounds import FINAL, Federation, QuorumLost, RoundResult, score_stat
 from server.run_document import now, run_document
 from server.run_folder import RunFolder
 from server.strategy import Combiner, check_strategy, missing_quorum
+from server.updates import checked_statement
 
 log = logging.getLogger("oncofed")
 
@@ -223,13 +224,11 @@ class Run:
         assessment = Assessment(federation, self.folder, self.progress.lost)
         assessment.conduct(best, best_round=self.progress.best_round, validation=self.progress.best_val)
         for site, answer in federation.ask_sites("statement", nodes).items():
-            if isinstance(answer, DocumentAnswer):
-                self.folder.write_json(f"privacy/{site}.json", answer.document)
+            statement = checked_statement(answer, site=site, study=self.study)
+            if isinstance(statement, Refusal):
+                self.progress.lost[site] = statement.code
             else:
-                self._lose(site, answer)
-
-    def _lose(self, site: str, answer: object) -> None:
-        self.progress.lost[site] = answer.code if isinstance(answer, Refusal) else SiteCode.UNKNOWN
+                self.folder.write_json(f"privacy/{site}.json", statement)
 
     def _write_model(self, model: Classifier) -> None:
         path = self.folder.path / "model" / "model.safetensors"

@@ -1,10 +1,31 @@
-"""What the hub checks before it believes an update."""
+"""What the hub checks before it believes an update or takes a privacy statement down."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
 from common.aggregation import MAX_TOTAL_WEIGHT, Arrays, Update, norm
+from common.config import StudyConfig
 from common.errors import SiteCode
-from common.messages import Refusal, TrainAnswer
+from common.messages import DocumentAnswer, Refusal, TrainAnswer
+from common.received import is_figure
+
+STATED = frozenset({
+    "schema_version", "site", "study_digest", "synthetic", "declared_patients", "private", "seeded", "epsilon", "delta",
+    "not_covered",
+})  # fmt: skip
+"""What every privacy statement says, that of a study without a guarantee too."""
+STATED_IF_PRIVATE = STATED | {
+    "setting", "unit", "neighbouring_relation", "sampling", "mechanism", "clip_norm", "noise_multiplier", "steps",
+    "rounds", "rounds_planned", "target_epsilon", "accountant", "cross_check", "lifetime_epsilon", "lifetime_events",
+    "ceiling", "remaining", "by_round", "events", "released", "randomness", "overlap", "ledger_key", "ledger_head",
+    "ledger_rows", "empirical_audit", "plain_words", "signature",
+}  # fmt: skip
+_FIGURES = ("epsilon", "delta", "lifetime_epsilon", "ceiling", "remaining")
 
 
 def checked_update(
@@ -22,10 +43,31 @@ def checked_update(
         return bad
     if answer.arrays.keys() != arrays.keys():
         return bad
-    if any(answer.arrays[name].shape != arrays[name].shape for name in arrays):
+    if any(_kind(answer.arrays[name]) != _kind(arrays[name]) for name in arrays):
         return bad
     try:
         update = Update.of(answer.arrays, answer.weight)
     except ValueError:
         return bad
     return update if norm(answer.arrays) <= max_norm else bad
+
+
+def checked_statement(answer: object, *, site: str, study: StudyConfig) -> Mapping[str, Any] | Refusal:
+    """Returns the statement when it says all that a statement of this study must, else a refusal that names the site.
+
+    Under the site's name and the study's digest, private exactly when the study is, and then with its figures.
+    Whether they are right is for its signature and an accountant to say: :mod:`common.privacy.verification`.
+    """
+    if isinstance(answer, Refusal):
+        return Refusal(site=site, code=answer.code)
+    private = study.privacy.private
+    stated = answer.document if isinstance(answer, DocumentAnswer) and answer.site == site else {}
+    complete = stated.keys() >= (STATED_IF_PRIVATE if private else STATED)
+    if not complete or (private and not all(is_figure(stated[name]) for name in _FIGURES)):
+        return Refusal(site=site, code=SiteCode.BAD_UPDATE)
+    own = stated["site"] == site and stated["study_digest"] == study.digest() and stated["private"] is private
+    return stated if own else Refusal(site=site, code=SiteCode.BAD_UPDATE)
+
+
+def _kind(values: NDArray[np.float32]) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    return values.dtype, values.shape

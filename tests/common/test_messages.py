@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import json
 
 import numpy as np
@@ -17,6 +19,7 @@ from common.messages import (
     ARRAYS,
     BODY,
     VALUES,
+    Answer,
     DocumentAnswer,
     Refusal,
     Request,
@@ -152,6 +155,125 @@ def test_tensors_of_any_shape_arrive_as_they_left(shapes: list[list[int]], seed:
     for name, values in arrays.items():
         assert got.arrays[name].shape == values.shape and got.arrays[name].flags.writeable
         np.testing.assert_array_equal(got.arrays[name], values)
+
+
+def _npy(values: object) -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.asarray(values))
+    return file.getvalue()
+
+
+def _zip() -> bytes:
+    file = io.BytesIO()
+    np.savez(file, np.zeros(2, np.float32))
+    return file.getvalue()
+
+
+TWO = np.zeros(2, np.float32)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"PK\x03\x04" + b"x" * 60,
+        _zip(),
+        b"\x93NUMPY\x01\x00\x06\x00{'a':(",
+        _npy(TWO).replace(b"(2,)", b"(9,)"),
+        _npy(TWO).replace(b"(2,), }" + b" " * 11, b"(100000000000,), }"),
+        *(_npy(TWO.astype(kind)) for kind in ("<f2", ">f4", "<f8", "<i4", "<U2")),
+        _npy(TWO.reshape(2, 1)),
+        _npy(TWO[:1]),
+    ],
+)
+def test_bytes_that_are_no_array_as_declared_are_refused(data: bytes) -> None:
+    array = Array(dtype="float32", shape=(2,), stype="numpy.ndarray", data=data)
+    with pytest.raises(ConfigError, match=r"cannot be read as an array|other values"):
+        unpack_answer(_with_values(array, '[["w", [2]]]'))
+
+
+@given(data=st.data(), kept=st.integers(0, 200), tail=st.binary(max_size=60))
+def test_damaged_bytes_lead_to_the_values_or_to_one_kind_of_error(data: st.DataObject, kept: int, tail: bytes) -> None:
+    whole = bytearray(_npy(np.zeros(2, np.float32)))
+    for _ in range(data.draw(st.integers(0, 4))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    array = Array(dtype="float32", shape=(2,), stype="numpy.ndarray", data=bytes(whole[:kept]) + tail)
+    try:
+        got = unpack_answer(_with_values(array, '[["w", [2]]]'))
+    except ConfigError:
+        return
+    assert isinstance(got, TrainAnswer)
+    assert (got.arrays["w"].dtype, got.arrays["w"].shape) == (np.float32, (2,))
+
+
+def test_a_tensor_has_few_dimensions_and_a_side_is_no_larger_than_a_message() -> None:
+    one = Array(np.zeros(1, np.float32))
+    assert unpack_answer(_with_values(one, '[["w", [1, 1, 1, 1, 1, 1, 1, 1]]]'))
+    for shape in ([1] * 9, [2] * 300_000, [0, 10**9], [0] + [10**8] * 7):
+        with pytest.raises(ConfigError):
+            unpack_answer(_with_values(one, json.dumps([["w", shape]])))
+
+
+TOO_DEEP = "[" * 100_000
+UNWRITABLE = ["NaN", "Infinity", "-Infinity", "1e999", '"\\ud800"', str(2**65), "9" * 5000, "[" * 40 + "]" * 40]
+
+
+@pytest.mark.parametrize("text", [TOO_DEEP, '{"a":' * 100_000, *UNWRITABLE])
+def test_text_that_could_not_be_written_again_is_refused(text: str) -> None:
+    document = pack_answer(DocumentAnswer(site="a", document={}))
+    document[BODY]["answer"] = f'{{"site": "a", "document": {{"x": {text}}}}}'
+    layout = pack_answer(TrainAnswer(site="a", round_index=1, weight=1, epsilon_spent=None, arrays=WEIGHTS))
+    layout[BODY]["layout"] = text
+    for content in (document, layout):
+        with pytest.raises(ConfigError):
+            unpack_answer(content)
+
+
+def test_a_document_is_what_it_was() -> None:
+    document = {"deep": [[[[[1]]]]], "whole": [2**63, -(2**63)], "text": "Żółć 😀", "none": None, "real": 1e-300}
+    assert unpack_answer(pack_answer(DocumentAnswer(site="a", document=document))) == DocumentAnswer(
+        site="a", document=document
+    )
+
+
+NO_WHOLE = ["5", None, True, 1.0, -1, 2**40, [5], {}]
+NO_TEXT = [5, None, True, ["a"], "x" * 100_000]
+WRONG_CARDS = {
+    "declared_patients": [*NO_WHOLE, 0],
+    "input_shape": [None, 5, [], "abc", {"1": 1}, [1] * 4, [0], [-1, 5], [1.0], [True], ["1"], [[1]], [5000, 5000]],
+    "counts": [None, [], "x", {"train": None}, {"train": [5]}, {"train": {"a": 1.5}}, {"train": {"a": "5"}}],
+    "frozen_digest": NO_TEXT,
+    "code_digest": NO_TEXT,
+    "seeded": [None, 0, 1, "false"],
+    "synthetic": [None, 0, 1, "false"],
+    "dataset": [None, [], "x", {"notes": 5}, {"notes": [5]}, {"name": None}, {"name": {}}],
+}  # fmt: skip
+WRONG_UPDATES = {
+    "round_index": NO_WHOLE,
+    "weight": [*NO_WHOLE, 0],
+    "epsilon_spent": ["1", True, -0.1, [1.0], {}],
+}
+UPDATE = TrainAnswer(site="a", round_index=2, weight=40, epsilon_spent=1.5, arrays=WEIGHTS)
+WRONG = [
+    *((CARD, name, value) for name, values in WRONG_CARDS.items() for value in values),
+    *((UPDATE, name, value) for name, values in WRONG_UPDATES.items() for value in values),
+    *((DocumentAnswer(site="a", document={}), "document", value) for value in (None, [], "x", 5)),
+]
+
+
+@pytest.mark.parametrize(("answer", "name", "value"), WRONG)
+def test_a_field_of_the_wrong_kind_is_refused(answer: Answer, name: str, value: object) -> None:
+    content = pack_answer(answer)
+    fields = json.loads(str(content[BODY]["answer"]))
+    content[BODY]["answer"] = json.dumps(fields | {name: value})
+    with pytest.raises(ConfigError):
+        unpack_answer(content)
+
+
+@pytest.mark.parametrize("epsilon", [float("nan"), float("inf"), -1.0])
+def test_an_epsilon_is_finite_wherever_it_comes_from(epsilon: float) -> None:
+    with pytest.raises(ConfigError, match="epsilon"):
+        dataclasses.replace(UPDATE, epsilon_spent=epsilon)
 
 
 def test_an_unknown_code_never_becomes_text() -> None:

@@ -14,7 +14,7 @@ from flwr.clientapp import ClientApp
 
 from common.config import compose
 from common.errors import OncoFedError
-from common.messages import TrainAnswer, pack_answer, unpack_answer, unpack_request
+from common.messages import Request, TrainAnswer, pack_answer, unpack_answer, unpack_request
 from common.overrides import split_overrides
 from simulations.grid import InProcessGrid
 
@@ -24,15 +24,18 @@ QUICK = (
     "evaluation.local_epochs=1 evaluation.bins=256 partition.sites=3 privacy.accountant=rdp"
 )
 Mutation = Callable[[TrainAnswer], TrainAnswer | Exception | None]
+Tampering = Callable[[Request, str, RecordDict], None]
+"""Given what was asked, the site, and its answer as it travels, to be changed in place."""
 
 
 @dataclass
 class Federation:
-    """Runs a quick study; ``mutations`` change or drop what a site sends in a round."""
+    """Runs a quick study; ``mutations`` change or drop what a site sends in a round, ``tamper`` the bytes of any."""
 
     folder: Path
     mutations: dict[tuple[str, int], Mutation] = field(default_factory=dict)
     error: OncoFedError | None = None
+    tamper: Tampering = lambda request, site, content: None
 
     def run(self, overrides: str = "", *, resume: bool = False) -> dict[str, Any]:
         from server.app import conduct
@@ -60,9 +63,10 @@ class Federation:
 
         def mutated(message: Message, context: Context) -> Message:
             reply = app(message, context)
-            round_index = unpack_request(message.content).round_index
+            request = unpack_request(message.content)
             answer = unpack_answer(reply.content)
-            mutate = self.mutations.get((getattr(answer, "site", ""), round_index))
+            self.tamper(request, answer.site, reply.content)
+            mutate = self.mutations.get((answer.site, request.round_index))
             if mutate is None or not isinstance(answer, TrainAnswer):
                 return reply
             changed = mutate(answer)
