@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import resource
 import sys
 from pathlib import Path
 
 from common.flower import endure_cuts, quicken, show_certificate
 from common.supervisor import die_with_parent, is_held
 from server.hub import gate
-from server.hub.proxy import nginx
+from server.hub.proxy import OPEN_FILES, nginx
+from server.hub.task_token import hide_token
 
 CERTIFICATE_VARIABLE = "ONCOFED_HUB_OPERATOR"
 """Names the operator's certificate, whose key lies beside it, where a proxy asks for it."""
@@ -27,6 +30,7 @@ def main() -> None:
     die_with_parent()
     name, sys.argv = sys.argv[1], [f"flower-{sys.argv[1]}", *sys.argv[2:]]
     if name == "proxy":
+        _open_files(OPEN_FILES)
         os.execv(nginx(), ["nginx", *sys.argv[1:]])
     quicken()
     endure_cuts()
@@ -36,6 +40,8 @@ def main() -> None:
         gate.install(_proxy_secret())
     elif name == "superexec":
         from flwr.supercore.cli.flower_superexec import flower_superexec as command
+
+        hide_token()
     elif name == "serverapp":
         _hold(Path(os.environ["ONCOFED_HUB_SITES"]).with_name(AGGREGATOR_LOCK))
         from flwr.superlink.cli.flwr_serverapp import flwr_serverapp as command
@@ -51,6 +57,14 @@ def main() -> None:
 def _proxy_secret() -> str:
     path = os.environ.get(SECRET_VARIABLE)
     return Path(path).read_text(encoding="ascii") if path else ""
+
+
+def _open_files(wanted: int) -> None:
+    """Lets this process and what it becomes hold so many files, or as many as its user may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    with contextlib.suppress(OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def _hold(path: Path) -> None:
