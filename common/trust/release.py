@@ -46,8 +46,8 @@ def endorsement(model: ReleasedModel, site: str, key: SiteKey) -> dict[str, str]
 
 def endorsers(
     model: ReleasedModel, documents: Sequence[Mapping[str, Any]], keys: Mapping[str, str], needed: int
-) -> list[str]:
-    """Returns the names of the sites whose endorsements hold, sorted, each once; there are at least ``needed``.
+) -> dict[str, Mapping[str, Any]]:
+    """Returns the endorsements that hold, one for each site, by its name and sorted; there are at least ``needed``.
 
     Args:
         model: What is to be released.
@@ -59,14 +59,16 @@ def endorsers(
         TrustError: Too few; it says what is wrong with each that does not count.
     """
     problems = [_problem(model, document, keys) for document in documents]
-    good = {str(document["site"]) for document, problem in zip(documents, problems, strict=True) if not problem}
+    good = {
+        str(document["site"]): document for document, problem in zip(documents, problems, strict=True) if not problem
+    }
     if len(good) < needed:
         wrong = "".join(f"; {problem}" for problem in problems if problem)
         raise TrustError(
             f"The release needs the signatures of {needed} different sites and has those of "
             f"{', '.join(sorted(good)) or 'none'}{wrong}. Sites sign with: oncofed-site endorse {model.run}"
         )
-    return sorted(good)
+    return dict(sorted(good.items()))
 
 
 def _problem(model: ReleasedModel, document: Mapping[str, Any], keys: Mapping[str, str]) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from common.errors import ConfigError, ModelError
+from common.config import from_dict
+from common.errors import ConfigError, ModelError, TrustError
 from common.trust.durable import write_durably
 from common.trust.release import ReleasedModel, endorsers
 from server.hub.conductor import read_status
@@ -33,25 +34,60 @@ def release(home: HubHome, run: Path, files: Sequence[Path], out: Path) -> dict[
     Raises:
         ConfigError: The run has not ended, a file cannot be read, or ``out`` exists.
         ModelError: The run's weights are missing or damaged.
-        TrustError: Fewer sites than the study asks for have signed these weights.
+        TrustError: Fewer sites than the study asks for have signed these weights, or the study in the run's folder is
+            not the one that was run.
     """
     status = _ended(run)
-    needed = int(json.loads((run / "study.json").read_text(encoding="utf-8"))["strategy"].get("release_signatures", 0))
-    documents = [_document(path) for path in files]
+    needed = _needed(run / "study.json", status["study_digest"])
+    documents = [_document(path, "the file that oncofed-site endorse wrote") for path in files]
     model = ReleasedModel(study=status["study_digest"], run=status["run_id"], weights=_weights(run / MODEL))
     took_part = {row["name"] for row in status["sites"]}
     approved = Registry(home.sites_file).by_status("approved")
     keys = {site.name: site.signing_key for site in approved if site.name in took_part}
-    names = endorsers(model, documents, keys, needed)
-    kept = {str(document["site"]): document for document in documents if document.get("site") in names}
+    signed = endorsers(model, documents, keys, needed)
     _copy(run, out)
     found = {
         "schema_version": 1, **asdict(model), "name": status["name"], "status": status["status"],
         "released": datetime.now(UTC).isoformat(timespec="seconds"), "needed": needed,
-        "endorsements": [kept[name] for name in names],
+        "endorsements": list(signed.values()),
     }  # fmt: skip
     write_durably(out / "release.json", json.dumps(found, indent=2) + "\n")
     return found
+
+
+def verify(folder: Path, keys: Mapping[str, str]) -> ReleasedModel:
+    """Returns what a released folder holds, once each of the hospitals in ``keys`` has signed these very weights.
+
+    Args:
+        folder: As :func:`release` made it, wherever it is now.
+        keys: Ed25519 key (hex) by the name of its site. Nothing that the folder says of keys is believed.
+
+    Raises:
+        ConfigError: There is no key, or no release in ``folder``.
+        ModelError: The weights are missing or damaged.
+        TrustError: One of them did not sign them, or signed them for another run or study.
+    """
+    if not keys:
+        raise ConfigError("Nothing can be verified without a key; ask each hospital for its own: --key north=HEX")
+    found = _document(folder / "release.json", "the folder that oncofed-hub release made")
+    try:
+        named = ReleasedModel(study=found["study"], run=found["run"], weights=_weights(folder / MODEL.name))
+        documents = [dict(document) for document in found["endorsements"]]
+    except (KeyError, TypeError, ValueError):
+        raise ConfigError(f"{folder / 'release.json'} is damaged; ask for the release again") from None
+    endorsers(named, documents, keys, len(keys))
+    return named
+
+
+def _needed(path: Path, digest: str) -> int:
+    """Returns how many signatures the study asks for, which is the one of that digest."""
+    study = from_dict(_document(path, "the study of the run"))
+    if study.digest() != digest:
+        raise TrustError(
+            f"{path} has the digest {study.digest()[:16]}, the run had {digest[:16]}: it was changed after the run; "
+            "restore it before the release"
+        )
+    return study.strategy.release_signatures
 
 
 def _ended(run: Path) -> dict[str, Any]:
@@ -62,13 +98,13 @@ def _ended(run: Path) -> dict[str, Any]:
     return status
 
 
-def _document(path: Path) -> dict[str, Any]:
+def _document(path: Path, expected: str) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         found = None
     if not isinstance(found, dict):
-        raise ConfigError(f"{path} is no endorsement; expected the file that oncofed-site endorse wrote")
+        raise ConfigError(f"{path} cannot be read; expected {expected}")
     return found
 
 
@@ -81,7 +117,7 @@ def _weights(path: Path) -> str:
     try:
         return state_digest(load_file(path))
     except (OSError, SafetensorError):
-        raise ModelError(f"{path} is missing or damaged; there is nothing to release") from None
+        raise ModelError(f"{path} is missing or damaged; there is nothing to release or verify") from None
 
 
 def _copy(run: Path, out: Path) -> None:

@@ -39,14 +39,19 @@ def hub(federation: Federation, tmp_path: Path) -> HubHome:
     return home
 
 
+def _key(folder: Path) -> str:
+    return SiteKey.open(folder / "keys" / "site.ed25519").public_hex
+
+
 def _admit(home: HubHome, name: str, folder: Path) -> None:
+    (folder / "site.yaml").write_text(f"{{name: {name}, hub: '127.0.0.1:1', declared_patients: 1, data: {{}}}}")
     registry = Registry(home.sites_file)
     request = JoinRequest(
         site=name,
         invitation=registry.invite(name).invitation,
         node_key=f"key of {name}",
-        signing_key=SiteKey.open(folder / "keys" / "site.ed25519").public_hex,
-        certificate=f"of {name}",
+        signing_key=_key(folder),
+        certificate="",
     )
     registry.approve(request)
 
@@ -88,6 +93,50 @@ def test_one_signature_twice_a_revoked_site_and_a_changed_file_release_nothing(
     assert not (tmp_path / "out").exists()
 
 
+def test_what_does_not_hold_is_not_released_beside_what_does(
+    federation: Federation, hub: HubHome, tmp_path: Path
+) -> None:
+    good = [_signed(federation, name, tmp_path / f"{name}.json") for name in SITES[:2]]
+    stale = tmp_path / "stale.json"
+    stale.write_text(json.dumps(json.loads(good[0].read_text()) | {"run": "cd34"}))
+    found = release(hub, federation.folder, [*good, stale], tmp_path / "out")
+    assert found["endorsements"] == [json.loads(path.read_text()) for path in good]
+
+
+def test_a_threshold_that_was_lowered_after_the_run_does_not_count(
+    federation: Federation, hub: HubHome, tmp_path: Path
+) -> None:
+    study = federation.read("study.json")
+    study["strategy"]["release_signatures"] = 0
+    (federation.folder / "study.json").write_text(json.dumps(study))
+    with pytest.raises(TrustError, match="changed after the run"):
+        release(hub, federation.folder, [], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_whoever_receives_a_model_verifies_it_with_the_keys_that_hospitals_told(
+    federation: Federation, hub: HubHome, tmp_path: Path
+) -> None:
+    from server.cli import app
+
+    files = [_signed(federation, name, tmp_path / f"{name}.json") for name in SITES[:2]]
+    release(hub, federation.folder, files, tmp_path / "out")
+    keys = {name: _key(federation.folder / "sites" / name) for name in SITES}
+
+    def verified(*names: str, **other: str) -> int:
+        given = [f"--key={name}={keys[name]}" for name in names] + [f"--key={n}={key}" for n, key in other.items()]
+        return CliRunner().invoke(app, ["verify-release", str(tmp_path / "out"), *given]).exit_code
+
+    assert (verified("site_1"), verified("site_1", "site_2")) == (0, 0)
+    assert (verified(), verified("site_1", "site_3"), verified("site_1", site_2=keys["site_3"])) == (3, 5, 5)
+    path = tmp_path / "out" / "model.safetensors"
+    state = load_file(path)
+    save_file({name: value + 1 for name, value in state.items()}, path)
+    assert verified("site_1") == 5
+    (tmp_path / "out" / "release.json").write_text('{"run": 3}')
+    assert verified("site_1") == 3
+
+
 def test_weights_changed_after_the_run_are_not_released(federation: Federation, hub: HubHome, tmp_path: Path) -> None:
     files = [_signed(federation, name, tmp_path / f"{name}.json") for name in SITES]
     path = federation.folder / "model" / "model.safetensors"
@@ -122,6 +171,20 @@ def test_a_site_lists_what_it_scored_and_signs_nothing_else(federation: Federati
     for run in ("0" * 16, "../../etc", ""):
         with pytest.raises(ConfigError, match="scored no model"):
             endorse(home, run, SiteKey.open(home / "keys" / "site.ed25519"))
+
+
+def test_a_site_that_lost_its_key_or_is_none_signs_nothing_and_makes_no_key(
+    federation: Federation, hub: HubHome, tmp_path: Path
+) -> None:
+    home, run = federation.folder / "sites" / "site_1", federation.read("run.json")["run_id"]
+    (home / "keys" / "site.ed25519").unlink()
+    (tmp_path / "nobody").mkdir()
+    for place, code, said in ((home, 5, "no key at"), (tmp_path / "nobody", 3, "no site in")):
+        command = ["endorse", run, "--out", str(tmp_path / "signed.json"), "--home", str(place)]
+        done = CliRunner().invoke(site_app, command)
+        assert done.exit_code == code and said in " ".join(done.output.split())
+        assert not (place / "keys" / "site.ed25519").exists()
+    assert not (tmp_path / "signed.json").exists() and not (tmp_path / "nobody" / "keys").exists()
 
 
 def test_a_run_opens_its_test_with_one_model_only(federation: Federation, hub: HubHome) -> None:

@@ -34,7 +34,7 @@ def test_it_takes_as_many_different_sites_as_the_study_says(
 ) -> None:
     documents = [endorsement(MODEL, name, keys[name]) for name in signed]
     if len(set(signed)) >= needed:
-        assert endorsers(MODEL, documents, public, needed) == sorted(set(signed))
+        assert list(endorsers(MODEL, documents, public, needed)) == sorted(set(signed))
     else:
         with pytest.raises(TrustError, match=f"signatures of {needed} different sites"):
             endorsers(MODEL, documents, public, needed)
@@ -70,7 +70,7 @@ def test_no_digit_of_a_signature_can_change(
     before = document["signature"]
     document["signature"] = before[:place] + digit + before[place + 1 :]
     if document["signature"] == before:
-        assert endorsers(MODEL, [document], public, 1) == ["north"]
+        assert list(endorsers(MODEL, [document], public, 1)) == ["north"]
     else:
         with pytest.raises(TrustError):
             endorsers(MODEL, [document], public, 1)
@@ -89,4 +89,13 @@ def test_a_model_is_named_in_hex_only(value: str) -> None:
 
 
 def test_where_no_signatures_are_asked_for_none_are_needed(public: Mapping[str, str]) -> None:
-    assert endorsers(MODEL, [], public, 0) == []
+    assert endorsers(MODEL, [], public, 0) == {}
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_of_several_of_one_site_the_one_that_holds_is_returned(
+    keys: Mapping[str, SiteKey], public: Mapping[str, str], first: bool
+) -> None:
+    good = endorsement(MODEL, "north", keys["north"])
+    stale = endorsement(dataclasses.replace(MODEL, run="ef"), "north", keys["north"])
+    assert endorsers(MODEL, [good, stale] if first else [stale, good], public, 1) == {"north": good}
