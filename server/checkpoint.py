@@ -52,7 +52,7 @@ class Checkpoint:
 
 def save(folder: Path, checkpoint: Checkpoint) -> None:
     """Writes the checkpoint whole or not at all, signed if ``ONCOFED_CHECKPOINT_KEY`` names a key; keeps two."""
-    target = folder / f"round-{checkpoint.round_index:05d}"
+    target = folder / _name(checkpoint.round_index)
     partial = folder / f".{target.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -68,18 +68,27 @@ def latest(folder: Path, *, study_digest: str, run: str) -> Checkpoint | None:
     """Returns the newest checkpoint, or None when the run never finished a round.
 
     Raises:
-        TrustError: It belongs to another study or run, or the hub that goes on did not sign it.
+        TrustError: It belongs to another study, run or round, or the hub that goes on did not sign it.
         ConfigError: It is damaged.
     """
     found = sorted(folder.glob("round-*"))
     if not found:
         return None
     checkpoint = _read(found[-1])
+    if found[-1].name != _name(checkpoint.round_index):
+        raise TrustError(
+            f"The checkpoint {found[-1]} is that of round {checkpoint.round_index} under another name. Find out who "
+            "named it so, then delete it to resume from the one before"
+        )
     for name, expected in (("study_digest", study_digest), ("run", run)):
         if getattr(checkpoint, name) != expected:
             kind = name.removesuffix("_digest")
             raise TrustError(f"The checkpoint {found[-1]} belongs to another {kind}; resume the folder it was made in")
     return checkpoint
+
+
+def _name(round_index: int) -> str:
+    return f"round-{round_index:05d}"
 
 
 def _write(folder: Path, checkpoint: Checkpoint) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,17 @@ def test_another_run_of_the_study_is_not_resumed(tmp_path: Path) -> None:
     save(tmp_path, _checkpoint(1))
     with pytest.raises(TrustError, match="another run"):
         latest(tmp_path, study_digest="d", run="s")
+
+
+def test_an_older_round_under_a_newer_name_is_not_resumed(tmp_path: Path, key: Path) -> None:
+    for index in (1, 2):
+        save(tmp_path, _checkpoint(index))
+    shutil.copytree(tmp_path / "round-00001", tmp_path / "round-00009")
+    with pytest.raises(TrustError, match="round 1 under another name"):
+        _latest(tmp_path)
+    shutil.rmtree(tmp_path / "round-00009")
+    found = _latest(tmp_path)
+    assert found is not None and found.round_index == 2
 
 
 FILES = (STATE, *(f"{name}.safetensors" for name in TENSORS))
