@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from server.hub.registry import KnownSite, Registry
 CONNECTION = "hub"
 ANSWER_SECONDS = 120.0
 """A command imports Flower first, which takes seconds on a loaded machine."""
+PULSE_SECONDS = 0.2
 
 
 class Control:
@@ -28,7 +30,8 @@ class Control:
 
     Args:
         home: The hub.
-        pulse: Called before each of Flower's commands, which may take :data:`ANSWER_SECONDS`.
+        pulse: Called before each of Flower's commands and, since one may take :data:`ANSWER_SECONDS`, every
+            :data:`PULSE_SECONDS` while it runs.
     """
 
     def __init__(self, home: HubHome, pulse: Callable[[], None] = lambda: None) -> None:
@@ -121,18 +124,31 @@ class Control:
         return "" if answer.get("success") else f"node {node}: {_reason(answer)}"
 
     def _flwr(self, *arguments: str) -> dict[str, Any]:
-        self._pulse()
         self._write_connection()
         own = {CERTIFICATE_VARIABLE: str(self._home.operator)} if self._config.proxy else {}
         command = [sys.executable, "-m", "server.hub.processes", "flwr", *arguments, "--format", "json"]
-        try:
-            done = subprocess.run(
-                command, cwd=self._home.flower, env=flower_environment(self._home.flower, **own), capture_output=True,
-                stdin=subprocess.DEVNULL, text=True, timeout=ANSWER_SECONDS, check=False,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            raise NetworkError(f"The SuperLink did not answer `flwr {arguments[0]}` in {ANSWER_SECONDS:g} s") from None
-        return _json(done.stdout, done.stderr)
+        with subprocess.Popen(
+            command, cwd=self._home.flower, env=flower_environment(self._home.flower, **own), text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        ) as process:  # fmt: skip
+            try:
+                return _json(*self._wait(process))
+            except subprocess.TimeoutExpired:
+                said = f"The SuperLink did not answer `flwr {arguments[0]}` in {ANSWER_SECONDS:g} s"
+                raise NetworkError(said) from None
+            finally:
+                process.kill()
+
+    def _wait(self, process: subprocess.Popen[str]) -> tuple[str, str]:
+        """Returns what the command wrote to stdout and stderr, once it ended."""
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while True:
+            self._pulse()
+            try:
+                return process.communicate(timeout=PULSE_SECONDS)
+            except subprocess.TimeoutExpired:
+                if time.monotonic() > deadline:
+                    raise
 
     def _require(self, answer: Mapping[str, Any]) -> None:
         if not answer.get("success"):

@@ -15,22 +15,23 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from common.environment import flower_environment
-from common.errors import NetworkError, OncoFedError
+from common.errors import ConfigError, NetworkError, OncoFedError
 from common.monitor import Monitor
 from common.notify import Notifier, credential
 from common.supervisor import Backoff, Child, Stop, is_held, only_one
 from common.trust.durable import write_durably
 from server.hub.control import Control
-from server.hub.home import HubHome
+from server.hub.home import HubHome, check_certificates
 from server.hub.processes import SECRET_VARIABLE, write_launcher
 from server.hub.proxy import nginx, proxy_files
 
 log = logging.getLogger("oncofed.hub")
 TICK_SECONDS = 0.2
-REGISTRY_SECONDS = 1.0
+_NEVER = (-1, -1, -1)
 
 
 class HubDaemon:
@@ -39,19 +40,22 @@ class HubDaemon:
     def __init__(self, home: HubHome) -> None:
         self._home, self._config = home, home.config()
         self._service = Notifier()
-        self._control = Control(home, pulse=self._service.alive)
+        self._control = Control(home, pulse=self._pulse)
         self._children = [self._superlink(), self._superexec(), *([self._proxy()] if self._config.proxy else [])]
-        self._followed = self._listed = 0.0
-        self._ready = False
+        self._followed = self._listed = _NEVER
+        self._ready, self._complaint = False, ""
 
     def run(self) -> None:
         """Returns after SIGTERM or SIGINT, once every process has ended.
 
         Raises:
-            ConfigError: Another daemon runs in this home.
+            ConfigError: Another daemon runs in this home, or a certificate, key or secret in it cannot be used.
         """
-        with only_one(self._home.path / "hub.lock"), self._monitored():
+        with only_one(self._home.lock), self._monitored():
             stop = Stop()
+            check_certificates(self._home, self._config)
+            if self._config.proxy:
+                proxy_files(self._home)  # which raises; once the hub runs, what is wrong is only complained of
             self._renew_proxy()
             write_launcher(self._home.flower / "bin", self._home.logs / "aggregator.log")
             try:
@@ -79,13 +83,38 @@ class HubDaemon:
         with Connections(self._home) as seen, Monitor(port, lambda: hub_page(self._home, seen)):
             yield
 
-    def _renew_proxy(self) -> None:
+    def _renew_proxy(self, *, revoked_only: bool = False) -> None:
         """Has nginx read its files again once the registry changed what they say, which ends its connections."""
-        stamp = self._home.sites_file.stat().st_mtime
-        if self._config.proxy and stamp > self._listed:
-            self._listed = stamp
-            if proxy_files(self._home).write(self._home.proxy):
-                self._children[-1].restart()
+        stamp = _stamp(self._home.sites_file)
+        if not self._config.proxy or stamp == self._listed:
+            return
+        try:
+            files = proxy_files(self._home)
+            if revoked_only and not files.take_away(self._home.proxy):
+                return
+            changed = files.write(self._home.proxy)
+        except ConfigError as error:
+            self._complain(f"nginx keeps its list of sites: {error}")
+            return
+        self._listed, self._complaint = stamp, ""
+        if changed:
+            self._children[-1].restart()
+
+    def _complain(self, text: str) -> None:
+        """Logs it once, though it is tried again at every turn."""
+        if text != self._complaint:
+            log.warning(text)
+        self._complaint = text
+
+    def _pulse(self) -> None:
+        """Does what cannot wait while one of Flower's commands runs, which takes seconds.
+
+        An approval can wait: nginx would cut the command's connection, and Flower registers no key a second time.
+        """
+        self._service.alive()
+        self._renew_proxy(revoked_only=True)
+        if self._config.proxy:
+            self._children[-1].tend()
 
     def _tend(self) -> None:
         self._renew_proxy()
@@ -97,22 +126,20 @@ class HubDaemon:
                     log.warning("%s ended (%s); it starts again", child.name, child.last_exit)
             self._write_state("starting")
         if not self._ready and self._children[0].process is not None and self._control.alive():
-            self._ready = True
+            self._ready, self._followed = True, _NEVER
+            log.info("The hub is ready on %s", self._config.front)
+        if self._ready and _stamp(self._home.sites_file) != self._followed:
             self._follow_registry()
             self._write_state("ready")
-            log.info("The hub is ready on %s", self._config.front)
-        if self._ready and self._home.sites_file.stat().st_mtime > self._followed:
-            self._follow_registry()
 
     def _follow_registry(self) -> None:
-        self._followed = self._home.sites_file.stat().st_mtime
+        stamp = _stamp(self._home.sites_file)  # of before: what changes meanwhile is for the next turn
         try:
             self._control.follow_registry()
         except OncoFedError as error:
             log.warning("The SuperLink's list of sites is not current yet: %s", error)
-            self._followed = 0.0
-        else:
-            self._followed = self._home.sites_file.stat().st_mtime
+            stamp = _NEVER
+        self._followed = stamp
 
     def _superlink(self) -> Child:
         config, home = self._config, self._home
@@ -177,6 +204,15 @@ class HubDaemon:
         write_durably(self._home.state_file, json.dumps(document, indent=2) + "\n")
 
 
+def _stamp(path: Path) -> tuple[int, int, int]:
+    """Returns what differs once the file was replaced, by whatever clock."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return (0, 0, 0)
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
+
 def state(home: HubHome) -> dict[str, Any]:
     """Returns what the daemon last wrote; ``stopped`` where its process is gone.
 
@@ -189,6 +225,6 @@ def state(home: HubHome) -> dict[str, Any]:
         return {"status": "never started", "processes": {}}
     except ValueError:
         raise NetworkError(f"{home.state_file} is damaged; restart the hub") from None
-    if found["status"] != "stopped" and not is_held(home.path / "hub.lock"):
+    if found["status"] != "stopped" and not is_held(home.lock):
         found["status"] = "dead"
     return found
