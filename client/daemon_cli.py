@@ -157,11 +157,12 @@ def endorse(
     from common.trust.signing import SiteKey
 
     place = site_home(home)
+    place.read()
     if not run:
         for note in scored(place.path):
             say(f"{note['run']}: study {note['study_name']}, scored {note['time']}, weights {note['weights'][:16]}")
         return
-    noted, document = sign(place.path, run, SiteKey.open(place.signing_key))
+    noted, document = sign(place.path, run, SiteKey.read(place.signing_key))
     write_durably(out, json.dumps(document, indent=2) + "\n")
     say(f"Signed: study {noted['study_name']}, weights {noted['weights'][:16]}. Send {out} to the hub.")
     print(out)

@@ -59,8 +59,8 @@ def _write_once(path: Path, text: str) -> None:
 def _site_yaml(kit: Kit) -> str:
     return f"""\
 # What only this hospital knows. Nothing of it leaves but the name and declared_patients.
-name: {kit.site}
-hub: "{kit.hub}"
+name: {json.dumps(kit.site)}
+hub: {json.dumps(kit.hub)}
 # Public size of the training cohort, agreed with the consortium; round it, and do not change it for one study.
 declared_patients: 1
 data:
@@ -77,14 +77,15 @@ monitor_port: null
 
 
 def _policy_yaml(kit: Kit, authority: str) -> str:
-    privacy = kit.study.get("privacy", {})
+    privacy = {key: _plain(value) for key, value in kit.study.get("privacy", {}).items()}
+    model = _plain(kit.study.get("model", {}).get("name"))
     asks = ", ".join(f"{key} {privacy.get(key)}" for key in ("mode", "epsilon", "delta", "max_images"))
     return f"""\
 # What this hospital allows, whatever the hub says. Everything is closed until the privacy officer opens it.
-# The study of the kit asks for: model {kit.study.get("model", {}).get("name")}, {asks}.
+# The study of the kit asks for: model {model}, {asks}.
 # Its digest, to allow it and no other:
 #   studies: [{kit.study_digest}]
-#   models: [{kit.study.get("model", {}).get("name")}]
+#   models: [{model}]
 #   modes: [{privacy.get("mode")}]
 # The authority that proves the hub of the kit (SHA-256 of its certificate); compare it with the consortium's:
 #   hubs: ["{authority}"]
@@ -100,3 +101,8 @@ hubs: []
 opening_hours: null
 release_metrics: false
 """
+
+
+def _plain(value: object) -> str:
+    """Returns it without what could end the comment that it stands in."""
+    return "".join(character for character in str(value) if character.isprintable())

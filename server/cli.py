@@ -180,7 +180,7 @@ def revoke(name: Annotated[str, typer.Argument(help="Name of the site.")], home:
 
 @app.command()
 def rotate(home: Home = None) -> None:
-    """Make a new server certificate and secret; restart the hub after it.
+    """Make new certificates and secrets for a hub that is stopped; start it after it.
 
     Example: oncofed-hub rotate
     """
@@ -191,7 +191,7 @@ def rotate(home: Home = None) -> None:
     place = hub_home(home)
     renew(place, place.config().names)
     record(place, "rotate")
-    say("The server has a new certificate; restart the hub. Sites need nothing: the authority is the same.")
+    say("The server has a new certificate; start the hub. Sites need nothing: the authority is the same.")
 
 
 @app.command()
@@ -322,6 +322,24 @@ def release(
     record(place, "release", run=found["run"], weights=found["weights"], sites=names)
     say(f"Released to {out}, signed by: {names or 'nobody, as the study asks for no signatures'}.")
     print(out)
+
+
+@app.command()
+def verify_release(
+    folder: Annotated[Path, typer.Argument(help="The released folder, as you received it.")],
+    key: Annotated[list[str] | None, typer.Option(help="NAME=HEX: a hospital's public key; may repeat.")] = None,
+) -> None:
+    """Check that each of these hospitals has signed the very model in a folder. No hub is needed.
+
+    Have each hospital tell you its key itself: whoever sent you the folder could have written both.
+
+    Example: oncofed-hub verify-release release --key north=ab12... --key south=cd34...
+    """
+    from server.hub.release import verify
+
+    keys = {name: value.strip().lower() for name, _, value in (text.partition("=") for text in key or [])}
+    found = verify(folder, keys)
+    say(f"{', '.join(sorted(keys))} signed these weights ({found.weights[:16]}) of study {found.study[:16]}.")
 
 
 @app.command()

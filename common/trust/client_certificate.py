@@ -17,7 +17,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from common.errors import TrustError
-from common.trust.pki import certificate_builder, common_name, end_entity_usage, pkcs8, write_private
+from common.trust.durable import write_durably
+from common.trust.pki import (
+    certificate_builder,
+    certificate_text,
+    common_name,
+    end_entity_usage,
+    is_pair,
+    openssh_line,
+    pkcs8,
+    write_private,
+)
 
 CLIENT_DAYS = 1096
 _SLACK = timedelta(days=2)
@@ -27,9 +37,9 @@ def create_client_certificate(key: Path, certificate: Path, name: str, *, days: 
     """Makes an EC P-384 key (mode 0600) and a certificate for it that can prove a client, nothing else.
 
     Returns:
-        The certificate, PEM. A key with its certificate is kept.
+        The certificate, PEM. A key with its own certificate is kept.
     """
-    if not (key.exists() and certificate.exists()):
+    if not is_pair(key, certificate):
         private = ec.generate_private_key(ec.SECP384R1())
         subject = common_name(name)
         built = (
@@ -40,25 +50,35 @@ def create_client_certificate(key: Path, certificate: Path, name: str, *, days: 
             .sign(private, hashes.SHA384())
         )
         write_private(key, pkcs8(private))
-        certificate.write_bytes(built.public_bytes(serialization.Encoding.PEM))
+        write_durably(certificate, certificate_text(built))
     return certificate.read_text(encoding="ascii")
 
 
-def checked_client_certificate(pem: str, now: datetime | None = None) -> str:
+def checked_client_certificate(pem: str, name: str, now: datetime | None = None) -> str:
     """Returns the certificate in one normal form, PEM.
 
     Raises:
-        TrustError: It is not a client certificate of the kind that :func:`create_client_certificate` makes: a P-384
-            key, signed by itself, no authority, valid now, and not for longer than agreed.
+        TrustError: It is not a client certificate of the kind that :func:`create_client_certificate` makes for
+            ``name``: a P-384 key, signed by itself, no authority, valid now, and not for longer than agreed.
     """
     try:
         found = x509.load_pem_x509_certificate(pem.encode())
-        problem = _problem(found, now or datetime.now(UTC))
+        problem = _problem(found, name, now or datetime.now(UTC))
     except (ValueError, UnsupportedAlgorithm, InvalidSignature, TypeError, x509.ExtensionNotFound):
         problem = "is not readable or not complete"
     if problem:
         raise TrustError(f"The request's certificate {problem}; ask the site: oncofed-site join KIT --new-keys")
-    return found.public_bytes(serialization.Encoding.PEM).decode("ascii")
+    return certificate_text(found)
+
+
+def certificate_key(pem: str) -> str:
+    """Returns the public key of a checked certificate, in the form that :func:`common.trust.pki.openssh_line` gives.
+
+    Two certificates of one key are one way in.
+    """
+    public = x509.load_pem_x509_certificate(pem.encode()).public_key()
+    assert isinstance(public, ec.EllipticCurvePublicKey)
+    return openssh_line(public)
 
 
 def proxy_fingerprint(pem: str) -> str:
@@ -76,10 +96,13 @@ def days_left(pem: str, now: datetime | None = None) -> float:
     return (found.not_valid_after_utc - (now or datetime.now(UTC))) / timedelta(days=1)
 
 
-def _problem(found: x509.Certificate, now: datetime) -> str:
+def _problem(found: x509.Certificate, name: str, now: datetime) -> str:
     public = found.public_key()
     if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP384R1):
         return "has no EC P-384 key"
+    # OpenSSL looks for a trusted certificate by its subject: two of one subject would lock each other out.
+    if not found.subject == found.issuer == common_name(name):
+        return f"does not bear the name {name} alone"
     found.verify_directly_issued_by(found)
     usage = found.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     if found.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:

@@ -12,7 +12,7 @@ import json
 import re
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ SUMS = "SHA256SUMS"
 FILES = ("kit.json", "ca.crt", "study.json", "README.md")
 MAX_BYTES = 1_000_000
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,39}")
+ADDRESS = r"^(?:[A-Za-z0-9._-]+|\[[0-9a-f:]+\]):[0-9]{1,5}$"
+"""``host:port`` of a hub; nothing that could mean something in a file of settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,8 @@ class Kit:
 
     def __post_init__(self) -> None:
         check_site_name(self.site)
+        if not re.fullmatch(ADDRESS, self.hub):
+            raise ConfigError(f"The hub's address {self.hub[:80]!r} is not usable; expected host:port")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,9 +154,9 @@ def signed_request(kit: Kit, node_key: str, certificate: str, key: SiteKey) -> J
         invitation=kit.invitation,
         node_key=checked_public_line(node_key),
         signing_key=key.public_hex,
-        certificate=checked_client_certificate(certificate),
+        certificate=checked_client_certificate(certificate, kit.site),
     )
-    return JoinRequest(**(asdict(plain) | {"signature": key.sign(plain.text())}))
+    return replace(plain, signature=key.sign(plain.text()))
 
 
 def write_request(path: Path, request: JoinRequest) -> None:
@@ -161,11 +165,11 @@ def write_request(path: Path, request: JoinRequest) -> None:
 
 
 def read_request(path: Path) -> JoinRequest:
-    """Returns the request, whose signature holds under the key that it brings.
+    """Returns the request, whose signature holds under the key that it brings, with each key in its normal form.
 
     Raises:
         ConfigError: There is no such file.
-        TrustError: It is damaged, or was changed after it was signed.
+        TrustError: It is damaged, was changed after it was signed, or a key in it is not of the agreed kind.
     """
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
@@ -178,9 +182,12 @@ def read_request(path: Path) -> JoinRequest:
     if not signature_holds(request.signing_key, request.text(), request.signature):
         raise TrustError(f"{path} was changed after the site signed it; ask the site to send it again")
     check_site_name(request.site)
-    checked_public_line(request.node_key)
-    checked_client_certificate(request.certificate)
-    return request
+    return replace(
+        request,
+        node_key=checked_public_line(request.node_key),
+        signing_key=bytes.fromhex(request.signing_key).hex(),
+        certificate=checked_client_certificate(request.certificate, request.site),
+    )
 
 
 def _read_files(path: Path) -> dict[str, str]:

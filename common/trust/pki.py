@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from common.errors import ConfigError, TrustError
-from common.trust.durable import sync_folder
+from common.trust.durable import sync_folder, write_durably
 
 AUTHORITY_DAYS = 3650
 SERVER_DAYS = 397
@@ -60,7 +60,7 @@ def create_authority(key: Path, certificate: Path, name: str) -> None:
         .sign(private, hashes.SHA384())
     )
     write_private(key, pkcs8(private))
-    certificate.write_bytes(built.public_bytes(serialization.Encoding.PEM))
+    write_durably(certificate, certificate_text(built))
 
 
 def issue_server(
@@ -87,7 +87,7 @@ def issue_server(
         .sign(issuer_key, hashes.SHA384())
     )
     write_private(key, pkcs8(private))
-    certificate.write_bytes(built.public_bytes(serialization.Encoding.PEM))
+    write_durably(certificate, certificate_text(built))
 
 
 def create_node_key(path: Path, comment: str) -> str:
@@ -109,13 +109,16 @@ def public_line(path: Path, comment: str) -> str:
     Raises:
         TrustError: The file is missing, readable by others, or holds no EC key.
     """
-    private = _load_ssh(path)
-    raw = private.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    return f"{raw.decode()} {comment}"
+    return f"{openssh_line(_load_ssh(path).public_key())} {comment}"
+
+
+def openssh_line(public: ec.EllipticCurvePublicKey) -> str:
+    """Returns the one text of a public key, as OpenSSH writes it, without a comment."""
+    return public.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode("ascii")
 
 
 def checked_public_line(line: str) -> str:
-    """Returns the key part of an OpenSSH line, without its comment, when it is an EC P-384 key.
+    """Returns the key of an OpenSSH line in one normal form, without its comment, when it is an EC P-384 key.
 
     Raises:
         TrustError: It is anything else.
@@ -127,7 +130,7 @@ def checked_public_line(line: str) -> str:
         raise TrustError("The request holds no readable public key; ask the site to run join again") from None
     if not isinstance(loaded, ec.EllipticCurvePublicKey) or not isinstance(loaded.curve, ec.SECP384R1):
         raise TrustError("The request's key is not an EC P-384 key; ask the site to run join again")
-    return key
+    return openssh_line(loaded)
 
 
 def key_fingerprint(line: str) -> str:
@@ -161,6 +164,19 @@ def read_certificate(path: Path) -> x509.Certificate:
         return x509.load_pem_x509_certificate(path.read_bytes())
     except (OSError, ValueError):
         raise TrustError(f"There is no readable certificate at {path}; restore it from the backup") from None
+
+
+def is_pair(key: Path, certificate: Path) -> bool:
+    """Tells whether both files can be read and the certificate is the key's."""
+    try:
+        return read_certificate(certificate).public_key() == _load_ec(key).public_key()
+    except TrustError:
+        return False
+
+
+def certificate_text(certificate: x509.Certificate) -> str:
+    """Returns the one PEM of a certificate."""
+    return certificate.public_bytes(serialization.Encoding.PEM).decode("ascii")
 
 
 def write_private(path: Path, content: bytes) -> None:

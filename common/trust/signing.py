@@ -33,6 +33,17 @@ class SiteKey:
         """
         if not path.exists():
             _create(path)
+        return cls.read(path)
+
+    @classmethod
+    def read(cls, path: Path) -> SiteKey:
+        """Returns the key in ``path``, which must be there: a fresh one would sign for nobody that others know.
+
+        Raises:
+            TrustError: The file is missing or readable by others, or holds no Ed25519 key.
+        """
+        if not path.exists():
+            raise TrustError(f"There is no key at {path}; restore it from the backup, or join again with --new-keys")
         if path.stat().st_mode & 0o077:
             raise TrustError(f"The key {path} can be read by other users; run: chmod 600 {path}")
         try:

@@ -14,10 +14,15 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from common.config import StudyConfig, compose
 from common.errors import ConfigError
+from common.notify import credential
+from common.supervisor import is_held, only_one
 from common.trust import pki
 from common.trust.client_certificate import create_client_certificate
 from common.trust.durable import write_durably
+from common.trust.kit import ADDRESS
 
+OPERATOR = "OncoFed operator"
+"""Name in the operator's certificate; with a blank, which no site's name has."""
 HOME_VARIABLE = "ONCOFED_HUB_HOME"
 Port = Annotated[int, Field(ge=1, le=65_535)]
 
@@ -47,7 +52,7 @@ class HubConfig:
     port: Port = 9443
     proxy: bool = True
     inner_port: Port = 9444
-    address: Annotated[str, Field(pattern=r"^[^\s/:]+:\d{1,5}$|^\[[0-9a-f:]+\]:\d{1,5}$")] = "127.0.0.1:9443"
+    address: Annotated[str, Field(pattern=ADDRESS)] = "127.0.0.1:9443"
     names: tuple[str, ...] = ("localhost", "127.0.0.1")
     overrides: tuple[str, ...] = ()
     restart_seconds: Annotated[float, Field(gt=0)] = 30.0
@@ -146,6 +151,11 @@ class HubHome:
         return self.path / "sites.json"
 
     @property
+    def lock(self) -> Path:
+        """Held by the daemon while it runs."""
+        return self.path / "hub.lock"
+
+    @property
     def flower(self) -> Path:
         """``FLWR_HOME``: state and connections of Flower."""
         return self.path / "flower"
@@ -209,6 +219,7 @@ def create(home: HubHome, config: HubConfig) -> None:
     try:
         for folder in (home.path, home.ca_key.parent, home.server.parent, home.flower, home.runs, home.logs):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        home.path.chmod(0o700)  # a folder that was there keeps its mode, and open invitations lie in this one
     except OSError as error:
         raise ConfigError(f"{home.path} cannot be written ({error.strerror}); choose another with --home") from None
     pki.create_authority(home.ca_key, home.ca, config.name)
@@ -218,14 +229,38 @@ def create(home: HubHome, config: HubConfig) -> None:
 
 
 def rotate(home: HubHome, names: Sequence[str]) -> None:
-    """Makes the server's and the operator's certificates and the secrets anew; sites notice nothing."""
+    """Makes the server's and the operator's certificates and the secrets anew; sites notice nothing.
+
+    Raises:
+        ConfigError: The hub runs: one process of it would read a new secret while another has the old one.
+    """
+    if is_held(home.lock):
+        raise ConfigError(f"The hub in {home.path} runs; stop it, run oncofed-hub rotate, then start it again")
+    with only_one(home.lock):
+        _renew(home, names)
+
+
+def _renew(home: HubHome, names: Sequence[str]) -> None:
     everyone = list(dict.fromkeys([*names, "localhost", "127.0.0.1"]))
     pki.issue_server(home.ca_key, home.ca, everyone, key=home.server_key, certificate=home.server)
     pki.write_private(home.secret, secrets.token_bytes(32))
     pki.write_private(home.proxy_secret, secrets.token_hex(32).encode())
     for old in (home.operator_key, home.operator):
         old.unlink(missing_ok=True)
-    create_client_certificate(home.operator_key, home.operator, "operator", days=pki.SERVER_DAYS)
+    create_client_certificate(home.operator_key, home.operator, OPERATOR, days=pki.SERVER_DAYS)
+
+
+def check_certificates(home: HubHome, config: HubConfig) -> None:
+    """Checks that the server, and the operator where a proxy asks for it, have a certificate for their key.
+
+    Raises:
+        ConfigError: One is missing, damaged or another key's, as after a `rotate` that was cut short.
+    """
+    server_key = Path(credential("server.key") or home.server_key)
+    pairs = [(server_key, home.server), *([(home.operator_key, home.operator)] if config.proxy else [])]
+    for key, certificate in pairs:
+        if not pki.is_pair(key, certificate):
+            raise ConfigError(f"{certificate} is not the certificate of {key}; make both with: oncofed-hub rotate")
 
 
 def write_config(home: HubHome, config: HubConfig) -> None:

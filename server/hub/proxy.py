@@ -19,6 +19,11 @@ from server.hub.home import HubConfig, HubHome
 from server.hub.registry import Registry
 
 TEMPLATE = Path(__file__).with_name("nginx.conf.template")
+CONNECTIONS = 8192
+"""That nginx holds at once, of hospitals and strangers together."""
+OPEN_FILES = 2 * CONNECTIONS + 64
+"""Files that it may need for them: the body of a request may lie in one of its own."""
+_END = "-----END CERTIFICATE-----\n"
 _WILDCARDS = ("0.0.0.0", "::")
 _SEARCHED = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
 
@@ -41,6 +46,10 @@ class ProxyFiles:
     config: str
     clients: str
 
+    def take_away(self, folder: Path) -> bool:
+        """Tells whether a certificate that the files below ``folder`` let in is not let in any more."""
+        return any(block not in self.clients for block in _text(folder / "clients.pem").split(_END))
+
     def write(self, folder: Path) -> bool:
         """Writes both below ``folder``, and returns whether anything changed."""
         (folder / "tmp").mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -61,12 +70,13 @@ def proxy_files(home: HubHome) -> ProxyFiles:
     config = home.config()
     try:
         operator, secret = home.operator.read_text(encoding="ascii"), home.proxy_secret.read_text(encoding="ascii")
-    except OSError:
+        its_role = {proxy_fingerprint(operator): "operator"}
+    except (OSError, ValueError):
         raise ConfigError(
             f"{home.server.parent} lacks what the proxy needs; make it with: oncofed-hub rotate"
         ) from None
     sites = [site.certificate for site in Registry(home.sites_file).by_status("approved") if site.certificate]
-    roles = {proxy_fingerprint(operator): "operator"} | {proxy_fingerprint(site): "site" for site in sites}
+    roles = {proxy_fingerprint(site): "site" for site in sites} | its_role
     text = _Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         folder=_quotable(home.proxy),
         logs=_quotable(home.logs),
@@ -75,6 +85,7 @@ def proxy_files(home: HubHome) -> ProxyFiles:
         authority=_quotable(home.ca),
         secret=secret,
         inner_port=config.inner_port,
+        connections=CONNECTIONS,
         listen="\n".join(f"        listen {address} ssl;" for address in _addresses(config)),
         roles="\n".join(f"        {fingerprint} {role};" for fingerprint, role in sorted(roles.items())),
     )

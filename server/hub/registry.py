@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import math
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from common.errors import ConfigError, TrustError
-from common.trust.client_certificate import days_left
+from common.trust.client_certificate import certificate_key, days_left
 from common.trust.durable import exclusive, write_durably
 from common.trust.kit import JoinRequest, check_site_name
 
@@ -29,7 +29,7 @@ class KnownSite:
         signing_key: Ed25519 public key, hex.
         certificate: PEM that proves it to the proxy.
         node_id: Flower's number of the node, 0 while Flower does not know it.
-        former_keys: Its keys that were revoked; none of them is let in again.
+        former_keys: Its public keys that were revoked, of each kind; none of them is let in again.
     """
 
     name: str
@@ -41,6 +41,12 @@ class KnownSite:
     certificate: str = ""
     node_id: int = 0
     former_keys: tuple[str, ...] = ()
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Its public keys, of each kind: what tells it from others, however a file that holds them is written."""
+        of_certificate = certificate_key(self.certificate) if self.certificate else ""
+        return frozenset({self.node_key, self.signing_key, of_certificate} - {""})
 
     @property
     def certificate_days_left(self) -> int | None:
@@ -79,54 +85,16 @@ class Registry:
             ConfigError: The name is not usable, or that site is approved already.
         """
         check_site_name(name)
-        known = self.sites().get(name)
-        if known is not None and known.status == "approved":
-            raise ConfigError(f"{name} has joined already; revoke it first if it must make new keys")
-        former = () if known is None else _former(known)
-        invitation = secrets.token_hex(16)
-        return self._put(
-            KnownSite(
-                name=name,
-                status="invited",
-                changed=_now(),
-                invitation=invitation,
-                former_keys=former,
-                node_id=known.node_id if known else 0,
-            )
-        )
+        return self._change(lambda sites: _invited(sites, name))
 
     def approve(self, request: JoinRequest) -> KnownSite:
         """Returns the site, approved with the keys of its request.
 
         Raises:
-            TrustError: It was never invited, its invitation was used or replaced, or another site has its key.
+            TrustError: It was never invited, its invitation was used or replaced, or one of its keys is or was
+                another's.
         """
-        sites = self.sites()
-        known = sites.get(request.site)
-        if known is None:
-            raise TrustError(f"No site {request.site} was invited; invite it first: oncofed-hub invite {request.site}")
-        if known.status != "invited" or not secrets.compare_digest(known.invitation, request.invitation):
-            raise TrustError(
-                f"This request of {request.site} answers an invitation that was used or replaced; "
-                f"find out who sent it, then invite the site again: oncofed-hub invite {request.site}"
-            )
-        if any(request.node_key in site.former_keys for site in sites.values()):
-            raise TrustError(
-                f"This key was revoked; {request.site} must make new ones: oncofed-site join KIT --new-keys"
-            )
-        if any(request.node_key == site.node_key or request.certificate == site.certificate for site in sites.values()):
-            raise TrustError("Another site has this key; each site must make its own with oncofed-site join")
-        return self._put(
-            KnownSite(
-                name=request.site,
-                status="approved",
-                changed=_now(),
-                node_key=request.node_key,
-                signing_key=request.signing_key,
-                certificate=request.certificate,
-                former_keys=known.former_keys,
-            )
-        )
+        return self._change(lambda sites: _approved(sites, request))
 
     def revoke(self, name: str) -> KnownSite:
         """Returns the site, which may not connect any more.
@@ -134,28 +102,75 @@ class Registry:
         Raises:
             ConfigError: There is no such site.
         """
-        known = self.sites().get(name)
-        if known is None:
-            raise ConfigError(f"There is no site {name}; oncofed-hub sites lists them")
-        former = _former(known)
-        return self._put(replace(known, status="revoked", changed=_now(), invitation="", former_keys=former))
+        return self._change(lambda sites: _revoked(sites, name))
 
     def set_node(self, name: str, node_id: int) -> KnownSite:
-        """Returns the site with the number that Flower gave its node, 0 for none."""
-        return self._put(replace(self.sites()[name], node_id=node_id))
+        """Returns the site with the number that Flower gave its node, 0 for none; all else stays as it is by now."""
+        return self._change(lambda sites: replace(sites[name], node_id=node_id))
 
-    def _put(self, site: KnownSite) -> KnownSite:
-        self._change(lambda sites: sites | {site.name: site})
+    def _change(self, change: Callable[[Mapping[str, KnownSite]], KnownSite]) -> KnownSite:
+        """Puts and returns the site that ``change`` makes of the sites as they are once nobody else changes them."""
+        with exclusive(self._path.with_suffix(".lock"), seconds=30.0):
+            sites = self.sites()
+            site = change(sites)
+            rows = {name: _row(one) for name, one in sorted((sites | {site.name: site}).items())}
+            write_durably(self._path, json.dumps({"schema_version": 1, "sites": rows}, indent=2) + "\n")
         return site
 
-    def _change(self, change: Callable[[dict[str, KnownSite]], dict[str, KnownSite]]) -> None:
-        with exclusive(self._path.with_suffix(".lock"), seconds=30.0):
-            rows = {name: _row(site) for name, site in sorted(change(self.sites()).items())}
-            write_durably(self._path, json.dumps({"schema_version": 1, "sites": rows}, indent=2) + "\n")
+
+def _invited(sites: Mapping[str, KnownSite], name: str) -> KnownSite:
+    known = sites.get(name, KnownSite(name=name, status="invited", changed=""))
+    if known.status == "approved":
+        raise ConfigError(f"{name} has joined already; revoke it first if it must make new keys")
+    return KnownSite(
+        name=name,
+        status="invited",
+        changed=_now(),
+        invitation=secrets.token_hex(16),
+        former_keys=_former(known),
+        node_id=known.node_id,
+    )
+
+
+def _approved(sites: Mapping[str, KnownSite], request: JoinRequest) -> KnownSite:
+    known = sites.get(request.site)
+    if known is None:
+        raise TrustError(f"No site {request.site} was invited; invite it first: oncofed-hub invite {request.site}")
+    if known.status != "invited" or not secrets.compare_digest(known.invitation, request.invitation):
+        raise TrustError(
+            f"This request of {request.site} answers an invitation that was used or replaced; "
+            f"find out who sent it, then invite the site again: oncofed-hub invite {request.site}"
+        )
+    site = KnownSite(
+        name=request.site,
+        status="approved",
+        changed=_now(),
+        node_key=request.node_key,
+        signing_key=request.signing_key,
+        certificate=request.certificate,
+        former_keys=known.former_keys,
+    )
+    _check_keys(sites, site)
+    return site
+
+
+def _check_keys(sites: Mapping[str, KnownSite], new: KnownSite) -> None:
+    """Raises TrustError where a site has or had one of the new site's keys."""
+    if any(not new.keys.isdisjoint(site.former_keys) for site in sites.values()):
+        raise TrustError(f"This key was revoked; {new.name} must make new ones: oncofed-site join KIT --new-keys")
+    if any(not new.keys.isdisjoint(site.keys) for site in sites.values()):
+        raise TrustError("Another site has this key; each site must make its own with oncofed-site join")
+
+
+def _revoked(sites: Mapping[str, KnownSite], name: str) -> KnownSite:
+    known = sites.get(name)
+    if known is None:
+        raise ConfigError(f"There is no site {name}; oncofed-hub sites lists them")
+    return replace(known, status="revoked", changed=_now(), invitation="", former_keys=_former(known))
 
 
 def _former(site: KnownSite) -> tuple[str, ...]:
-    return tuple(dict.fromkeys([*site.former_keys, *([site.node_key] if site.node_key else [])]))
+    return tuple(dict.fromkeys([*site.former_keys, *sorted(site.keys)]))
 
 
 def _site(name: str, row: dict[str, Any]) -> KnownSite:

@@ -22,7 +22,7 @@ from common.trust.client_certificate import (
     days_left,
     proxy_fingerprint,
 )
-from common.trust.pki import create_authority, issue_server
+from common.trust.pki import create_authority, is_pair, issue_server
 
 NOW = datetime.now(UTC)
 CLIENT, SERVER = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
@@ -34,7 +34,7 @@ def pem(tmp_path: Path) -> str:
 
 
 def test_what_a_site_makes_is_what_a_hub_takes_and_its_key_is_its_own(pem: str, tmp_path: Path) -> None:
-    assert checked_client_certificate(pem) == pem
+    assert checked_client_certificate(pem, "north") == pem
     assert (tmp_path / "tls.key").stat().st_mode & 0o077 == 0
     assert "PRIVATE" not in pem
     assert days_left(pem) == pytest.approx(CLIENT_DAYS, abs=1)
@@ -49,8 +49,26 @@ def test_a_key_with_its_certificate_is_kept_and_half_a_pair_is_made_anew(pem: st
     assert create_client_certificate(tmp_path / "tls.key", tmp_path / "tls.crt", "north") != pem
 
 
+def test_a_key_that_was_written_without_its_certificate_is_no_pair(
+    pem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the two: the older certificate stays beside the new key."""
+    key, certificate = tmp_path / "tls.key", tmp_path / "tls.crt"
+    key.unlink()
+    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+        patch.setattr("common.trust.client_certificate.write_durably", _killed)
+        create_client_certificate(key, certificate, "north")
+    assert certificate.read_text() == pem and not is_pair(key, certificate)
+    create_client_certificate(key, certificate, "north")
+    ssl.create_default_context().load_cert_chain(certificate, key)
+
+
+def _killed(path: Path, text: str) -> None:
+    raise InterruptedError
+
+
 def test_text_around_a_certificate_does_not_reach_the_hub(pem: str) -> None:
-    assert checked_client_certificate(f"ssl_verify off;\n{pem}\nrole operator;\n") == pem
+    assert checked_client_certificate(f"ssl_verify off;\n{pem}\nrole operator;\n", "north") == pem
 
 
 def _made(
@@ -61,13 +79,15 @@ def _made(
     start: datetime = NOW - timedelta(hours=1),
     end: datetime = NOW + timedelta(days=30),
     foreign: bool = False,
+    subject: str = "north",
+    issuer: str = "north",
 ) -> str:
     key, other = (ec.generate_private_key(curve or ec.SECP384R1()) for _ in range(2))
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "north")])
+    named, by = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in (subject, issuer))
     built = (
         x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
+        .subject_name(named)
+        .issuer_name(by)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(start)
@@ -80,7 +100,7 @@ def _made(
 
 
 def test_the_plain_case_of_the_refused_ones_is_taken() -> None:
-    assert checked_client_certificate(_made())
+    assert checked_client_certificate(_made(), "north")
 
 
 @pytest.mark.parametrize(
@@ -92,6 +112,9 @@ def test_the_plain_case_of_the_refused_ones_is_taken() -> None:
         (lambda: _made(end=NOW - timedelta(minutes=1)), "not valid now"),
         (lambda: _made(start=NOW + timedelta(hours=1)), "not valid now"),
         (lambda: _made(end=NOW + timedelta(days=CLIENT_DAYS + 30)), f"more than {CLIENT_DAYS} days"),
+        (lambda: _made(subject="south", issuer="south"), "the name north alone"),
+        (lambda: _made(subject="North", issuer="North"), "the name north alone"),
+        (lambda: _made(issuer="south"), "the name north alone"),
         (lambda: _made(foreign=True), "not readable or not complete"),
         (lambda: "", "not readable"),
         (lambda: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "not readable"),
@@ -99,7 +122,7 @@ def test_the_plain_case_of_the_refused_ones_is_taken() -> None:
 )
 def test_a_certificate_of_another_kind_is_refused_by_name(make: Callable[[], str], word: str) -> None:
     with pytest.raises(TrustError, match=word):
-        checked_client_certificate(make())
+        checked_client_certificate(make(), "north")
 
 
 def test_the_certificate_of_a_server_opens_nothing(tmp_path: Path) -> None:
@@ -109,4 +132,4 @@ def test_the_certificate_of_a_server_opens_nothing(tmp_path: Path) -> None:
         tmp_path / "ca.key", tmp_path / "ca.crt", ["localhost"], key=tmp_path / "s.key", certificate=certificate
     )
     with pytest.raises(TrustError):
-        checked_client_certificate(certificate.read_text())
+        checked_client_certificate(certificate.read_text(), "localhost")

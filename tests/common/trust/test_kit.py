@@ -92,6 +92,29 @@ def _certificate(stem: Path) -> str:
     return create_client_certificate(stem.with_suffix(".key"), stem.with_suffix(".crt"), "north")
 
 
+@pytest.mark.parametrize(
+    "hub",
+    ["", "hub", "hub:", "hub:123456", ":9443", "a b:1", "h:1\n", 'h"\nledger: "x:1', "h#:1", "[::1:9443", "h:\u0661"],
+)
+def test_a_kit_names_its_hub_by_an_address_and_nothing_else(kit: kits.Kit, tmp_path: Path, hub: str) -> None:
+    with pytest.raises(ConfigError, match="host:port"):
+        dataclasses.replace(kit, hub=hub)
+    for good in ("hub.example.org:443", "10.0.0.5:9443", "[fd00::5]:9443", "hub_1:1"):
+        assert dataclasses.replace(kit, hub=good).hub == good
+
+
+def test_a_request_with_the_certificate_of_another_name_is_refused(kit: kits.Kit, tmp_path: Path) -> None:
+    """The proxy would look for north's certificate and find this one."""
+    node_key, key = create_node_key(tmp_path / "node", "x"), SiteKey.open(tmp_path / "key")
+    with pytest.raises(TrustError, match="the name aaa alone"):
+        kits.signed_request(dataclasses.replace(kit, site="aaa"), node_key, _certificate(tmp_path / "tls"), key)
+    request = kits.signed_request(kit, node_key, _certificate(tmp_path / "tls"), key)
+    forged = dataclasses.replace(request, site="aaa")
+    kits.write_request(tmp_path / "r.json", dataclasses.replace(forged, signature=key.sign(forged.text())))
+    with pytest.raises(TrustError, match="the name aaa alone"):
+        kits.read_request(tmp_path / "r.json")
+
+
 @pytest.mark.parametrize("name", ["", "../up", "North", "a b", "a" * 41, "_x"])
 def test_a_site_name_is_a_plain_word(name: str) -> None:
     with pytest.raises(ConfigError):

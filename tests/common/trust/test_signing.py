@@ -73,3 +73,11 @@ def test_what_is_no_ed25519_key_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(TrustError, match="expected an Ed25519 key"):
         SiteKey.open(path)
+
+
+def test_a_key_that_must_be_there_is_not_made(tmp_path: Path) -> None:
+    path = tmp_path / "keys" / "site.key"
+    with pytest.raises(TrustError, match="no key at"):
+        SiteKey.read(path)
+    assert not path.parent.exists()
+    assert SiteKey.open(path).public_hex == SiteKey.read(path).public_hex

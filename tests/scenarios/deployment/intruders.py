@@ -94,8 +94,10 @@ def test_an_expired_hub_is_shunned_until_its_certificate_is_renewed(deployment: 
     assert status["certificate_days_left"] <= 0 and status["hub"]["status"] == "starting", status
     assert {site["connection"] for site in status["sites"] if site["name"] in EVERYBODY} == {"unknown"}
 
-    deployment.hub("rotate")
+    refused = deployment.hub("rotate", code=3)
+    assert "stop it, run oncofed-hub rotate" in " ".join(refused.stderr.split())
     stop(deployment, "hub")
+    deployment.hub("rotate")
     deployment.start("hub")
     all_back(deployment)
     assert findings(deployment)["certificate"]["status"] == "ok"

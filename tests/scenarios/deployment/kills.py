@@ -1,7 +1,7 @@
 """kill -9 of every process in every moment of a run; what is killed starts again by itself, a daemon by systemd.
 
-At a site it may cost that site its part of the round. At the hub it costs nothing: what was trained by then, or is being
-trained, is sent when it is asked for again, and paid once.
+At a site it may cost that site its part of the round. At the hub it costs nothing: what was trained by then, or is
+being trained, is sent when it is asked for again, and paid once.
 """
 
 from __future__ import annotations

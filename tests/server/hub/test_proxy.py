@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
+import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from http.client import HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,7 +29,7 @@ from common.trust.kit import JoinRequest
 from server.cli import app
 from server.hub.daemon import HubDaemon
 from server.hub.home import HubConfig, HubHome, create, write_config
-from server.hub.proxy import nginx, proxy_files
+from server.hub.proxy import proxy_files
 from server.hub.registry import Registry
 from simulations.deployment import free_port
 
@@ -63,18 +67,19 @@ class Front:
         invitation = Registry(self.home.sites_file).invite(name).invitation
         pem = create_client_certificate(stem.with_suffix(".key"), stem.with_suffix(".crt"), name, days=days)
         request = JoinRequest(
-            site=name, invitation=invitation, node_key=f"key of {name}", signing_key="00", certificate=pem
+            site=name, invitation=invitation, node_key=f"key of {name}", signing_key=f"of {name}", certificate=pem
         )
         Registry(self.home.sites_file).approve(request)
         return stem
 
-    def start(self) -> None:
-        """Writes nginx its files and starts it anew."""
+    def start(self, before: str = ":") -> None:
+        """Writes nginx its files and starts it anew as the daemon does, once the shell has done what comes before."""
         self.stop()
         proxy_files(self.home).write(self.home.proxy)
-        command = [nginx(), "-e", "stderr", "-p", str(self.home.proxy), "-c", str(self.home.proxy / "nginx.conf")]
+        arguments = ["-e", "stderr", "-p", str(self.home.proxy), "-c", str(self.home.proxy / "nginx.conf")]
+        command = ["sh", "-c", f'{before}; exec "$@"', "sh", sys.executable, "-m", "server.hub.processes", "proxy"]
         with (self.home.logs / "proxy.log").open("ab") as log:
-            self.process = subprocess.Popen(command, stderr=log)
+            self.process = subprocess.Popen([*command, *arguments], stderr=log)
         deadline = time.monotonic() + 20
         while not self._listens():
             assert self.process.poll() is None and time.monotonic() < deadline
@@ -172,6 +177,33 @@ def test_unknown_expired_and_revoked_certificates_get_one_answer_and_reach_nothi
     assert len(lines) == 3 and "expired" in lines[1]
     for line, stem in zip(lines, (gone, expired, stranger), strict=True):
         assert proxy_fingerprint(stem.with_suffix(".crt").read_text()) in line
+
+
+@pytest.fixture
+def sockets() -> Iterator[ExitStack]:
+    """Room for many connections; they close in the end."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4096), hard))
+    with ExitStack() as opened:
+        yield opened
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_stranger_who_opens_a_thousand_connections_keeps_nobody_out(
+    front: Front, tmp_path: Path, sockets: ExitStack
+) -> None:
+    site = front.admit("north", tmp_path / "north")
+    front.start("ulimit -Sn 1024")
+    for _ in range(1100):
+        sockets.enter_context(socket.create_connection(("127.0.0.1", front.config.port), timeout=20))
+    assert front.ask(PULL, site)[0] == 200
+    assert "client_header_timeout 10s;" in proxy_files(front.home).config
+
+
+def test_it_starts_for_a_user_who_may_open_few_files(front: Front, tmp_path: Path) -> None:
+    site = front.admit("north", tmp_path / "north")
+    front.start("ulimit -n 256")
+    assert front.ask(PULL, site)[0] == 200
 
 
 def test_doctor_says_as_whom_the_hub_sees_the_site(front: Front, tmp_path: Path) -> None:

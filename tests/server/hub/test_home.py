@@ -1,0 +1,84 @@
+"""A hub's folder is its owner's alone, and a hub with half a pair of key and certificate says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from common.errors import ConfigError
+from common.supervisor import only_one
+from common.trust import pki
+from common.trust.client_certificate import checked_client_certificate
+from common.trust.kit import check_site_name
+from server.cli import app
+from server.hub.daemon import HubDaemon
+from server.hub.home import OPERATOR, HubConfig, HubHome, check_certificates, create, rotate
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> HubHome:
+    found = HubHome(tmp_path / "hub")
+    create(found, HubConfig())
+    return found
+
+
+def test_a_folder_that_was_open_is_closed(tmp_path: Path) -> None:
+    """sites.json in it holds the numbers of open invitations."""
+    path = tmp_path / "open"
+    path.mkdir()
+    path.chmod(0o755)
+    create(HubHome(path), HubConfig())
+    assert path.stat().st_mode & 0o777 == 0o700
+
+
+def test_no_hospital_can_have_the_operators_name(home: HubHome) -> None:
+    assert checked_client_certificate(home.operator.read_text(), OPERATOR) == home.operator.read_text()
+    with pytest.raises(ConfigError):
+        check_site_name(OPERATOR)
+
+
+def _killed_after_the_servers_key(home: HubHome) -> None:
+    def killed(path: Path, text: str) -> None:
+        raise InterruptedError
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(InterruptedError):
+        patch.setattr(pki, "write_durably", killed)
+        rotate(home, ["localhost"])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _killed_after_the_servers_key,
+        lambda home: home.server.write_text(""),
+        lambda home: home.operator.write_text(""),
+        lambda home: home.operator.unlink(),
+        lambda home: home.operator_key.write_bytes(home.server_key.read_bytes()),
+        lambda home: home.proxy_secret.unlink(),
+    ],
+)
+def test_a_key_without_its_certificate_is_named_at_the_start_and_mended_by_rotate(
+    home: HubHome, damage: Callable[[HubHome], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.supervisor.Child.tend", lambda self: pytest.fail("it started"))
+    damage(home)
+    with pytest.raises(ConfigError, match="oncofed-hub rotate"):
+        HubDaemon(home).run()
+    rotate(home, ["localhost"])
+    check_certificates(home, home.config())
+
+
+def test_secrets_change_only_while_the_hub_stands_still(home: HubHome) -> None:
+    files = (home.proxy_secret, home.secret, home.server, home.operator)
+    before = [path.read_bytes() for path in files]
+    command = ["rotate", "--home", str(home.path)]
+    with only_one(home.lock):
+        refused = CliRunner().invoke(app, command)
+        assert refused.exit_code == ConfigError.exit_code
+        assert "stop it, run oncofed-hub rotate, then start it" in " ".join(refused.output.split())
+        assert [path.read_bytes() for path in files] == before
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert all(path.read_bytes() != old for path, old in zip(files, before, strict=True))
