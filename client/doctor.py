@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from client.finding import Finding, Status
 from client.hub_checks import hub_checks
@@ -16,6 +17,8 @@ from client.site_file import SiteFile, SiteHome
 from common.errors import BudgetExceeded, DataError, OncoFedError, TrustError
 
 DISK_GB = 1.0
+SILENT = ("FLWR_TELEMETRY_ENABLED", "FLWR_DISABLE_UPDATE_CHECK", "HF_HUB_OFFLINE")
+"""What keeps a process from telling others what is trained here."""
 
 
 def examine(home: SiteHome) -> list[Finding]:
@@ -40,8 +43,9 @@ def _findings(home: SiteHome) -> Iterator[Finding]:
     yield Finding(check="site.yaml", status="ok", found=f"{settings.name}, hub {settings.hub}")
     yield _noise(settings)
     yield from hub_checks(home, settings)
-    for check in (_data, _ledger, _policy):
+    for check in (_data, _ledger, _policy, _budget):
         yield _guarded(check, home, settings)
+    yield from _telemetry(home)
     yield from _cohort(home, settings)
 
 
@@ -147,14 +151,11 @@ def _ledger(home: SiteHome, settings: SiteFile) -> Finding:
 
 
 def _policy(home: SiteHome, settings: SiteFile) -> Finding:
-    import json
-
+    from client.forecast import read_study
     from client.policy import check_hub, check_request, load_policy
-    from common.config import from_dict
     from common.trust.pki import certificate_facts
 
-    policy = load_policy(home.path / settings.policy)
-    study = from_dict(json.loads((home.path / "study.json").read_text(encoding="utf-8")))
+    policy, study = load_policy(home.path / settings.policy), read_study(home.path / "study.json")
     try:
         check_hub(policy, certificate_facts(home.ca).fingerprint)
         check_request(policy, study, settings.declared_patients)
@@ -162,3 +163,44 @@ def _policy(home: SiteHome, settings: SiteFile) -> Finding:
         return Finding(check="policy", status="warn", found=f"closed for the study of the kit: {error}",
                        fix="the privacy officer decides; see policy.yaml")  # fmt: skip
     return Finding(check="policy", status="ok", found=f"open for the study of the kit, ceiling {policy.ceiling:g}")
+
+
+def _budget(home: SiteHome, settings: SiteFile) -> Finding:
+    """Says what is left, and whether it pays the study of the kit to its end."""
+    from client.accounts import latest_history
+    from client.forecast import forecast, read_study
+    from client.policy import load_policy
+    from common.privacy.accounting import default_delta
+    from common.privacy.ledger import Ledger
+
+    study, ceiling = read_study(home.path / "study.json"), load_policy(home.path / settings.policy).ceiling
+    if not study.privacy.private:
+        return Finding(check="budget", status="ok", found="the study of the kit is not private and spends none")
+    delta = study.privacy.delta or default_delta(settings.declared_patients)
+    with Ledger(home.path / settings.ledger) as ledger:
+        history = latest_history(ledger, delta, study.privacy.accountant)
+    cost = forecast(study, settings.declared_patients, ceiling, history)
+    spent, at_end = cost["lifetime_spent"], cost["lifetime_at_end"]
+    said = f"epsilon {spent:.3f} of {ceiling:g} is spent, {at_end:.3f} after the study of the kit"
+    if cost["refused_at_once"] or cost["refused_round"]:
+        return Finding(check="budget", status="warn", found=f"{said}: it would be refused",
+                       fix="the privacy officer decides; see: oncofed-site privacy forecast")  # fmt: skip
+    return Finding(check="budget", status="ok", found=said)
+
+
+def _telemetry(home: SiteHome) -> Iterator[Finding]:
+    """Looks at what the daemon has started, where it runs."""
+    from client.daemon import state
+    from common.environment import quiet_environment
+
+    wanted = {f"{name}={quiet_environment()[name]}" for name in SILENT}
+    for name, process in state(home)["processes"].items():
+        try:
+            around = Path(f"/proc/{process['pid']}/environ").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if missing := sorted(wanted - set(around)):
+            yield Finding(check="telemetry", status="fail", found=f"{name} runs without {', '.join(missing)}",
+                          fix="end it, and start the site with: oncofed-site start")  # fmt: skip
+        else:
+            yield Finding(check="telemetry", status="ok", found=f"off in the running {name}")
