@@ -245,7 +245,9 @@ def start(home: Home = None) -> None:
 
     _log()
     place = hub_home(home)
-    say(f"The hub starts on {place.config().front}. Research use only - not a medical device.")
+    config = place.config()
+    where = f"{config.bind}:{config.port}, where hospitals dial {config.address}"
+    say(f"The hub starts on {where}. Research use only - not a medical device.")
     HubDaemon(place).run()
 
 
