@@ -18,7 +18,7 @@ from common.messages import Answer, Refusal, unpack_answer
 
 log = logging.getLogger("oncofed")
 POLL_SECONDS = 0.2
-MAX_POLLS_A_SECOND = 25
+MAX_POLLS_A_SECOND = 10
 """Of all sites together: each poll is a request to the SuperLink."""
 OUT_OF_REACH = (3, 4, 5)
 """Flower's error codes for a message or a reply that got lost, and for a node without a heartbeat."""
