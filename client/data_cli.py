@@ -165,7 +165,7 @@ def certify(
     opened, found = _inspected(None, None, None, home, None)
     dataset = opened.dataset
     document = certificate(
-        found, site=settings.name, dataset=dataset.name, min_cell=min_cell, key=SiteKey.open(place.signing_key),
+        found, site=settings.name, dataset=dataset.name, min_cell=min_cell, key=SiteKey.read(place.signing_key),
         subgroups=subgroup_counts(dataset, by or [], min_cell),
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
