@@ -23,9 +23,12 @@ from flwr.supercore import heartbeat
 from flwr.supercore.inflatable import inflatable_utils
 pause = inspect.signature(inflatable_utils.pull_objects).parameters["initial_backoff"].default
 again = inspect.signature(inflatable_utils.pull_and_inflate_object_from_tree).parameters["initial_backoff"].default
-print(json.dumps([pause, again, heartbeat.HEARTBEAT_DEFAULT_INTERVAL]))
+from itertools import islice
+from flwr.supercore.retry.http_retry import make_simple_http_retry_invoker
+waits = max(islice(make_simple_http_retry_invoker().wait_gen_factory(), 50))
+print(json.dumps([pause, again, heartbeat.HEARTBEAT_DEFAULT_INTERVAL, waits]))
 """)
-    assert found == [0.1, 0.1, 10.0]
+    assert found == [0.1, 0.1, 10.0, 4]
 
 
 def test_it_says_when_it_is_too_late() -> None:
