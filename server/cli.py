@@ -8,18 +8,14 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from common.errors import FederationError, NetworkError
 from common.guard import Guarded, say
-
-if TYPE_CHECKING:
-    from server.hub.home import HubHome
+from server.study_cli import Home, Json, register
 
 HELP = """The hub of a consortium: it invites hospitals, runs the study with them, and keeps its reports.
 
@@ -56,14 +52,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-Home = Annotated[
-    Path | None,
-    typer.Option(help="The hub's folder [default: ONCOFED_HUB_HOME, else ~/.oncofed/hub].", show_default=False),
-]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable answer on stdout.")]
-Study = Annotated[
-    Path | None, typer.Argument(help="YAML list of Hydra overrides [default: those of hub.yaml].", show_default=False)
-]
 
 
 @app.command()
@@ -251,144 +239,7 @@ def start(home: Home = None) -> None:
     HubDaemon(place).run()
 
 
-@app.command()
-def study(study: Study = None, home: Home = None) -> None:
-    """Print a study as hospitals receive it, for them to forecast its cost; its digest goes to stderr.
-
-    Example: oncofed-hub study next.yaml > study.yaml
-    """
-    import yaml
-
-    from common.config import compose
-    from server.hub.home import hub_home
-
-    found = compose(_overrides(hub_home(home), study))
-    print(yaml.safe_dump(found.travelling(), sort_keys=False), end="")
-    say(f"Study {found.name}: {found.digest()}. A hospital allows it by this digest, in `studies` of its policy.yaml.")
-
-
-@app.command()
-def run(
-    study: Study = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the new run.", show_default=False)] = None,
-    resume: Annotated[Path | None, typer.Option(help="Folder of a run to go on with.", show_default=False)] = None,
-    json_: Json = False,
-    home: Home = None,
-) -> None:
-    """Run a study with the sites that are connected, and wait for its end.
-
-    Example: oncofed-hub run next.yaml
-    """
-    from common.errors import UsageError
-    from server.hub.conductor import Conductor, read_status
-    from server.hub.home import hub_home
-    from server.hub.journal import record
-
-    if out and resume:
-        raise UsageError("Give --out for a new run or --resume for an old one, not both")
-    if study and resume:
-        raise UsageError("A run is resumed with the study that it began with; leave the file out")
-    place = hub_home(home)
-    conductor = Conductor(place)
-    overrides = _overrides(place, study)
-    record(place, "resume" if resume else "run")
-    folder = conductor.resume(resume, _progress) if resume else conductor.start(overrides, out, _progress)
-    found = read_status(folder) or {}
-    record(place, "end", run=str(found.get("run_id")), status=str(found.get("status")))
-    if json_:
-        print(json.dumps({"folder": str(folder)} | found, indent=2))
-    reason = f" ({found['reason']})" if found.get("reason") else ""
-    say(f"{found.get('status')}{reason}. Report: {folder / 'report.html'}")
-    if found.get("status") != "COMPLETED":
-        raise typer.Exit(FederationError.exit_code)
-
-
-@app.command()
-def release(
-    folder: Annotated[Path, typer.Argument(help="Folder of a run that ended.")],
-    out: Annotated[Path, typer.Option(help="Folder to make for the released model.")],
-    endorsement: Annotated[list[Path] | None, typer.Option(help="A site's endorsement.json; may repeat.")] = None,
-    home: Home = None,
-) -> None:
-    """Release a run's model, once as many sites have signed it as the study asks for.
-
-    Example: oncofed-hub release runs/x --endorsement north.json --endorsement south.json --out release
-    """
-    from server.hub.home import hub_home
-    from server.hub.journal import record
-    from server.hub.release import release as release_model
-
-    place = hub_home(home)
-    found = release_model(place, folder, endorsement or [], out)
-    names = ", ".join(document["site"] for document in found["endorsements"])
-    record(place, "release", run=found["run"], weights=found["weights"], sites=names)
-    say(f"Released to {out}, signed by: {names or 'nobody, as the study asks for no signatures'}.")
-    print(out)
-
-
-@app.command()
-def verify_release(
-    folder: Annotated[Path, typer.Argument(help="The released folder, as you received it.")],
-    key: Annotated[list[str] | None, typer.Option(help="NAME=HEX: a hospital's public key; may repeat.")] = None,
-) -> None:
-    """Check that each of these hospitals has signed the very model in a folder. No hub is needed.
-
-    Have each hospital tell you its key itself: whoever sent you the folder could have written both.
-
-    Example: oncofed-hub verify-release release --key north=ab12... --key south=cd34...
-    """
-    from server.hub.release import verify
-
-    keys = {name: value.strip().lower() for name, _, value in (text.partition("=") for text in key or [])}
-    found = verify(folder, keys)
-    say(f"{', '.join(sorted(keys))} signed these weights ({found.weights[:16]}) of study {found.study[:16]}.")
-
-
-@app.command()
-def status(
-    check: Annotated[bool, typer.Option("--check", help="Ask no site; end with 7 unless the hub is ready.")] = False,
-    json_: Json = False,
-    home: Home = None,
-) -> None:
-    """Say whether the hub runs, which sites are connected, and how the last run goes.
-
-    Example: oncofed-hub status
-    """
-    from server.hub.home import hub_home
-    from server.hub.overview import overview
-
-    found = overview(hub_home(home), nodes={} if check else None)
-    if json_:
-        print(json.dumps(found, indent=2))
-    else:
-        _say_status(found)
-    if check and found["hub"]["status"] != "ready":
-        raise typer.Exit(NetworkError.exit_code)
-
-
-def _overrides(place: HubHome, study: Path | None) -> Sequence[str]:
-    from common.overrides import read_overrides
-
-    return read_overrides(study) if study else place.config().overrides
-
-
-def _say_status(found: Mapping[str, Any]) -> None:
-    say(f"Hub: {found['hub']['status']}")
-    for site in found["sites"]:
-        say(f"{site['name']}: {site['status']}, {site['connection']}")
-    if found["run"]:
-        last = found["run"]
-        say(f"Run {last['folder']}: {last['status']}, round {last['rounds_done']} of {last['rounds_planned']}")
-
-
-def _progress(event: Mapping[str, Any]) -> None:
-    if "phase" in event:
-        say(": ".join(str(event[key]) for key in ("phase", "folder", "reason") if key in event))
-        return
-    auroc = event["val"]["pooled"]["auroc"]
-    said = "not defined" if auroc is None else f"{auroc:.3f}"
-    lost = "".join(f"; {row['site']}: {row['code']}" for row in event["failures"])
-    say(f"round {event['round']}: {len(event['joined'])} sites, validation AUROC {said}{lost}")
+register(app)
 
 
 def _log() -> None:
