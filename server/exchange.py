@@ -48,6 +48,11 @@ def ask(
             yield node, Refusal(site="", code=SiteCode.UNAVAILABLE)
 
 
+def look_seconds(replies: int) -> float:
+    """Returns the seconds between two looks for each of so many replies."""
+    return max(POLL_SECONDS, replies / MAX_POLLS_A_SECOND)
+
+
 def _in_turn(grid: Grid, message_ids: tuple[str, ...]) -> Iterator[tuple[str, Arrival]]:
     """Yields each reply of a grid whose pull is the site's own work, so that neither threads nor a deadline fit it."""
     for message_id in message_ids:
@@ -63,7 +68,7 @@ def _as_they_come(grid: Grid, message_ids: tuple[str, ...], timeout: float) -> I
     """
     arrived: SimpleQueue[tuple[str, Arrival]] = SimpleQueue()
     over = threading.Event()
-    pause = max(POLL_SECONDS, len(message_ids) / MAX_POLLS_A_SECOND)
+    pause = look_seconds(len(message_ids))
     for message_id in message_ids:
         threading.Thread(target=_pull, args=(grid, message_id, arrived, over, pause), daemon=True).start()
     deadline = time.monotonic() + timeout

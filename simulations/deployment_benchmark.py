@@ -25,7 +25,7 @@ from client.supernode import LOOK_SECONDS, REPLY_SECONDS
 from client.worker import POLL_SECONDS as WORKER_SECONDS
 from common.config import compose
 from common.data.manifest import write_manifest
-from server.exchange import POLL_SECONDS as HUB_SECONDS
+from server.exchange import look_seconds
 from simulations.benchmark import table
 from simulations.deployment import LocalDeployment, free_port
 from simulations.emulation import declared, emulated_cohorts
@@ -105,7 +105,7 @@ def _row(deployment: LocalDeployment, sites: Sequence[str], moments: Sequence[Mo
     whole = (moments[-1].seconds - moments[0].seconds) / rounds
     answering = sum(_slowest(deployment, sites, purpose) for purpose in MESSAGES)
     weights = _weights(deployment.folder / "runs" / "measured" / "model" / "model.safetensors")
-    looks = len(MESSAGES) * (LOOK_SECONDS + WORKER_SECONDS + REPLY_SECONDS + HUB_SECONDS)
+    looks = len(MESSAGES) * (LOOK_SECONDS + WORKER_SECONDS + REPLY_SECONDS + look_seconds(len(sites)))
     up = (moments[-1].up - moments[0].up) / rounds / len(sites)
     down = (moments[-1].down - moments[0].down) / rounds / len(sites)
     return {
