@@ -166,10 +166,11 @@ def privacy_forecast(
     asked = read_study(study or place.path / "study.json")
     declared = patients or place.read().declared_patients
     limit = _ceiling(home) if ceiling is None else ceiling
-    found = forecast(asked, declared, limit, _history(home, asked, declared))
+    found = forecast(asked, declared, limit, _history(home, asked, declared)) | {"study_digest": asked.digest()}
     if json_:
         print(json.dumps(found, indent=2))
     say(found["text"])
+    say(f"The digest of this study, for `studies` in policy.yaml, is {found['study_digest']}")
 
 
 def _ledger_path(home: Path | None) -> Path:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from client.cli import app as site_app
 from client.forecast import read_study
 from common.config import compose
 from common.errors import ConfigError, UsageError
@@ -41,6 +42,9 @@ def test_a_hospital_reads_what_is_printed_and_finds_the_digest_that_it_allows(
     (tmp_path / "study.yaml").write_text(done.stdout)
     digest = compose(NEXT if given else OWN).digest()
     assert read_study(tmp_path / "study.yaml").digest() == digest and digest in done.stderr
+    told = ["--study", str(tmp_path / "study.yaml"), "--patients", "200", "--ceiling", "9", "--home", str(tmp_path)]
+    forecast = CliRunner().invoke(site_app, ["privacy", "forecast", *told])
+    assert forecast.exit_code == 0 and digest in forecast.stderr
 
 
 @pytest.mark.parametrize("given", [False, True])
