@@ -29,17 +29,20 @@ def register(app: typer.Typer) -> None:
 def join(
     kit: Annotated[Path, typer.Argument(help="The zip that the hub sent.")],
     new_keys: Annotated[bool, typer.Option("--new-keys", help="Make new keys, after the old were revoked.")] = False,
+    declared_patients: Annotated[
+        int, typer.Option(help="Public, rounded size of your training cohort; the hub's register fixes it.", min=0)
+    ] = 0,
     home: Home = None,
 ) -> None:
     """Make this site's keys and the request for the hub.
 
-    Example: oncofed-site join north.kit.zip
+    Example: oncofed-site join north.kit.zip --declared-patients 200
     """
     from client.join import join as join_hub
     from client.site_file import site_home
 
     place = site_home(home)
-    request = join_hub(place, kit, new_keys=new_keys)
+    request = join_hub(place, kit, new_keys=new_keys, declared_patients=declared_patients)
     say(f"Send {place.path / 'request.json'} to the hub, and read its operator this fingerprint: {request.fingerprint}")
     say(f"Then edit {place.site_file} and {place.path / 'policy.yaml'}, and run: oncofed-site doctor")
     print(request.fingerprint)

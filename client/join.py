@@ -15,18 +15,23 @@ from common.trust.pki import certificate_facts, create_node_key
 from common.trust.signing import SiteKey
 
 
-def join(home: SiteHome, kit_path: Path, *, new_keys: bool = False) -> JoinRequest:
+def join(home: SiteHome, kit_path: Path, *, new_keys: bool = False, declared_patients: int = 0) -> JoinRequest:
     """Returns the request, which also lies in ``request.json``; an existing ``site.yaml`` or policy is kept.
 
     Keys are kept too, unless ``new_keys``; the old ones are then put aside.
+
+    Args:
+        home: The site's folder.
+        kit_path: The zip that the hub sent.
+        new_keys: Whether to make new keys.
+        declared_patients: Public size of the training cohort, for the hub's register; 0: told by telephone.
 
     Raises:
         ConfigError: This home belongs to another site, or cannot be written.
         TrustError: The kit is damaged or was changed.
     """
     kit = read_kit(kit_path)
-    if home.site_file.exists() and home.read().name != kit.site:
-        raise ConfigError(f"{home.path} belongs to {home.read().name}, the kit is for {kit.site}; use another --home")
+    declared_patients = _declared(home, kit, declared_patients)
     try:
         for folder in (home.path, home.node_key.parent, home.logs):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -37,12 +42,27 @@ def join(home: SiteHome, kit_path: Path, *, new_keys: bool = False) -> JoinReque
     home.ca.write_text(kit.ca, encoding="utf-8")
     (home.path / "study.json").write_text(json.dumps(kit.study, indent=2) + "\n", encoding="utf-8")
     certificate = create_client_certificate(home.tls_key, home.tls, kit.site)
-    request = signed_request(kit, create_node_key(home.node_key, kit.site), certificate, SiteKey.open(home.signing_key))
+    node_key, signing_key = create_node_key(home.node_key, kit.site), SiteKey.open(home.signing_key)
+    request = signed_request(kit, node_key, certificate, signing_key, declared_patients)
     write_request(home.path / "request.json", request)
-    _write_once(home.site_file, _site_yaml(kit))
+    _write_once(home.site_file, _site_yaml(kit, declared_patients or 1))
     _write_once(home.path / "policy.yaml", _policy_yaml(kit, certificate_facts(home.ca).fingerprint))
     home.left.unlink(missing_ok=True)  # whoever left comes back with a new kit
     return request
+
+
+def _declared(home: SiteHome, kit: Kit, said: int) -> int:
+    """Returns the declared patients that the request proposes: what was said, else those of an older ``site.yaml``."""
+    if not home.site_file.exists():
+        return said
+    settings = home.read()
+    if settings.name != kit.site:
+        raise ConfigError(f"{home.path} belongs to {settings.name}, the kit is for {kit.site}; use another --home")
+    if said not in (0, settings.declared_patients):
+        raise ConfigError(
+            f"{home.site_file} declares {settings.declared_patients} patients, you say {said}; change it there first"
+        )
+    return settings.declared_patients
 
 
 def _put_aside(home: SiteHome) -> None:
@@ -56,13 +76,13 @@ def _write_once(path: Path, text: str) -> None:
         write_durably(path, text)
 
 
-def _site_yaml(kit: Kit) -> str:
+def _site_yaml(kit: Kit, declared_patients: int) -> str:
     return f"""\
 # What only this hospital knows. Nothing of it leaves but the name and declared_patients.
 name: {json.dumps(kit.site)}
 hub: {json.dumps(kit.hub)}
-# Public size of the training cohort, agreed with the consortium; round it, and do not change it for one study.
-declared_patients: 1
+# Public size of the training cohort, as the hub's register has it; round it, and do not change it for one study.
+declared_patients: {declared_patients}
 data:
   name: manifest
   # A CSV with the columns image, patient, label (malignant or benign); paths relative to it, or to `images`.

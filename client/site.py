@@ -20,7 +20,7 @@ from client.scored import note_scored
 from client.studies import is_noted
 from common.errors import DataError, TrustError
 from common.messages import DocumentAnswer, Request, SiteCard, TrainAnswer
-from common.provenance import code_digest
+from common.provenance import PROTOCOL_VERSION, code_digest, mathematics_digest
 
 if TYPE_CHECKING:
     from common.config import StudyConfig
@@ -96,6 +96,8 @@ class Site:
             input_shape=shape,
             counts=suppress(self.cohort.counts, study.evaluation.min_cell),
             frozen_digest=frozen_digest(model),
+            protocol=PROTOCOL_VERSION,
+            mathematics_digest=mathematics_digest(),
             code_digest=code_digest(),
             seeded=self.randomness("enrol", 0).seeded,
             synthetic=self.cohort.synthetic,

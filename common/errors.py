@@ -20,6 +20,7 @@ class SiteCode(StrEnum):
     MODEL_MISMATCH = "model-mismatch"
     TRAINING_FAILED = "training-failed"
     BAD_UPDATE = "bad-update"
+    BAD_ANSWER = "bad-answer"
     NO_ANSWER = "no-answer"
     UNAVAILABLE = "unavailable"
     UNKNOWN = "unknown"

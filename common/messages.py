@@ -29,6 +29,7 @@ MAX_RUN = 64
 MAX_SITE = 64
 MAX_DIGEST = 64
 MAX_ROUND = 1_000_000
+MAX_PROTOCOL = 1_000_000
 MAX_TENSORS = 4096
 MAX_DIMENSIONS = 8
 MAX_VALUES = 200_000_000
@@ -87,7 +88,9 @@ class SiteCard:
         input_shape: Shape of one network input, (C, H, W) or (F,).
         counts: Patients by split and class; None where below the site's minimum cell.
         frozen_digest: SHA-256 of the weights that are not trained.
-        code_digest: SHA-256 of the site's code.
+        protocol: Version of the messages that the site speaks.
+        mathematics_digest: SHA-256 of the site's sources that its numbers depend on.
+        code_digest: SHA-256 of all of the site's code.
         dataset: Name, citation, licence and notes of public data (empty in a hospital).
         readiness: Its readiness certificate, where the study asks for one.
     """
@@ -97,6 +100,8 @@ class SiteCard:
     input_shape: tuple[int, ...]
     counts: Mapping[str, Mapping[str, int | None]]
     frozen_digest: str
+    protocol: int
+    mathematics_digest: str
     code_digest: str
     seeded: bool
     synthetic: bool
@@ -110,6 +115,8 @@ class SiteCard:
         received.check_shape(self.input_shape)
         received.check_counts(self.counts)
         received.check_text("frozen_digest", self.frozen_digest, MAX_DIGEST)
+        received.check_whole("protocol", self.protocol, 0, MAX_PROTOCOL)
+        received.check_text("mathematics_digest", self.mathematics_digest, MAX_DIGEST)
         received.check_text("code_digest", self.code_digest, MAX_DIGEST)
         received.check_flag("seeded", self.seeded)
         received.check_flag("synthetic", self.synthetic)
@@ -149,7 +156,7 @@ class DocumentAnswer:
     def __post_init__(self) -> None:
         """Refuses what the types forbid."""
         received.check_text("site", self.site, MAX_SITE)
-        received.check_mapping("document", self.document)
+        received.check_document(self.document)
 
 
 Answer = SiteCard | TrainAnswer | DocumentAnswer

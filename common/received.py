@@ -17,6 +17,10 @@ MAX_DEPTH = 32
 """Far below what Python recurses through when a document is written again, and above what any of ours needs."""
 MAX_INPUT_VALUES = 2**24
 """Values of one network input: a picture of 4096 x 4096."""
+MAX_KEY, MAX_LINE = 128, 4_000
+"""Characters of a name, and of any other text, in a document that a page may show."""
+MAX_FACTS = 32
+"""Texts in a list, and lists and texts in what a site tells of its data set."""
 
 
 def parse_json(text: object) -> Any:
@@ -98,12 +102,29 @@ def check_counts(counts: object) -> None:
 
 
 def check_texts(name: str, value: object) -> None:
-    """Refuses all but a mapping whose values are texts, or lists of texts."""
+    """Refuses all but a small mapping whose values are texts, or short lists of texts."""
     check_mapping(name, value)
-    for item in dict(value).values():  # type: ignore[call-overload]
-        texts = item if isinstance(item, Sequence) else (None,)
-        if not all(isinstance(text, str) for text in texts):
-            raise ConfigError(f"Expected {name} to hold texts and lists of texts")
+    facts = dict(value)  # type: ignore[call-overload]
+    for key, item in facts.items():
+        texts = [item] if isinstance(item, str) else item
+        if not isinstance(texts, list | tuple) or max(len(facts), len(texts)) > MAX_FACTS:
+            raise ConfigError(f"Expected {name} to hold at most {MAX_FACTS} texts and lists of at most as many texts")
+        check_text(f"a name in {name}", key, MAX_KEY)
+        for text in texts:
+            check_text(f"each text of {name}", text, MAX_LINE)
+
+
+def check_document(document: object) -> None:
+    """Refuses all but a mapping in which no name and no text, at any depth, is longer than a page can show."""
+    check_mapping("document", document)
+    level: list[object] = [document]
+    while level:
+        for text in level:
+            if isinstance(text, str):
+                check_text("each text of a document", text, MAX_LINE)
+        for key in (key for item in level if isinstance(item, dict) for key in item):
+            check_text("each name in a document", key, MAX_KEY)
+        level = [child for item in level for child in _children(item)]
 
 
 def is_figure(value: object) -> bool:

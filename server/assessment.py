@@ -17,6 +17,7 @@ from common.evaluation.metrics import Confusion, confusion
 from common.evaluation.scores import ScoreState
 from common.evaluation.summary import Measure, summarise
 from common.messages import DocumentAnswer, Refusal
+from server.cards import scores_fit
 from server.rounds import Federation
 from server.run_folder import RunFolder
 
@@ -48,7 +49,7 @@ class Assessment:
             FederationError: No site could score a model.
         """
         point = self._fix_threshold(best_round, validation)
-        federated = self._ask("evaluate", ScoreState.from_json, split="test", arrays=arrays)
+        federated = self._ask("evaluate", ScoreState.from_json, self._scores_fit, split="test", arrays=arrays)
         models = {"federated": self._shared(federated, point)}
         own = self._own_models(arrays)
         for name in OWN:
@@ -69,7 +70,13 @@ class Assessment:
     def _own_models(self, arrays: Arrays) -> dict[str, OwnModels]:
         if not self._rules.local_baseline:
             return {}
-        return self._ask("baseline", OwnModels.from_json, arrays=arrays)
+        return self._ask("baseline", OwnModels.from_json, self._own_fit, arrays=arrays)
+
+    def _scores_fit(self, site: str, state: ScoreState) -> bool:
+        return scores_fit(self._federation.roster.cards[site], "test", state)
+
+    def _own_fit(self, site: str, own: OwnModels) -> bool:
+        return all(self._scores_fit(site, model.scores) for model in own.models.values())
 
     def _compared(self, models: Mapping[str, Any], own: Mapping[str, OwnModels]) -> dict[str, Any]:
         rules = self._rules
@@ -126,8 +133,10 @@ class Assessment:
     def _summary(self, state: ScoreState, threshold: float, **options: Any) -> dict[str, Any]:
         return summarise(state, threshold=threshold, measure=self._measure, **options)
 
-    def _ask(self, purpose: Any, read: Callable[[object, int], Read], **fields: Any) -> dict[str, Read]:
-        """Returns what the sites answered, read strictly; the rest are lost.
+    def _ask(
+        self, purpose: Any, read: Callable[[object, int], Read], fits: Callable[[str, Read], bool], **fields: Any
+    ) -> dict[str, Read]:
+        """Returns what the sites answered, read strictly, where it fits their cards; the rest are lost.
 
         Raises:
             FederationError: No site's answer could be used.
@@ -135,17 +144,26 @@ class Assessment:
         answers = self._federation.ask_sites(purpose, self._federation.roster.nodes, **fields)
         found: dict[str, Read] = {}
         for site, answer in answers.items():
-            try:
-                if not isinstance(answer, DocumentAnswer) or answer.site != site:
-                    self._lost[site] = answer.code if isinstance(answer, Refusal) else SiteCode.BAD_UPDATE
-                    continue
-                found[site] = read(answer.document, self._rules.bins)
-            except DataError:
-                self._lost[site] = SiteCode.BAD_UPDATE
+            if isinstance(answer, Refusal):
+                self._lost[site] = answer.code
+                continue
+            value = self._read(site, answer, read)
+            if value is None or not fits(site, value):
+                self._lost[site] = SiteCode.BAD_ANSWER
+            else:
+                found[site] = value
         if not found:
             lost = ", ".join(f"{site} ({code})" for site, code in sorted(self._lost.items()))
             raise FederationError(f"No site could score the model: lost: {lost}")
         return found
+
+    def _read(self, site: str, answer: object, read: Callable[[object, int], Read]) -> Read | None:
+        if not isinstance(answer, DocumentAnswer) or answer.site != site:
+            return None
+        try:
+            return read(answer.document, self._rules.bins)
+        except DataError:
+            return None
 
 
 def total(states: Mapping[str, ScoreState]) -> ScoreState:

@@ -5,17 +5,16 @@ Nothing heavy is imported before a command runs, so that ``--help`` is instant.
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from typer.core import TyperGroup
 
 from common.guard import Guarded, say
-from server.study_cli import Home, Json, register
+from server import sites_cli
+from server.study_cli import Home, register
 
 HELP = """The hub of a consortium: it invites hospitals, runs the study with them, and keeps its reports.
 
@@ -27,7 +26,7 @@ Examples:
 
   oncofed-hub invite north
 
-  oncofed-hub approve request.json
+  oncofed-hub approve request.json --fingerprint 1f2e...
 
   oncofed-hub start
 
@@ -124,49 +123,6 @@ def invite(name: Annotated[str, typer.Argument(help="Short name of the site.")],
 
 
 @app.command()
-def approve(
-    request: Annotated[Path, typer.Argument(help="The request.json that the site sent.")],
-    fingerprint: Annotated[str, typer.Option(help="What the site read to you; refused when it differs.")] = "",
-    home: Home = None,
-) -> None:
-    """Let a site in. Compare the fingerprint with the site by telephone.
-
-    Example: oncofed-hub approve request.json
-    """
-    from common.errors import TrustError
-    from common.trust.kit import read_request
-    from server.hub.home import hub_home
-    from server.hub.journal import record
-    from server.hub.registry import Registry
-
-    place = hub_home(home)
-    found = read_request(request)
-    if fingerprint and fingerprint.strip().lower() != found.fingerprint:
-        raise TrustError(
-            f"The request's fingerprint is {found.fingerprint}, the site read {fingerprint}; do not let it in"
-        )
-    Registry(place.sites_file).approve(found)
-    record(place, "approve", site=found.site, fingerprint=found.fingerprint)
-    say(f"{found.site} may connect. Its fingerprint is {found.fingerprint}: the site must read you the same.")
-
-
-@app.command()
-def revoke(name: Annotated[str, typer.Argument(help="Name of the site.")], home: Home = None) -> None:
-    """Shut a site out; a running hub drops it within seconds.
-
-    Example: oncofed-hub revoke north
-    """
-    from server.hub.home import hub_home
-    from server.hub.journal import record
-    from server.hub.registry import Registry
-
-    place = hub_home(home)
-    Registry(place.sites_file).revoke(name)
-    record(place, "revoke", site=name)
-    say(f"{name} is revoked.")
-
-
-@app.command()
 def rotate(home: Home = None) -> None:
     """Make new certificates and secrets for a hub that is stopped; start it after it.
 
@@ -180,32 +136,6 @@ def rotate(home: Home = None) -> None:
     renew(place, place.config().names)
     record(place, "rotate")
     say("The server has a new certificate; start the hub. Sites need nothing: the authority is the same.")
-
-
-@app.command()
-def sites(json_: Json = False, home: Home = None) -> None:
-    """List the sites: invited, approved, revoked.
-
-    Example: oncofed-hub sites --json
-    """
-    from server.hub.home import hub_home
-    from server.hub.registry import Registry
-
-    found = Registry(hub_home(home).sites_file).sites().values()
-    rows: list[dict[str, Any]] = [
-        {"name": s.name, "status": s.status, "changed": s.changed, "node_id": s.node_id,
-         "certificate_days_left": s.certificate_days_left}
-        for s in found
-    ]  # fmt: skip
-    if json_:
-        print(json.dumps({"schema_version": 1, "sites": rows}, indent=2))
-        return
-    for row in rows:
-        days = row["certificate_days_left"]
-        ends = "" if days is None else f", its certificate ends in {days} days"
-        say(f"{row['name']}: {row['status']} since {row['changed']}{ends}")
-    if not rows:
-        say("No sites yet; invite one: oncofed-hub invite NAME")
 
 
 @app.command()
@@ -240,6 +170,7 @@ def start(home: Home = None) -> None:
 
 
 register(app)
+sites_cli.register(app)
 
 
 def _log() -> None:

@@ -14,10 +14,10 @@ from flwr.serverapp import Grid
 from common.aggregation import MAX_TOTAL_WEIGHT
 from common.config import StudyConfig
 from common.errors import ConfigError, FederationError, SiteCode, TrustError
-from common.messages import Refusal, Request, SiteCard, pack_request
-from common.provenance import code_digest
+from common.messages import Request, SiteCard, pack_request
 from common.trust.certificate import check_certificate
 from common.trust.kit import check_site_name
+from server.cards import Expected, card_fault
 from server.exchange import POLL_SECONDS, ask
 from server.hub.registry import Registry
 
@@ -41,11 +41,18 @@ class Roster:
     refused: Mapping[str, SiteCode]
 
 
-def enrol(grid: Grid, study: StudyConfig, run: str) -> Roster:
+def enrol(grid: Grid, study: StudyConfig, run: str, expected: Expected) -> Roster:
     """Returns the roster after asking every connected node once.
 
     Where a hub keeps a register of its sites (:func:`registered_sites`), all of them are waited for, a site may only
-    speak under its own name, and one that does not connect in time is refused as unavailable.
+    speak under its own name and with the number of patients that the register has, and one that does not connect in
+    time is refused as unavailable.
+
+    Args:
+        grid: Reaches the sites.
+        study: The study.
+        run: Identifier of the run, hex.
+        expected: What a card must say of the model.
 
     Raises:
         FederationError: Fewer nodes than the quorum connected within ``strategy.join_timeout`` seconds.
@@ -54,7 +61,8 @@ def enrol(grid: Grid, study: StudyConfig, run: str) -> Roster:
     nodes = wait_for_nodes(grid, study.strategy.quorum, study.strategy.join_timeout, expected=registered)
     content = pack_request(Request(purpose="enrol", study=study, run=run))
     answers = ask(grid, dict.fromkeys(nodes, content), "query", study.strategy.round_timeout)
-    roster = _roster(answers, registered, _ready(registered_keys()) if study.strategy.require_readiness else None)
+    ready = _ready(registered_keys()) if study.strategy.require_readiness else None
+    roster = _roster(answers, registered, replace(expected, declared=registered_sizes(), ready=ready))
     if study.strategy.weighting == "declared":
         roster = _countable(roster)
     absent = {name: SiteCode.UNAVAILABLE for node, name in registered.items() if node not in nodes}
@@ -67,6 +75,14 @@ def registered_sites() -> dict[int, str]:
     if not path:
         return {}
     return {site.node_id: site.name for site in Registry(Path(path)).by_status("approved") if site.node_id}
+
+
+def registered_sizes() -> dict[str, int] | None:
+    """Returns name -> declared patients of the approved sites; None without a register."""
+    path = os.environ.get(REGISTER)
+    if not path:
+        return None
+    return {site.name: site.declared_patients for site in Registry(Path(path)).by_status("approved")}
 
 
 def registered_keys() -> dict[str, str]:
@@ -118,23 +134,26 @@ def _connected(grid: Grid, expected: Mapping[int, str] | None) -> list[int]:
     return sorted(node for node in grid.get_node_ids() if not expected or node in expected)
 
 
-def _roster(
-    answers: Iterable[tuple[int, object]], registered: Mapping[int, str], ready: Callable[[SiteCard], bool] | None
-) -> Roster:
+def _roster(answers: Iterable[tuple[int, object]], registered: Mapping[int, str], expected: Expected) -> Roster:
     nodes: dict[str, int] = {}
     cards: dict[str, SiteCard] = {}
     refused: dict[str, SiteCode] = {}
-    for node, answer in sorted(answers, key=lambda item: str(getattr(item[1], "site", ""))):
+    for node, answer in sorted(answers, key=_cards_first):
         said = str(getattr(answer, "site", ""))
         name = registered.get(node) or _usable(said) or f"node-{node}"
-        code = _verdict(answer, name in nodes or said not in ("", name), next(iter(cards.values()), None))
-        if isinstance(answer, SiteCard) and code is None and ready is not None and not ready(answer):
-            code = SiteCode.DATA_UNFIT
+        code = card_fault(answer, name, expected)
+        if code is None and (name in nodes or said != name):
+            code = SiteCode.BAD_REQUEST
         if isinstance(answer, SiteCard) and code is None:
             nodes[name], cards[name] = node, answer
         else:
-            refused[name if name not in nodes else f"{name}-{node}"] = code or SiteCode.UNKNOWN
+            refused[name if name not in nodes else f"node-{node}"] = code or SiteCode.UNKNOWN
     return Roster(nodes=nodes, cards=cards, refused=refused)
+
+
+def _cards_first(item: tuple[int, object]) -> tuple[bool, str]:
+    """Orders answers by name, refusals last: one under a name that a card bears blames its own node."""
+    return not isinstance(item[1], SiteCard), str(getattr(item[1], "site", ""))
 
 
 def _countable(roster: Roster) -> Roster:
@@ -153,14 +172,3 @@ def _usable(said: str) -> str:
         return check_site_name(said)
     except ConfigError:
         return ""
-
-
-def _verdict(answer: object, name_taken: bool, first: SiteCard | None) -> SiteCode | None:
-    if isinstance(answer, Refusal):
-        return answer.code
-    if not isinstance(answer, SiteCard) or name_taken:
-        return SiteCode.BAD_REQUEST
-    if answer.code_digest != code_digest():
-        return SiteCode.MODEL_MISMATCH
-    same = first is None or (answer.input_shape, answer.frozen_digest) == (first.input_shape, first.frozen_digest)
-    return None if same else SiteCode.MODEL_MISMATCH

@@ -24,12 +24,13 @@ from common.evaluation.metrics import auroc, log_loss
 from common.evaluation.scores import ScoreState
 from common.evaluation.summary import brief
 from common.messages import Refusal
-from common.models.parts import select_part, trainable_names
-from common.models.weights import frozen_digest, load_trainable, save_model, trainable_state
-from common.models.zoo import Classifier, build_model
+from common.models.parts import trainable_names
+from common.models.weights import load_trainable, save_model, trainable_state
+from common.models.zoo import Classifier
 from common.overrides import split_overrides
 from server import checkpoint
 from server.assessment import Assessment, total
+from server.cards import expected_of, hub_model
 from server.enrolment import Roster, enrol, wait_for_nodes
 from server.progress import Progress
 from server.rounds import FINAL, Federation, QuorumLost, RoundResult, score_states, train_round
@@ -84,7 +85,8 @@ class Run:
         return status
 
     def _enrol(self) -> Federation:
-        self.roster = enrol(self.grid, self.study, self.run_id)
+        self.model, shape = hub_model(self.study)
+        self.roster = enrol(self.grid, self.study, self.run_id, expected_of(self.model, shape))
         self.progress.lost |= self.roster.refused
         for site, code in self.roster.refused.items():
             log.warning("%s does not take part: %s", site, code)
@@ -96,19 +98,8 @@ class Run:
         declared = {site: card.declared_patients for site, card in self.roster.cards.items()}
         if missing := missing_quorum(self.study.strategy, declared):
             raise FederationError(f"There is no quorum: {missing}. {self.progress.reason()}")
-        shape = next(iter(self.roster.cards.values())).input_shape
-        self.model = build_model(self.study.model, shape, self.study.seed)
-        select_part(self.model, self.study.model.part)
-        self._check_frozen(self.model)
         log.info("%d sites take part: %s", len(self.roster.nodes), ", ".join(self.roster.nodes))
         return Federation(self.grid, self.study, self.run_id, self.roster)
-
-    def _check_frozen(self, model: Classifier) -> None:
-        card = next(iter(self.roster.cards.values()))
-        if card.frozen_digest != frozen_digest(model):
-            raise FederationError(
-                "The sites' frozen weights differ from the hub's: install the same weight package everywhere"
-            )
 
     def _rounds(self, federation: Federation) -> Mapping[str, NDArray[np.float32]]:
         assert self.model is not None
@@ -163,7 +154,7 @@ class Run:
         answers = federation.ask_sites(
             "evaluate", self.roster.nodes, round_index=round_index, split="val", arrays=arrays
         )
-        return score_states(answers, self.study.evaluation.bins)
+        return score_states(answers, self.study.evaluation.bins, self.roster.cards, "val")
 
     def _keep_best(self, round_index: int, arrays: Any, states: Mapping[str, ScoreState], best: Any) -> Any:
         if self.progress.keep_if_best(round_index, _merit(states, self.study), states):
@@ -181,6 +172,8 @@ class Run:
             "failures": [{"site": site, "code": code.value} for site, code in sorted(everyone.items())],
             "joined": result.joined,
             "update_norm": result.update_norm,
+            "norms": result.norms,
+            "clipped": result.clipped,
             "epsilon": result.epsilon,
             "seconds": round(result.seconds, 3),
             "attempts": result.attempts,

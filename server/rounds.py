@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from common.aggregation import Arrays, Update, difference, norm
+from common.aggregation import Arrays, difference, norm
 from common.config import StudyConfig
 from common.errors import DataError, FederationError, SiteCode
 from common.evaluation.scores import ScoreState
-from common.messages import DocumentAnswer, Purpose, Refusal, Request, TrainAnswer, pack_request
+from common.messages import DocumentAnswer, Purpose, Refusal, Request, SiteCard, TrainAnswer, pack_request
+from server.cards import scores_fit
+from server.clipping import Limits, Waiting, clipped, common_limit
 from server.enrolment import Roster
 from server.exchange import ask
 from server.strategy import Combiner, missing_quorum
-from server.updates import checked_update
+from server.updates import CheckedUpdate, checked_update
 
 FINAL = frozenset({SiteCode.BUDGET_REFUSED, SiteCode.POLICY_REFUSED})
 """Refusals that later rounds would only repeat."""
@@ -33,6 +35,11 @@ class Federation:
     study: StudyConfig
     run: str
     roster: Roster
+
+    def limits(self, parameters: int) -> Limits:
+        """Returns the largest norms of the sites' updates of ``parameters`` trained coordinates."""
+        declared = {site: card.declared_patients for site, card in self.roster.cards.items()}
+        return Limits(self.study, declared, parameters)
 
     def ask_sites(self, purpose: Purpose, sites: Mapping[str, int], **fields: Any) -> dict[str, Any]:
         """Returns each site's answer or refusal to one request, by name, sorted."""
@@ -72,6 +79,8 @@ class RoundResult:
         failures: Sites whose update did not, with the code.
         epsilon: Epsilon that each private site has spent on this study.
         update_norm: L2 norm of the global model's movement.
+        norms: L2 norm of each update that counted, as it came.
+        clipped: The limit to which an update was scaled down, for sites whose update was longer.
         attempts: How often the sites were asked.
     """
 
@@ -80,6 +89,8 @@ class RoundResult:
     failures: dict[str, SiteCode]
     epsilon: dict[str, float]
     update_norm: float
+    norms: dict[str, float] = field(default_factory=dict)
+    clipped: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     attempts: int = 1
 
@@ -95,13 +106,14 @@ def train_round(
     """
     started = time.monotonic()
     combiner.begin(round_index, arrays)
-    result = RoundResult(arrays=arrays, joined=[], failures={}, epsilon={}, update_norm=0.0)
-    for site, answer in federation.stream("train", sites, round_index=round_index, arrays=arrays):
-        _take(federation, combiner, result, site, answer, round_index, arrays)
-    result.joined.sort()
-    _require_quorum(federation, result, round_index)
-    result.arrays = combiner.finish()
-    result.update_norm = norm(difference(result.arrays, arrays))
+    taking = _Taking(federation, combiner, round_index, arrays)
+    try:
+        for site, answer in federation.stream("train", sites, round_index=round_index, arrays=arrays):
+            taking.take(site, answer)
+        _require_quorum(federation, taking.result, round_index)
+        result = taking.finish()
+    finally:
+        taking.waiting.close()
     if result.update_norm == 0.0:
         raise FederationError(f"The global model did not move in round {round_index}: no update had any effect")
     result.seconds = time.monotonic() - started
@@ -122,47 +134,87 @@ def _require_quorum(federation: Federation, result: RoundResult, round_index: in
     )
 
 
-def _take(
-    federation: Federation,
-    combiner: Combiner,
-    result: RoundResult,
-    site: str,
-    answer: object,
-    round_index: int,
-    arrays: Arrays,
-) -> None:
-    if isinstance(answer, Refusal):
-        result.failures[site] = answer.code
-        return
-    strategy = federation.study.strategy
-    declared = federation.roster.cards[site].declared_patients
-    update = checked_update(
-        answer,
-        site=site,
-        round_index=round_index,
-        weight=declared if strategy.weighting == "declared" else 1,
-        arrays=arrays,
-        max_norm=strategy.max_update_norm,
-    )
-    if isinstance(update, Update) and isinstance(answer, TrainAnswer):
-        combiner.add(site, update)
-        result.joined.append(site)
-        if answer.epsilon_spent is not None:
-            result.epsilon[site] = answer.epsilon_spent
-    else:
-        result.failures[site] = SiteCode.BAD_UPDATE
+class _Taking:
+    """Checks and combines the updates of one round as they come."""
+
+    def __init__(self, federation: Federation, combiner: Combiner, round_index: int, arrays: Arrays) -> None:
+        self._federation, self._combiner, self._round, self._arrays = federation, combiner, round_index, arrays
+        self._start_norm = norm(arrays)
+        self._limits = federation.limits(sum(values.size for values in arrays.values()))
+        self.waiting = Waiting()
+        self.result = RoundResult(arrays=arrays, joined=[], failures={}, epsilon={}, update_norm=0.0)
+
+    def take(self, site: str, answer: object) -> None:
+        """Counts one site's answer, or says why it does not count."""
+        update = self._checked(site, answer)
+        if isinstance(update, Refusal):
+            self.result.failures[site] = update.code
+            return
+        self.result.joined.append(site)
+        self.result.norms[site] = update.norm
+        if isinstance(answer, TrainAnswer) and answer.epsilon_spent is not None:
+            self.result.epsilon[site] = answer.epsilon_spent
+        if self._limits.known_before:
+            self._add(site, update, self._limits.of(site, self._start_norm))
+        else:
+            self.waiting.put(site, update)
+
+    def finish(self) -> RoundResult:
+        """Returns the round's result, with the new global weights."""
+        norms = self.waiting.norms
+        limit = common_limit(norms)
+        for site in sorted(norms):
+            self._add(site, self.waiting.take(site), limit)
+        self.result.joined.sort()
+        self.result.arrays = self._combiner.finish()
+        self.result.update_norm = norm(difference(self.result.arrays, self._arrays))
+        return self.result
+
+    def _checked(self, site: str, answer: object) -> CheckedUpdate | Refusal:
+        if isinstance(answer, Refusal):
+            return answer
+        strategy = self._federation.study.strategy
+        declared = self._federation.roster.cards[site].declared_patients
+        return checked_update(
+            answer,
+            site=site,
+            round_index=self._round,
+            weight=declared if strategy.weighting == "declared" else 1,
+            arrays=self._arrays,
+            max_norm=strategy.max_update_norm,
+        )
+
+    def _add(self, site: str, update: CheckedUpdate, limit: float) -> None:
+        if update.norm > limit:
+            self.result.clipped[site] = limit
+        self._combiner.add(site, clipped(update, limit))
 
 
-def score_states(answers: Mapping[str, Any], bins: int) -> tuple[dict[str, ScoreState], dict[str, SiteCode]]:
-    """Returns the valid score states by site, and the sites without one with the code."""
+def score_states(
+    answers: Mapping[str, Any], bins: int, cards: Mapping[str, SiteCard], split: str
+) -> tuple[dict[str, ScoreState], dict[str, SiteCode]]:
+    """Returns the valid score states of ``split`` by site, and the sites without one with the code.
+
+    A state is valid if its counts could be those of the cohort that the site's card describes.
+    """
     states: dict[str, ScoreState] = {}
     failures: dict[str, SiteCode] = {}
     for site, answer in answers.items():
-        if isinstance(answer, DocumentAnswer) and answer.site == site:
-            try:
-                states[site] = ScoreState.from_json(answer.document, bins)
-            except DataError:
-                failures[site] = SiteCode.BAD_UPDATE
+        if isinstance(answer, Refusal):
+            failures[site] = answer.code
             continue
-        failures[site] = answer.code if isinstance(answer, Refusal) else SiteCode.BAD_UPDATE
+        state = _state(answer, site, bins)
+        if state is None or not scores_fit(cards[site], split, state):
+            failures[site] = SiteCode.BAD_ANSWER
+        else:
+            states[site] = state
     return states, failures
+
+
+def _state(answer: object, site: str, bins: int) -> ScoreState | None:
+    if not isinstance(answer, DocumentAnswer) or answer.site != site:
+        return None
+    try:
+        return ScoreState.from_json(answer.document, bins)
+    except DataError:
+        return None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.aggregation import MAX_TOTAL_WEIGHT, Arrays, Update, norm
+from common.aggregation import MAX_ABS_DELTA, MAX_TOTAL_WEIGHT, Arrays, norm
 from common.config import StudyConfig
 from common.errors import SiteCode
 from common.messages import DocumentAnswer, Refusal, TrainAnswer
@@ -28,9 +29,24 @@ STATED_IF_PRIVATE = STATED | {
 _FIGURES = ("epsilon", "delta", "lifetime_epsilon", "ceiling", "remaining")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedUpdate:
+    """An update that is exactly what was asked for.
+
+    Attributes:
+        arrays: The difference of each trained tensor, float32, finite.
+        weight: Of the site in the mean.
+        norm: L2 norm over all tensors.
+    """
+
+    arrays: Arrays
+    weight: int
+    norm: float
+
+
 def checked_update(
     answer: object, *, site: str, round_index: int, weight: int, arrays: Arrays, max_norm: float
-) -> Update | Refusal:
+) -> CheckedUpdate | Refusal:
     """Returns the update when it is exactly what was asked for, else a refusal that names the site.
 
     Exactly the expected keys and shapes, float32, finite, an L2 norm of at most ``max_norm``, this round, and the
@@ -45,11 +61,10 @@ def checked_update(
         return bad
     if any(_kind(answer.arrays[name]) != _kind(arrays[name]) for name in arrays):
         return bad
-    try:
-        update = Update.of(answer.arrays, answer.weight)
-    except ValueError:
+    size = norm(answer.arrays)
+    if not size <= max_norm or any(np.abs(values).max(initial=0) > MAX_ABS_DELTA for values in answer.arrays.values()):
         return bad
-    return update if norm(answer.arrays) <= max_norm else bad
+    return CheckedUpdate(arrays=answer.arrays, weight=answer.weight, norm=size)
 
 
 def checked_statement(answer: object, *, site: str, study: StudyConfig) -> Mapping[str, Any] | Refusal:
@@ -64,9 +79,9 @@ def checked_statement(answer: object, *, site: str, study: StudyConfig) -> Mappi
     stated = answer.document if isinstance(answer, DocumentAnswer) and answer.site == site else {}
     complete = stated.keys() >= (STATED_IF_PRIVATE if private else STATED)
     if not complete or (private and not all(is_figure(stated[name]) for name in _FIGURES)):
-        return Refusal(site=site, code=SiteCode.BAD_UPDATE)
+        return Refusal(site=site, code=SiteCode.BAD_ANSWER)
     own = stated["site"] == site and stated["study_digest"] == study.digest() and stated["private"] is private
-    return stated if own else Refusal(site=site, code=SiteCode.BAD_UPDATE)
+    return stated if own else Refusal(site=site, code=SiteCode.BAD_ANSWER)
 
 
 def _kind(values: NDArray[np.float32]) -> tuple[np.dtype[Any], tuple[int, ...]]:

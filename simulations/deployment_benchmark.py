@@ -74,8 +74,8 @@ def _start(deployment: LocalDeployment, study: Sequence[str], images: Path) -> l
         home = deployment.home(name)
         home.mkdir(parents=True)
         write_manifest(part, home / "manifest.csv")
-        deployment.admit(name)
         train = {record.patient for record in part.records if record.split == "train"}
+        deployment.admit(name, "--declared-patients", str(declared(len(train))))
         data = {"root": str(home / "manifest.csv"), "images": str(images)}
         deployment.settings(name, data=data, declared_patients=declared(len(train)))
         deployment.policy(name)
@@ -136,7 +136,7 @@ def idle(folder: Path, sites: int, seconds: float) -> list[dict[str, Any]]:
     try:
         deployment.init()
         for name in names:
-            deployment.admit(name)
+            deployment.admit(name, "--declared-patients", "10")
         deployment.start("hub")
         alone = _hub_takes(deployment, seconds)
         for name in names:

@@ -26,7 +26,9 @@ from common.trust.signing import SiteKey, signature_holds
 SUMS = "SHA256SUMS"
 FILES = ("kit.json", "ca.crt", "study.json", "README.md")
 MAX_BYTES = 1_000_000
-_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,39}")
+_NAME = re.compile(r"(?!node-)[a-z0-9][a-z0-9_-]{0,39}")
+"""``node-7`` is how a hub calls a node that gave no name."""
+MAX_DECLARED = 2**20
 ADDRESS = r"^(?:[A-Za-z0-9._-]+|\[[0-9a-f:]+\]):[0-9]{1,5}$"
 """``host:port`` of a hub; nothing that could mean something in a file of settings."""
 
@@ -65,6 +67,7 @@ class JoinRequest:
         node_key: EC P-384 public key, an OpenSSH line without comment; proves the site to the hub's SuperLink.
         signing_key: Ed25519 public key, hex; signs the site's journals and this request.
         certificate: PEM; proves the site to the proxy before the hub.
+        declared_patients: Public size of the training cohort that the site proposes; 0: it will be told otherwise.
     """
 
     site: str
@@ -72,6 +75,7 @@ class JoinRequest:
     node_key: str
     signing_key: str
     certificate: str
+    declared_patients: int = 0
     signature: str = ""
 
     def text(self) -> bytes:
@@ -80,7 +84,7 @@ class JoinRequest:
 
     @property
     def fingerprint(self) -> str:
-        """What both sides compare by telephone; it covers all keys and the name."""
+        """What both sides compare by telephone; it covers all keys, the name and the declared patients."""
         return key_fingerprint(f"{hashlib.sha256(self.text()).hexdigest()} request")
 
 
@@ -92,7 +96,8 @@ def check_site_name(name: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(
-            f"The site name {name!r} is not usable; expected 1 to 40 of a-z, 0-9 and _, first a letter or digit"
+            f"The site name {name!r} is not usable; expected 1 to 40 of a-z, 0-9, - and _, first a letter or digit, "
+            "and not node- at the start"
         )
     return name
 
@@ -143,7 +148,18 @@ def study_digest(study: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(study, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def signed_request(kit: Kit, node_key: str, certificate: str, key: SiteKey) -> JoinRequest:
+def check_declared(patients: object) -> int:
+    """Returns the number of declared patients, 0 where a site has not told it.
+
+    Raises:
+        TrustError: It is no whole number of patients that a federation could sum.
+    """
+    if type(patients) is not int or not 0 <= patients <= MAX_DECLARED:
+        raise TrustError(f"Expected declared_patients to be a whole number up to {MAX_DECLARED}; ask the site again")
+    return patients
+
+
+def signed_request(kit: Kit, node_key: str, certificate: str, key: SiteKey, declared_patients: int = 0) -> JoinRequest:
     """Returns the site's answer to a kit.
 
     Raises:
@@ -155,6 +171,7 @@ def signed_request(kit: Kit, node_key: str, certificate: str, key: SiteKey) -> J
         node_key=checked_public_line(node_key),
         signing_key=key.public_hex,
         certificate=checked_client_certificate(certificate, kit.site),
+        declared_patients=declared_patients,
     )
     return replace(plain, signature=key.sign(plain.text()))
 
@@ -174,7 +191,8 @@ def read_request(path: Path) -> JoinRequest:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         fields.pop("schema_version")
-        request = JoinRequest(**{key: str(value) for key, value in fields.items()})
+        declared = check_declared(fields.pop("declared_patients", 0))
+        request = JoinRequest(**{key: str(value) for key, value in fields.items()}, declared_patients=declared)
     except FileNotFoundError:
         raise ConfigError(f"There is no request at {path}; it is the file that oncofed-site join wrote") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

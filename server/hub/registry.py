@@ -30,6 +30,7 @@ class KnownSite:
         certificate: PEM that proves it to the proxy.
         node_id: Flower's number of the node, 0 while Flower does not know it.
         former_keys: Its public keys that were revoked, of each kind; none of them is let in again.
+        declared_patients: Public size of its training cohort, as both sides agreed; 0: not agreed yet.
     """
 
     name: str
@@ -41,6 +42,7 @@ class KnownSite:
     certificate: str = ""
     node_id: int = 0
     former_keys: tuple[str, ...] = ()
+    declared_patients: int = 0
 
     @property
     def keys(self) -> frozenset[str]:
@@ -88,13 +90,21 @@ class Registry:
         return self._change(lambda sites: _invited(sites, name))
 
     def approve(self, request: JoinRequest) -> KnownSite:
-        """Returns the site, approved with the keys of its request.
+        """Returns the site, approved with the keys and the declared patients of its request.
 
         Raises:
             TrustError: It was never invited, its invitation was used or replaced, or one of its keys is or was
                 another's.
         """
         return self._change(lambda sites: _approved(sites, request))
+
+    def agree(self, name: str, declared_patients: int) -> KnownSite:
+        """Returns the site with the number of training patients that both sides agreed on.
+
+        Raises:
+            ConfigError: There is no such site.
+        """
+        return self._change(lambda sites: replace(_known(sites, name), declared_patients=declared_patients))
 
     def revoke(self, name: str) -> KnownSite:
         """Returns the site, which may not connect any more.
@@ -129,6 +139,7 @@ def _invited(sites: Mapping[str, KnownSite], name: str) -> KnownSite:
         invitation=secrets.token_hex(16),
         former_keys=_former(known),
         node_id=known.node_id,
+        declared_patients=known.declared_patients,
     )
 
 
@@ -149,6 +160,7 @@ def _approved(sites: Mapping[str, KnownSite], request: JoinRequest) -> KnownSite
         signing_key=request.signing_key,
         certificate=request.certificate,
         former_keys=known.former_keys,
+        declared_patients=request.declared_patients or known.declared_patients,
     )
     _check_keys(sites, site)
     return site
@@ -162,10 +174,14 @@ def _check_keys(sites: Mapping[str, KnownSite], new: KnownSite) -> None:
         raise TrustError("Another site has this key; each site must make its own with oncofed-site join")
 
 
-def _revoked(sites: Mapping[str, KnownSite], name: str) -> KnownSite:
-    known = sites.get(name)
-    if known is None:
+def _known(sites: Mapping[str, KnownSite], name: str) -> KnownSite:
+    if name not in sites:
         raise ConfigError(f"There is no site {name}; oncofed-hub sites lists them")
+    return sites[name]
+
+
+def _revoked(sites: Mapping[str, KnownSite], name: str) -> KnownSite:
+    known = _known(sites, name)
     return replace(known, status="revoked", changed=_now(), invitation="", former_keys=_former(known))
 
 

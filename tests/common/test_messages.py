@@ -34,7 +34,8 @@ from common.messages import (
 WEIGHTS = {"head.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "head.bias": np.zeros(2, np.float32)}
 CARD = SiteCard(
     site="a", declared_patients=40, input_shape=(1, 64, 64), counts={"train": {"patients": 40, "malignant": None}},
-    frozen_digest="f", code_digest="c", seeded=False, synthetic=True, dataset={"name": "x", "notes": []},
+    frozen_digest="f", protocol=2, mathematics_digest="m", code_digest="c",
+    seeded=False, synthetic=True, dataset={"name": "x", "notes": []},
 )  # fmt: skip
 
 
@@ -243,6 +244,8 @@ WRONG_CARDS = {
     "input_shape": [None, 5, [], "abc", {"1": 1}, [1] * 4, [0], [-1, 5], [1.0], [True], ["1"], [[1]], [5000, 5000]],
     "counts": [None, [], "x", {"train": None}, {"train": [5]}, {"train": {"a": 1.5}}, {"train": {"a": "5"}}],
     "frozen_digest": NO_TEXT,
+    "protocol": [*NO_WHOLE, -1],
+    "mathematics_digest": NO_TEXT,
     "code_digest": NO_TEXT,
     "seeded": [None, 0, 1, "false"],
     "synthetic": [None, 0, 1, "false"],

@@ -135,7 +135,7 @@ def test_a_site_whose_answer_on_its_own_models_is_no_answer_makes_the_run_partia
             return lie
 
     run = Lying(federation.folder).run("privacy=none")
-    assert run["status"] == "PARTIAL" and "site_2 (bad-update)" in run["reason"]
+    assert run["status"] == "PARTIAL" and "site_2 (bad-answer)" in run["reason"]
     document = federation.read("evaluation.json")
     assert set(document["models"]["local"]["sites"]) == {"site_1", "site_3"}
     assert set(document["models"]["federated"]["sites"]) == {"site_1", "site_2", "site_3"}

@@ -12,19 +12,22 @@ import pytest
 from client.certificate import read_certificate
 from common.errors import DataError, SiteCode
 from common.messages import SiteCard
-from common.provenance import code_digest
+from common.provenance import PROTOCOL_VERSION, mathematics_digest
 from common.trust.certificate import signed_certificate
 from common.trust.signing import SiteKey
+from server.cards import Expected
 from server.enrolment import _ready, _roster
 
 CARD = SiteCard(
     site="north", declared_patients=40, input_shape=(1, 8, 8), counts={}, frozen_digest="f",
-    code_digest=code_digest(), seeded=True, synthetic=True, dataset={},
+    protocol=PROTOCOL_VERSION, mathematics_digest=mathematics_digest(), code_digest="c", seeded=True, synthetic=True,
+    dataset={},
 )  # fmt: skip
+EXPECTED = Expected(shape=(1, 8, 8), frozen="f")
 
 
 def code_of(card: SiteCard, keys: dict[str, str]) -> SiteCode | None:
-    return _roster([(1, card)], {}, _ready(keys)).refused.get(card.site)
+    return _roster([(1, card)], {}, dataclasses.replace(EXPECTED, ready=_ready(keys))).refused.get(card.site)
 
 
 @pytest.fixture
@@ -58,7 +61,7 @@ def test_any_other_does_not(key: SiteKey, tmp_path: Path) -> None:
 
 
 def test_a_study_that_does_not_ask_takes_every_card() -> None:
-    assert _roster([(1, CARD)], {}, None).refused == {}
+    assert _roster([(1, CARD)], {}, EXPECTED).refused == {}
 
 
 def test_the_certificate_is_read_from_the_home(tmp_path: Path, key: SiteKey) -> None:

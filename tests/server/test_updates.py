@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.aggregation import Update
 from common.config import StudyConfig, compose
 from common.errors import SiteCode
 from common.messages import DocumentAnswer, Refusal, TrainAnswer
@@ -17,7 +16,7 @@ from common.privacy.ledger import Ledger
 from common.privacy.plan import PrivacyPlan
 from common.privacy.signature import signed
 from common.privacy.statement import Account, privacy_statement
-from server.updates import checked_statement, checked_update
+from server.updates import CheckedUpdate, checked_statement, checked_update
 
 ARRAYS = {"w": np.zeros((2, 2), np.float32), "b": np.zeros(2, np.float32)}
 GOOD = TrainAnswer(
@@ -25,12 +24,15 @@ GOOD = TrainAnswer(
 )
 
 
-def _check(answer: object) -> Update | Refusal:
+def _check(answer: object) -> CheckedUpdate | Refusal:
     return checked_update(answer, site="a", round_index=4, weight=40, arrays=ARRAYS, max_norm=10.0)
 
 
 def test_the_update_that_was_asked_for_is_taken() -> None:
-    assert isinstance(_check(GOOD), Update)
+    found = _check(GOOD)
+    assert isinstance(found, CheckedUpdate)
+    assert found.arrays is GOOD.arrays and found.weight == 40
+    assert found.norm == pytest.approx(0.1 * 6**0.5)
 
 
 def _arrays(**changed: Any) -> dict[str, Any]:
@@ -94,7 +96,7 @@ def test_a_statement_of_the_study_is_taken_as_it_came(statement: dict[str, Any],
 
 
 def test_a_statement_that_lacks_anything_is_refused_by_name(statement: dict[str, Any], study: StudyConfig) -> None:
-    bad = Refusal(site="a", code=SiteCode.BAD_UPDATE)
+    bad = Refusal(site="a", code=SiteCode.BAD_ANSWER)
     assert _state({}, study) == bad
     for name in statement:
         assert _state({key: value for key, value in statement.items() if key != name}, study) == bad, name
@@ -124,4 +126,4 @@ def test_a_site_that_refuses_to_state_keeps_its_code(study: StudyConfig) -> None
     refusal = Refusal(site="", code=SiteCode.POLICY_REFUSED)
     assert checked_statement(refusal, site="a", study=study) == Refusal(site="a", code=SiteCode.POLICY_REFUSED)
     other = DocumentAnswer(site="b", document={})
-    assert checked_statement(other, site="a", study=study) == Refusal(site="a", code=SiteCode.BAD_UPDATE)
+    assert checked_statement(other, site="a", study=study) == Refusal(site="a", code=SiteCode.BAD_ANSWER)

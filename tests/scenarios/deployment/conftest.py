@@ -52,7 +52,7 @@ class Deployment(LocalDeployment):
             home.mkdir(parents=True)
             write_manifest(part, home / "manifest.csv")
             train = {record.patient for record in part.records if record.split == "train"}
-            self.admit(name)
+            self.admit(name, "--declared-patients", str(declared(len(train))))
             self.configure(name, declared(len(train)))
         return self
 

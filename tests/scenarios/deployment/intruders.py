@@ -34,7 +34,7 @@ def test_a_kit_stolen_after_its_use_lets_nobody_in(deployment: Deployment) -> No
     known = json.loads(deployment.hub("sites", "--json").stdout)["sites"]
     deployment.site(THIEF, "join", str(deployment.home("hub") / "kits" / f"{VICTIM}.kit.zip"))
     request = str(deployment.home(THIEF) / "request.json")
-    refused = deployment.hub("approve", request, code=5)
+    refused = deployment.hub("approve", request, "--unseen", "--declared-patients", "10", code=5)
     assert "invitation that was used or replaced" in " ".join(refused.stderr.split())
     deployment.start(THIEF)
     try:

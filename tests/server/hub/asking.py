@@ -12,7 +12,7 @@ from common.trust.signing import SiteKey
 from server.hub.registry import Registry
 
 
-def asked(registry: Registry, name: str, keys: Path, **changed: str) -> JoinRequest:
+def asked(registry: Registry, name: str, keys: Path, **changed: str | int) -> JoinRequest:
     """Returns the request of an invited site with the keys in the folder ``keys``, made on first use.
 
     ``changed`` is what the site writes otherwise, before it signs.
@@ -26,6 +26,6 @@ def asked(registry: Registry, name: str, keys: Path, **changed: str) -> JoinRequ
         signing_key=key.public_hex,
         certificate=create_client_certificate(keys / "tls.key", keys / "tls.crt", name),
     )
-    other = replace(plain, **changed)
+    other = replace(plain, **changed)  # type: ignore[arg-type]
     write_request(keys / "request.json", replace(other, signature=key.sign(other.text())))
     return read_request(keys / "request.json")
