@@ -32,6 +32,7 @@ from server import checkpoint
 from server.assessment import Assessment, total
 from server.cards import expected_of, hub_model
 from server.enrolment import Roster, enrol, wait_for_nodes
+from server.influence import influence
 from server.progress import Progress
 from server.rounds import FINAL, Federation, QuorumLost, RoundResult, score_states, train_round
 from server.run_document import now, run_document
@@ -232,7 +233,12 @@ class Run:
     def _write_status(self, status: str, reason: str) -> None:
         own = {"run_id": self.run_id, "started": self.started, "engine": getattr(self.grid, "engine", "flower")}
         document = run_document(self.study, self.roster, self.progress, self.model, status, reason)
-        self.folder.write_json("run.json", document | own)
+        self.folder.write_json("run.json", document | own | {"influence": self._influence()})
+
+    def _influence(self) -> list[dict[str, Any]]:
+        equal = self.study.strategy.weighting == "equal"
+        weights = {site: 1 if equal else card.declared_patients for site, card in self.roster.cards.items()}
+        return influence(weights, self.folder.read_metrics(), self.progress.best_val)
 
 
 def _merit(states: Mapping[str, ScoreState], study: StudyConfig) -> float | None:

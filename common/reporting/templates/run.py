@@ -105,6 +105,7 @@ Intervals cover the chance of drawing these patients, not the training seed.</p>
 </thead><tbody>{% for failure in failures %}<tr><td>{{ failure.round }}</td><td class="text">{{ failure.site }}</td>
 <td class="wrap">{{ failure.words }} ({{ failure.code }})</td></tr>{% endfor %}</tbody></table></div>
 {% endif %}
+{% include "influence" %}
 </section>
 
 <section aria-labelledby="test">

@@ -131,4 +131,31 @@ again with
 """
 )
 
-SECTIONS = {"macros": MACROS, "value": VALUE, "clinical": CLINICAL, "groups": GROUPS, "attention": ATTENTION}
+INFLUENCE = (
+    _IMPORT
+    + """
+{% if run.influence|default([]) %}
+<div class="scroll" tabindex="0" role="region" aria-label="Influence of each site"><table>
+<caption>Influence of each site: its share of the weights, its longest update, the rounds in which the hub scaled it
+down, and the pooled validation AUROC of the chosen round without its patients</caption>
+<thead><tr><th scope="col">Site</th><th scope="col">Weight</th><th scope="col">Longest<br>update</th>
+<th scope="col">Scaled<br>down</th><th scope="col">AUROC<br>without it</th><th scope="col">Difference</th></tr></thead>
+<tbody>{% for row in run.influence %}<tr><th scope="row">{{ row.site }}</th><td>{{ "%.0f %%"|format(100 * row.weight) }}
+</td><td>{{ number(row.largest_norm, "%.3g") }}</td><td>{{ row.clipped_rounds }}</td>
+<td>{{ number(row.auroc_without, "%.3f") }}</td><td>{{ number(row.moves, "%+.3f") }}</td></tr>{% endfor %}
+</tbody></table></div>
+<p class="soft">A site whose scores lift the pooled figure far more than its share, or whose updates are scaled down
+round after round, deserves a telephone call: a hospital can invent scores within the numbers it declared, and no check
+of the hub can see that. What the model would be without a site's updates was not measured.</p>
+{% endif %}
+"""
+)
+
+SECTIONS = {
+    "influence": INFLUENCE,
+    "macros": MACROS,
+    "value": VALUE,
+    "clinical": CLINICAL,
+    "groups": GROUPS,
+    "attention": ATTENTION,
+}
