@@ -14,12 +14,13 @@ from flwr.serverapp import Grid
 from common.aggregation import MAX_TOTAL_WEIGHT
 from common.config import StudyConfig
 from common.errors import ConfigError, FederationError, SiteCode, TrustError
-from common.messages import Refusal, Request, SiteCard, pack_request
+from common.messages import Refusal, Request, SiteCard
 from common.provenance import code_digest
 from common.trust.certificate import check_certificate
 from common.trust.kit import check_site_name
 from server.exchange import POLL_SECONDS, ask
 from server.hub.registry import Registry
+from server.signer import Signer
 
 log = logging.getLogger("oncofed")
 REGISTER = "ONCOFED_HUB_SITES"
@@ -41,7 +42,7 @@ class Roster:
     refused: Mapping[str, SiteCode]
 
 
-def enrol(grid: Grid, study: StudyConfig, run: str) -> Roster:
+def enrol(grid: Grid, study: StudyConfig, run: str, signer: Signer) -> Roster:
     """Returns the roster after asking every connected node once.
 
     Where a hub keeps a register of its sites (:func:`registered_sites`), all of them are waited for, a site may only
@@ -52,8 +53,9 @@ def enrol(grid: Grid, study: StudyConfig, run: str) -> Roster:
     """
     registered = registered_sites()
     nodes = wait_for_nodes(grid, study.strategy.quorum, study.strategy.join_timeout, expected=registered)
-    content = pack_request(Request(purpose="enrol", study=study, run=run))
-    answers = ask(grid, dict.fromkeys(nodes, content), "query", study.strategy.round_timeout)
+    request = Request(purpose="enrol", study=study, run=run)
+    messages = signer.messages(request, {node: registered.get(node, "") for node in nodes})
+    answers = ask(grid, messages, "query", study.strategy.round_timeout)
     roster = _roster(answers, registered, _ready(registered_keys()) if study.strategy.require_readiness else None)
     if study.strategy.weighting == "declared":
         roster = _countable(roster)

@@ -35,6 +35,7 @@ from server.progress import Progress
 from server.rounds import FINAL, Federation, QuorumLost, RoundResult, score_states, train_round
 from server.run_document import now, run_document
 from server.run_folder import RunFolder
+from server.signer import Signer
 from server.strategy import Combiner, check_strategy, missing_quorum
 from server.updates import checked_statement
 
@@ -51,6 +52,7 @@ class Run:
         self.resumed = self._latest() if resume else None
         self.started = str(before.get("started") or now())
         self.progress = Progress()
+        self.signer = Signer.of(folder.path, study.strategy.round_timeout)
         self.roster = Roster(nodes={}, cards={}, refused={})
         self.model: Classifier | None = None
         folder.write_json("study.json", to_dict(study))
@@ -84,7 +86,7 @@ class Run:
         return status
 
     def _enrol(self) -> Federation:
-        self.roster = enrol(self.grid, self.study, self.run_id)
+        self.roster = enrol(self.grid, self.study, self.run_id, self.signer)
         self.progress.lost |= self.roster.refused
         for site, code in self.roster.refused.items():
             log.warning("%s does not take part: %s", site, code)
@@ -101,7 +103,7 @@ class Run:
         select_part(self.model, self.study.model.part)
         self._check_frozen(self.model)
         log.info("%d sites take part: %s", len(self.roster.nodes), ", ".join(self.roster.nodes))
-        return Federation(self.grid, self.study, self.run_id, self.roster)
+        return Federation(self.grid, self.study, self.run_id, self.roster, self.signer)
 
     def _check_frozen(self, model: Classifier) -> None:
         card = next(iter(self.roster.cards.values()))
