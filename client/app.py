@@ -15,10 +15,12 @@ from flwr.clientapp import ClientApp
 from client import egress
 from client.opening import open_site
 from client.pause import check_answers
+from client.proof import check_proof
 from client.site import Site
 from client.site_file import HOME_VARIABLE, SiteHome, site_home
 from common.errors import OncoFedError, SiteCode
 from common.messages import Answer, Refusal, Request, pack_answer, unpack_request
+from common.signed_request import bind, claims_digest
 
 log = logging.getLogger("oncofed.site")
 app = ClientApp()
@@ -49,7 +51,7 @@ def _respond(message: Message, context: Context, handlers: dict[str, Handler]) -
         content = _answer(message.content, context, handlers)
     except Exception:
         log.exception("The answer could not be journalled, so nothing left")
-        content = pack_answer(Refusal(site="", code=SiteCode.UNKNOWN))
+        content = bind(pack_answer(Refusal(site="", code=SiteCode.UNKNOWN)), claims_digest(message.content))
     return Message(content=content, reply_to=message)
 
 
@@ -58,11 +60,13 @@ def _answer(content: RecordDict, context: Context, handlers: dict[str, Handler])
         site = open_site(context)
     except OncoFedError as error:
         log.warning("This node has no site (%s): %s", error.code, error)
-        return _journalled(_hospital(), Refusal(site="", code=error.code))
+        return _journalled(_hospital(), Refusal(site="", code=error.code), claims_digest(content))
     request: Request | None = None
     try:
         request = unpack_request(content)
         check_answers(SiteHome(site.home))
+        if site.hub_key:
+            check_proof(site.home, site.name, site.hub_key, request, content)
         answer: Answer | Refusal = handlers[request.purpose](site, request)
     except OncoFedError as error:
         log.warning("%s refused (%s): %s", site.name, error.code, error)
@@ -70,12 +74,21 @@ def _answer(content: RecordDict, context: Context, handlers: dict[str, Handler])
     except Exception:
         log.exception("%s failed while answering", site.name)
         answer = Refusal(site=site.name, code=SiteCode.TRAINING_FAILED)
-    return _journalled(SiteHome(site.home), answer, request)
+    return _journalled(SiteHome(site.home), answer, claims_digest(content), request)
 
 
-def _journalled(home: SiteHome | None, answer: Answer | Refusal, request: Request | None = None) -> RecordDict:
-    """Returns the answer as it leaves, once the journal has it; a node that is no site has no journal."""
-    packed = pack_answer(answer)
+def _journalled(
+    home: SiteHome | None, answer: Answer | Refusal, claims: str, request: Request | None = None
+) -> RecordDict:
+    """Returns the answer as it leaves, bound to its request, once the journal has it; a node that is no site has none.
+
+    Args:
+        home: Where the journal is.
+        answer: What the site says.
+        claims: Digest of the claims of the request.
+        request: What was asked, where it could be read.
+    """
+    packed = bind(pack_answer(answer), claims)
     if home is not None:
         egress.append(
             home.egress,

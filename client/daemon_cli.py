@@ -22,7 +22,7 @@ Json = Annotated[bool, typer.Option("--json", help="Machine-readable answer on s
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to ``app``."""
-    for command in (join, doctor, start, status, egress, endorse, pause, resume, leave, support_bundle):
+    for command in (join, trust_hub, doctor, start, status, egress, endorse, pause, resume, leave, support_bundle):
         app.command()(command)
 
 
@@ -39,13 +39,35 @@ def join(
     Example: oncofed-site join north.kit.zip --declared-patients 200
     """
     from client.join import join as join_hub
+    from client.proof import pinned_hub
     from client.site_file import site_home
+    from common.trust.hub_key import hub_fingerprint
 
     place = site_home(home)
     request = join_hub(place, kit, new_keys=new_keys, declared_patients=declared_patients)
+    fingerprint = hub_fingerprint(pinned_hub(place.hub_key))
+    say(f"The hub signs with the key {fingerprint}: its operator must read you the same (oncofed-hub key).")
     say(f"Send {place.path / 'request.json'} to the hub, and read its operator this fingerprint: {request.fingerprint}")
     say(f"Then edit {place.site_file} and {place.path / 'policy.yaml'}, and run: oncofed-site doctor")
     print(request.fingerprint)
+
+
+def trust_hub(
+    key: Annotated[str, typer.Argument(help="The key that oncofed-hub key prints.")],
+    home: Home = None,
+) -> None:
+    """Pin the key with which the hub signs its requests; after the hub made a new one, or in a home without one.
+
+    Example: oncofed-site trust-hub 8f3a...
+    """
+    from client.proof import pin_hub
+    from client.site_file import site_home
+
+    place = site_home(home)
+    place.read()
+    fingerprint = pin_hub(place.hub_key, key)
+    say(f"The site answers the hub of the key {fingerprint} and no other: its operator must read you the same.")
+    print(fingerprint)
 
 
 def doctor(json_: Json = False, home: Home = None) -> None:

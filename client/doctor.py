@@ -42,6 +42,7 @@ def _findings(home: SiteHome) -> Iterator[Finding]:
         return
     yield Finding(check="site.yaml", status="ok", found=f"{settings.name}, hub {settings.hub}")
     yield _noise(settings)
+    yield _guarded(_hub_key, home, settings)
     yield from hub_checks(home, settings)
     for check in (_data, _ledger, _policy, _budget):
         yield _guarded(check, home, settings)
@@ -50,7 +51,7 @@ def _findings(home: SiteHome) -> Iterator[Finding]:
 
 
 def _guarded(check: Callable[[SiteHome, SiteFile], Finding], home: SiteHome, settings: SiteFile) -> Finding:
-    name = check.__name__.strip("_")
+    name = check.__name__.strip("_").replace("_", " ")
     try:
         return check(home, settings)
     except OncoFedError as error:
@@ -104,6 +105,14 @@ def _noise(settings: SiteFile) -> Finding:
             fix="remove noise_seed_for_tests_only from site.yaml", exit_code=TrustError.exit_code,
         )  # fmt: skip
     return Finding(check="noise", status="ok", found="from the operating system")
+
+
+def _hub_key(home: SiteHome, settings: SiteFile) -> Finding:
+    from client.proof import pinned_hub
+    from common.trust.hub_key import hub_fingerprint
+
+    said = f"requests must be signed by {hub_fingerprint(pinned_hub(home.hub_key))}"
+    return Finding(check="hub key", status="ok", found=said)
 
 
 def _data(home: SiteHome, settings: SiteFile) -> Finding:

@@ -6,6 +6,7 @@ import json
 import time
 from pathlib import Path
 
+from client.proof import pin_hub
 from client.site_file import SiteHome
 from common.errors import ConfigError
 from common.trust.client_certificate import create_client_certificate
@@ -18,7 +19,7 @@ from common.trust.signing import SiteKey
 def join(home: SiteHome, kit_path: Path, *, new_keys: bool = False, declared_patients: int = 0) -> JoinRequest:
     """Returns the request, which also lies in ``request.json``; an existing ``site.yaml`` or policy is kept.
 
-    Keys are kept too, unless ``new_keys``; the old ones are then put aside.
+    Keys are kept too, unless ``new_keys``; the old ones are then put aside. The hub's key is pinned.
 
     Args:
         home: The site's folder.
@@ -40,6 +41,7 @@ def join(home: SiteHome, kit_path: Path, *, new_keys: bool = False, declared_pat
     if new_keys:
         _put_aside(home)
     home.ca.write_text(kit.ca, encoding="utf-8")
+    pin_hub(home.hub_key, kit.hub_key)
     (home.path / "study.json").write_text(json.dumps(kit.study, indent=2) + "\n", encoding="utf-8")
     certificate = create_client_certificate(home.tls_key, home.tls, kit.site)
     node_key, signing_key = create_node_key(home.node_key, kit.site), SiteKey.open(home.signing_key)

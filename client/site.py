@@ -61,6 +61,8 @@ class Site:
         declared_patients: Public size of the training cohort, agreed beforehand; never computed per request.
         randomness: Returns fresh generators for one purpose; OS entropy in a hospital.
         home: Folder of the ledger and the egress journal.
+        hub_key: Public key (hex) whose signature each request must carry; empty for an emulated hospital only, whose
+            requests are not signed.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Site:
     randomness: Callable[[str, int], Randomness]
     home: Path
     ledger_path: Path
+    hub_key: str = ""
 
     def enrol(self, request: Request) -> SiteCard:
         """Returns the site's card, after its policy and one private step on random data were satisfied.

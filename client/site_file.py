@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from client.policy import check_hub, load_policy
+from client.proof import pinned_hub
 from client.site import Cohort, Site, require_classes
 from common.config import DataConfig
 from common.errors import ConfigError
@@ -119,6 +120,11 @@ class SiteHome:
         return self.path / "keys" / "site.ed25519"
 
     @property
+    def hub_key(self) -> Path:
+        """Public key whose signature every request must carry."""
+        return self.path / "hub.key"
+
+    @property
     def logs(self) -> Path:
         """Logs, which hold what never leaves."""
         return self.path / "logs"
@@ -181,11 +187,12 @@ def open_real_site(home: SiteHome) -> Site:
 
     Raises:
         ConfigError: The settings or the policy cannot be used; the site stays closed.
-        TrustError: The policy does not allow this hub.
+        TrustError: The policy does not allow this hub, or the site does not know its key.
     """
     settings = home.read()
     policy = load_policy(home.path / settings.policy)
     check_hub(policy, certificate_facts(home.ca).fingerprint)
+    hub_key = pinned_hub(home.hub_key)
     return Site(
         name=settings.name,
         declared_patients=settings.declared_patients,
@@ -194,6 +201,7 @@ def open_real_site(home: SiteHome) -> Site:
         randomness=_randomness(settings),
         home=home.path,
         ledger_path=home.path / settings.ledger,
+        hub_key=hub_key,
     )
 
 

@@ -16,6 +16,8 @@ class SiteCode(StrEnum):
     BUDGET_REFUSED = "budget-refused"
     POLICY_REFUSED = "policy-refused"
     BAD_REQUEST = "bad-request"
+    REQUEST_UNPROVEN = "request-unproven"
+    QUESTION_REFUSED = "question-refused"
     DATA_UNFIT = "data-unfit"
     MODEL_MISMATCH = "model-mismatch"
     TRAINING_FAILED = "training-failed"
@@ -65,6 +67,18 @@ class SiteClosed(TrustError):
     """The site does not work at this hour."""
 
     code = SiteCode.UNAVAILABLE
+
+
+class UnprovenRequest(TrustError):
+    """A request does not prove that this site's hub asks it of this site, now."""
+
+    code = SiteCode.REQUEST_UNPROVEN
+
+
+class QuestionRefused(TrustError):
+    """A request asks about patients what the study does not ask, or asks it again about something else."""
+
+    code = SiteCode.QUESTION_REFUSED
 
 
 class BudgetExceeded(OncoFedError):

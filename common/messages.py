@@ -24,6 +24,8 @@ from common.errors import ConfigError, SiteCode, TrustError
 BODY = "oncofed"
 ARRAYS = "arrays"
 VALUES = "values"
+CLAIMS, SIGNATURE = "claims", "signature"
+"""Fields of a request that :mod:`common.signed_request` writes and reads."""
 MAX_TEXT = 4_000_000
 MAX_RUN = 64
 MAX_SITE = 64
@@ -185,6 +187,7 @@ def unpack_request(content: RecordDict) -> Request:
         TrustError: The study is not the one its digest names.
     """
     body, arrays = _unpack(content)
+    body = {name: value for name, value in body.items() if name not in (CLAIMS, SIGNATURE)}
     study = from_dict(received.parse_object(body.pop("study", "")))
     if study.digest() != body.pop("study_digest", ""):
         raise TrustError("The study that came does not match its digest; ask the hub to send it again")

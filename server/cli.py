@@ -101,6 +101,7 @@ def invite(name: Annotated[str, typer.Argument(help="Short name of the site.")],
     from server.hub.home import hub_home
     from server.hub.journal import record
     from server.hub.registry import Registry
+    from server.hub.signing_key import public_key
 
     place = hub_home(home)
     config = place.config()
@@ -109,6 +110,7 @@ def invite(name: Annotated[str, typer.Argument(help="Short name of the site.")],
     kit = Kit(
         site=name,
         hub=config.address,
+        hub_key=public_key(place),
         invitation=site.invitation,
         study_digest=study.digest(),
         study=study.travelling(),
@@ -136,6 +138,30 @@ def rotate(home: Home = None) -> None:
     renew(place, place.config().names)
     record(place, "rotate")
     say("The server has a new certificate; start the hub. Sites need nothing: the authority is the same.")
+
+
+@app.command()
+def key(
+    new: Annotated[bool, typer.Option("--new", help="Make a new one; every site must then pin it.")] = False,
+    home: Home = None,
+) -> None:
+    """Print the public key with which the hub signs requests, and its fingerprint for the telephone.
+
+    Example: oncofed-hub key
+    """
+    from common.trust.hub_key import hub_fingerprint
+    from server.hub.home import hub_home
+    from server.hub.journal import record
+    from server.hub.signing_key import public_key, renew_signing_key
+
+    place = hub_home(home)
+    place.config()
+    found = renew_signing_key(place) if new else public_key(place)
+    if new:
+        record(place, "key", fingerprint=hub_fingerprint(found))
+        say("A new key. No site answers until it has pinned it: oncofed-site trust-hub KEY")
+    say(f"Its fingerprint is {hub_fingerprint(found)}; read it to whoever asks by telephone.")
+    print(found)
 
 
 @app.command()

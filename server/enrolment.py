@@ -14,12 +14,13 @@ from flwr.serverapp import Grid
 from common.aggregation import MAX_TOTAL_WEIGHT
 from common.config import StudyConfig
 from common.errors import ConfigError, FederationError, SiteCode, TrustError
-from common.messages import Request, SiteCard, pack_request
+from common.messages import Request, SiteCard
 from common.trust.certificate import check_certificate
 from common.trust.kit import check_site_name
 from server.cards import Expected, card_fault
 from server.exchange import POLL_SECONDS, ask
 from server.hub.registry import Registry
+from server.signer import Signer
 
 log = logging.getLogger("oncofed")
 REGISTER = "ONCOFED_HUB_SITES"
@@ -41,7 +42,7 @@ class Roster:
     refused: Mapping[str, SiteCode]
 
 
-def enrol(grid: Grid, study: StudyConfig, run: str, expected: Expected) -> Roster:
+def enrol(grid: Grid, study: StudyConfig, run: str, expected: Expected, signer: Signer) -> Roster:
     """Returns the roster after asking every connected node once.
 
     Where a hub keeps a register of its sites (:func:`registered_sites`), all of them are waited for, a site may only
@@ -53,14 +54,16 @@ def enrol(grid: Grid, study: StudyConfig, run: str, expected: Expected) -> Roste
         study: The study.
         run: Identifier of the run, hex.
         expected: What a card must say of the model.
+        signer: Signs the requests.
 
     Raises:
         FederationError: Fewer nodes than the quorum connected within ``strategy.join_timeout`` seconds.
     """
     registered = registered_sites()
     nodes = wait_for_nodes(grid, study.strategy.quorum, study.strategy.join_timeout, expected=registered)
-    content = pack_request(Request(purpose="enrol", study=study, run=run))
-    answers = ask(grid, dict.fromkeys(nodes, content), "query", study.strategy.round_timeout)
+    request = Request(purpose="enrol", study=study, run=run)
+    messages = signer.messages(request, {node: registered.get(node, "") for node in nodes})
+    answers = ask(grid, messages, "query", study.strategy.round_timeout)
     ready = _ready(registered_keys()) if study.strategy.require_readiness else None
     roster = _roster(answers, registered, replace(expected, declared=registered_sizes(), ready=ready))
     if study.strategy.weighting == "declared":

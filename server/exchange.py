@@ -13,8 +13,9 @@ import httpx
 from flwr.app import Error, Message, RecordDict
 from flwr.serverapp import Grid
 
-from common.errors import SiteCode
+from common.errors import SiteCode, TrustError
 from common.messages import Answer, Refusal, unpack_answer
+from common.signed_request import answered, claims_digest
 
 log = logging.getLogger("oncofed")
 POLL_SECONDS = 0.2
@@ -31,16 +32,18 @@ def ask(
     """Yields ``(node, answer)`` for every node that was asked, in the order of arrival.
 
     A node that does not answer within ``timeout`` seconds, reports an error or sends something malformed yields a
-    :class:`Refusal` with the code that says which; its ``site`` is empty, for the hub knows its own roster.
+    :class:`Refusal` with the code that says which; its ``site`` is empty, for the hub knows its own roster. So does one
+    whose answer names the claims of another request.
     """
     messages = [Message(content=content, message_type=kind, dst_node_id=node) for node, content in requests.items()]
     sent = list(zip(grid.push_messages(messages), requests, strict=True))
     nodes = {message_id: node for message_id, node in sent if message_id}
+    claims = {node: claims_digest(content) for node, content in requests.items()}
     one_process = getattr(grid, "engine", "") == "inprocess"
     arrivals = _in_turn(grid, tuple(nodes)) if one_process else _as_they_come(grid, tuple(nodes), timeout)
     for message_id, reply in arrivals:
         node = nodes.pop(message_id)
-        yield node, _read(node, reply)
+        yield node, _read(node, reply, claims[node])
     for node in nodes.values():
         yield node, Refusal(site="", code=SiteCode.NO_ANSWER)
     for message_id, node in sent:
@@ -94,7 +97,7 @@ def _pull(
         over.wait(pause)
 
 
-def _read(node: int, reply: Arrival) -> Answer | Refusal:
+def _read(node: int, reply: Arrival, claims: str) -> Answer | Refusal:
     """Returns the answer; what cannot be read is its sender's failure and never the run's.
 
     Raises:
@@ -105,7 +108,11 @@ def _read(node: int, reply: Arrival) -> Answer | Refusal:
     try:
         if isinstance(reply, Exception):
             raise reply
-        return Refusal(site="", code=_code(reply.error)) if reply.has_error() else unpack_answer(reply.content)
+        if reply.has_error():
+            return Refusal(site="", code=_code(reply.error))
+        if answered(reply.content) != claims:
+            raise TrustError("it answers another request")
+        return unpack_answer(reply.content)
     except Exception as error:  # a site chooses its bytes, and with them which error of which library they lead to
         log.warning("The answer of node %d cannot be read: %.200r", node, error)
         return Refusal(site="", code=SiteCode.BAD_UPDATE)

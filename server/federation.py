@@ -37,6 +37,7 @@ from server.progress import Progress
 from server.rounds import FINAL, Federation, QuorumLost, RoundResult, score_states, train_round
 from server.run_document import now, run_document
 from server.run_folder import RunFolder
+from server.signer import Signer
 from server.strategy import Combiner, check_strategy, missing_quorum
 from server.updates import checked_statement
 
@@ -53,6 +54,7 @@ class Run:
         self.resumed = self._latest() if resume else None
         self.started = str(before.get("started") or now())
         self.progress = Progress()
+        self.signer = Signer.of(folder.path, study.strategy.round_timeout)
         self.roster = Roster(nodes={}, cards={}, refused={})
         self.model: Classifier | None = None
         folder.write_json("study.json", to_dict(study))
@@ -87,7 +89,7 @@ class Run:
 
     def _enrol(self) -> Federation:
         self.model, shape = hub_model(self.study)
-        self.roster = enrol(self.grid, self.study, self.run_id, expected_of(self.model, shape))
+        self.roster = enrol(self.grid, self.study, self.run_id, expected_of(self.model, shape), self.signer)
         self.progress.lost |= self.roster.refused
         for site, code in self.roster.refused.items():
             log.warning("%s does not take part: %s", site, code)
@@ -100,7 +102,7 @@ class Run:
         if missing := missing_quorum(self.study.strategy, declared):
             raise FederationError(f"There is no quorum: {missing}. {self.progress.reason()}")
         log.info("%d sites take part: %s", len(self.roster.nodes), ", ".join(self.roster.nodes))
-        return Federation(self.grid, self.study, self.run_id, self.roster)
+        return Federation(self.grid, self.study, self.run_id, self.roster, self.signer)
 
     def _rounds(self, federation: Federation) -> Mapping[str, NDArray[np.float32]]:
         assert self.model is not None

@@ -15,11 +15,12 @@ from common.aggregation import Arrays, difference, norm
 from common.config import StudyConfig
 from common.errors import DataError, FederationError, SiteCode
 from common.evaluation.scores import ScoreState
-from common.messages import DocumentAnswer, Purpose, Refusal, Request, SiteCard, TrainAnswer, pack_request
+from common.messages import DocumentAnswer, Purpose, Refusal, Request, SiteCard, TrainAnswer
 from server.cards import scores_fit
 from server.clipping import Limits, Waiting, clipped, common_limit
 from server.enrolment import Roster
 from server.exchange import ask
+from server.signer import Signer
 from server.strategy import Combiner, missing_quorum
 from server.updates import CheckedUpdate, checked_update
 
@@ -35,6 +36,7 @@ class Federation:
     study: StudyConfig
     run: str
     roster: Roster
+    signer: Signer
 
     def limits(self, parameters: int) -> Limits:
         """Returns the largest norms of the sites' updates of ``parameters`` trained coordinates."""
@@ -48,11 +50,11 @@ class Federation:
 
     def stream(self, purpose: Purpose, sites: Mapping[str, int], **fields: Any) -> Any:
         """Yields ``(site, answer)`` in the order of arrival."""
-        content = pack_request(Request(purpose=purpose, study=self.study, run=self.run, **fields))
+        request = Request(purpose=purpose, study=self.study, run=self.run, **fields)
         kind = purpose if purpose in ("train", "evaluate") else "query"
         names = {node: site for site, node in sites.items()}
         timeout = self.study.strategy.round_timeout
-        for node, answer in ask(self.grid, dict.fromkeys(names, content), kind, timeout):
+        for node, answer in ask(self.grid, self.signer.messages(request, names), kind, timeout):
             yield names[node], answer
 
 

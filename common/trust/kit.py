@@ -19,6 +19,7 @@ from typing import Any
 
 from common.errors import ConfigError, TrustError
 from common.trust.client_certificate import checked_client_certificate
+from common.trust.hub_key import checked_hub_key
 from common.trust.journal import canonical
 from common.trust.pki import checked_public_line, key_fingerprint
 from common.trust.signing import SiteKey, signature_holds
@@ -44,10 +45,12 @@ class Kit:
         study_digest: SHA-256 of the study.
         study: The travelling study.
         ca: PEM of the authority's certificate.
+        hub_key: Ed25519 public key, hex, with which the hub signs its requests.
     """
 
     site: str
     hub: str
+    hub_key: str
     invitation: str
     study_digest: str
     study: Mapping[str, Any]
@@ -55,6 +58,7 @@ class Kit:
 
     def __post_init__(self) -> None:
         check_site_name(self.site)
+        checked_hub_key(self.hub_key)
         if not re.fullmatch(ADDRESS, self.hub):
             raise ConfigError(f"The hub's address {self.hub[:80]!r} is not usable; expected host:port")
 

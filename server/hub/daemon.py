@@ -28,6 +28,7 @@ from server.hub.control import Control
 from server.hub.home import HubHome, check_certificates
 from server.hub.processes import SECRET_VARIABLE, write_launcher
 from server.hub.proxy import nginx, proxy_files
+from server.hub.signing_key import public_key
 
 log = logging.getLogger("oncofed.hub")
 TICK_SECONDS = 0.2
@@ -54,6 +55,7 @@ class HubDaemon:
         with only_one(self._home.lock), self._monitored():
             stop = Stop()
             check_certificates(self._home, self._config)
+            public_key(self._home)  # a hub from before signed requests has none yet
             if self._config.proxy:
                 proxy_files(self._home)  # which raises; once the hub runs, what is wrong is only complained of
             self._renew_proxy()
@@ -171,6 +173,7 @@ class HubDaemon:
             ONCOFED_HUB_SITES=str(home.sites_file),
             ONCOFED_RUNS=str(home.runs),
             ONCOFED_CHECKPOINT_KEY=str(home.checkpoint_key),
+            ONCOFED_HUB_KEY=str(home.signing_key),
         )  # read by the aggregator
         environment["PATH"] = os.pathsep.join([str(home.flower / "bin"), environment["PATH"]])
         return self._child("superexec", arguments, environment)

@@ -20,6 +20,7 @@ from common.trust import pki
 from common.trust.client_certificate import create_client_certificate
 from common.trust.durable import write_durably
 from common.trust.kit import ADDRESS
+from common.trust.signing import SiteKey
 
 OPERATOR = "OncoFed operator"
 """Name in the operator's certificate; with a blank, which no site's name has."""
@@ -141,6 +142,11 @@ class HubHome:
         return self.path / "tls" / "checkpoint.ed25519"
 
     @property
+    def signing_key(self) -> Path:
+        """Ed25519 key with which the aggregator signs requests; every site has pinned its public half."""
+        return self.path / "tls" / "requests.ed25519"
+
+    @property
     def proxy(self) -> Path:
         """What nginx reads and writes."""
         return self.path / "proxy"
@@ -224,6 +230,7 @@ def create(home: HubHome, config: HubConfig) -> None:
         raise ConfigError(f"{home.path} cannot be written ({error.strerror}); choose another with --home") from None
     pki.create_authority(home.ca_key, home.ca, config.name)
     rotate(home, config.names)
+    SiteKey.open(home.signing_key)
     write_durably(home.sites_file, '{"schema_version": 1, "sites": {}}\n')
     write_config(home, config)
 

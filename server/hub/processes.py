@@ -14,7 +14,7 @@ from pathlib import Path
 
 from common.flower import endure_cuts, quicken, show_certificate
 from common.supervisor import die_with_parent, is_held
-from server.hub import gate
+from server.hub import fleet_guard, gate
 from server.hub.proxy import OPEN_FILES, nginx
 from server.hub.task_token import hide_token
 
@@ -38,6 +38,7 @@ def main() -> None:
         from flwr.superlink.cli.flower_superlink import flower_superlink as command
 
         gate.install(_proxy_secret())
+        fleet_guard.install()
     elif name == "superexec":
         from flwr.supercore.cli.flower_superexec import flower_superexec as command
 

@@ -23,7 +23,7 @@ def joined(tmp_path: Path) -> SiteHome:
     """The home of the site ``north``."""
     create_authority(tmp_path / "ca.key", tmp_path / "ca.crt", "consortium")
     kit = Kit(
-        site="north", hub="127.0.0.1:1", invitation="ab" * 16, study_digest=STUDY.digest(),
+        site="north", hub="127.0.0.1:1", hub_key="cd" * 32, invitation="ab" * 16, study_digest=STUDY.digest(),
         study=STUDY.travelling(), ca=(tmp_path / "ca.crt").read_text(),
     )  # fmt: skip
     write_kit(tmp_path / "kit.zip", kit)

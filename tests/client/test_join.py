@@ -24,7 +24,8 @@ STUDY = StudyConfig(name="mammae").travelling()
 def _joined(folder: Path, study: dict[str, Any] = STUDY, **changed: str) -> SiteHome:
     create_authority(folder / "ca.key", folder / "ca.crt", "consortium")
     kit = Kit(
-        site="north", hub="hub.example.org:9443", invitation="ab" * 16, study_digest=study_digest(study), study=study,
+        site="north", hub="hub.example.org:9443", hub_key="cd" * 32, invitation="ab" * 16,
+        study_digest=study_digest(study), study=study,
         ca=(folder / "ca.crt").read_text(),
     )  # fmt: skip
     write_kit(folder / "kit.zip", _forged(kit, **changed))

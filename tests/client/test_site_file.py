@@ -26,7 +26,7 @@ def home(tmp_path: Path) -> SiteHome:
     """A hospital that has joined, with a manifest that does not exist."""
     create_authority(tmp_path / "ca.key", tmp_path / "ca.crt", "consortium")
     kit = Kit(
-        site="north", hub="hub.example.org:9443", invitation="ab" * 16, study_digest=STUDY.digest(),
+        site="north", hub="hub.example.org:9443", hub_key="cd" * 32, invitation="ab" * 16, study_digest=STUDY.digest(),
         study=STUDY.travelling(), ca=(tmp_path / "ca.crt").read_text(),
     )  # fmt: skip
     write_kit(tmp_path / "kit.zip", kit)

@@ -24,6 +24,7 @@ def kit(tmp_path: Path) -> kits.Kit:
     return kits.Kit(
         site="north",
         hub="hub.example.org:9443",
+        hub_key="cd" * 32,
         invitation="ab" * 16,
         study_digest=study.digest(),
         study=study.travelling(),
