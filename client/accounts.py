@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from client.studies import noted_values
 from common.privacy.accounting import epsilon_of
 from common.privacy.ledger import Ledger, LedgerRow
 from common.privacy.plan import PrivacyPlan
@@ -28,6 +29,7 @@ def site_statement(site: Site, request: Request, plan: PrivacyPlan | None) -> di
         "seeded": site.randomness("statement", 0).seeded,
         "synthetic": site.cohort.synthetic,
         "declared_patients": site.declared_patients,
+        "trained_values": noted_values(site.home, request.study),
     }
     if plan is None:
         nothing = Account(rows=(), lifetime_epsilon=0.0, ceiling=site.policy.ceiling, public_key="")
@@ -53,6 +55,7 @@ def noted_statements(ledger: Ledger, noted: NotedStudy, ceiling: float | None = 
         "seeded": noted.seeded,
         "synthetic": noted.synthetic,
         "declared_patients": noted.declared_patients,
+        "trained_values": noted.trained_values,
     }
     limit = noted.ceiling if ceiling is None else ceiling
     return [_signed_statement(ledger, cohort, plan, limit, facts) for cohort in ledger.cohorts(study.digest())]

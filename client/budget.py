@@ -58,7 +58,7 @@ def charge_round(site: Site, plan: PrivacyPlan, request: Request) -> float:
         BudgetExceeded: The round would pass a ceiling; nothing was charged.
         LedgerError: The ledger cannot be written or believed; nothing may train.
     """
-    note_study(site, request.study)
+    note_study(site, request.study, sum(values.size for values in request.arrays.values()))
     with Ledger(site.ledger_path) as ledger:
         return ledger.charge(
             cohort=ledger.register_cohort(site.cohort.train_patients),

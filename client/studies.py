@@ -31,9 +31,11 @@ class NotedStudy:
     ceiling: float
     seeded: bool
     synthetic: bool
+    trained_values: int | None = None
+    """Values that a step trains, which decide the sampler of its noise; None: noted by an older release."""
 
 
-def note_study(site: Site, study: StudyConfig) -> None:
+def note_study(site: Site, study: StudyConfig, trained_values: int) -> None:
     """Notes the study, durably; a second call changes nothing."""
     path = site.home / FOLDER / f"{study.digest()}.json"
     if path.exists():
@@ -42,7 +44,7 @@ def note_study(site: Site, study: StudyConfig) -> None:
     note = {
         "site": site.name, "study": study.travelling(), "declared_patients": site.declared_patients,
         "ceiling": site.policy.ceiling, "seeded": site.randomness("statement", 0).seeded,
-        "synthetic": site.cohort.synthetic,
+        "synthetic": site.cohort.synthetic, "trained_values": trained_values,
     }  # fmt: skip
     write_durably(path, json.dumps(note, indent=2))
 
@@ -50,6 +52,12 @@ def note_study(site: Site, study: StudyConfig) -> None:
 def is_noted(site: Site, study: StudyConfig) -> bool:
     """Returns whether the site has begun to train for the study."""
     return (site.home / FOLDER / f"{study.digest()}.json").exists()
+
+
+def noted_values(home: Path, study: StudyConfig) -> int | None:
+    """Returns how many values a step of the study trains; None before its first charge."""
+    path = home / FOLDER / f"{study.digest()}.json"
+    return _read(path).trained_values if path.exists() else None
 
 
 def noted_studies(home: Path) -> dict[str, NotedStudy]:

@@ -144,7 +144,7 @@ def _own_dropout(model: nn.Module, randomness: Randomness) -> Iterator[None]:
     if not any(isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0 for module in model.modules()):
         yield
         return
-    seed = int(torch.randint(2**31, (), generator=randomness.sampling))
+    seed = int(randomness.regularisation.words(1)[0])
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
@@ -213,7 +213,7 @@ class _RowLoss:
 
 def _inputs(data: PatientTensors, part: _Batch, training: TrainingConfig, randomness: Randomness) -> Tensor:
     inputs = data.inputs[part.rows]
-    return augment(inputs, randomness.sampling) if training.augment and inputs.dim() == 4 else inputs
+    return augment(inputs, randomness.regularisation.uniforms) if training.augment and inputs.dim() == 4 else inputs
 
 
 def _batches(
@@ -233,7 +233,7 @@ def _shuffled(num_patients: int, training: TrainingConfig, randomness: Randomnes
     steps_of_epoch = -(-num_patients // training.batch_patients)
     steps = training.local_steps or max(1, round(training.local_epochs * steps_of_epoch))
     while steps > 0:
-        order = torch.randperm(num_patients, generator=randomness.sampling)
+        order = torch.from_numpy(randomness.sampling.permutation(num_patients))
         for sample in order.split(training.batch_patients)[:steps]:
             yield sample
             steps -= 1
@@ -243,7 +243,7 @@ def _some(rows: Tensor, most: int | None, randomness: Randomness) -> Tensor:
     """At most ``most`` rows of a patient, drawn anew each time the patient is."""
     if most is None or len(rows) <= most:
         return rows
-    return rows[torch.randperm(len(rows), generator=randomness.sampling)[:most]]
+    return rows[torch.from_numpy(randomness.images.permutation(len(rows))[:most])]
 
 
 def _physical(patients: list[Tensor], limit: int) -> list[_Batch]:

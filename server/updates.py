@@ -23,8 +23,8 @@ STATED = frozenset({
 STATED_IF_PRIVATE = STATED | {
     "setting", "unit", "neighbouring_relation", "sampling", "mechanism", "clip_norm", "noise_multiplier", "steps",
     "rounds", "rounds_planned", "target_epsilon", "accountant", "cross_check", "lifetime_epsilon", "lifetime_events",
-    "ceiling", "remaining", "by_round", "events", "released", "randomness", "overlap", "ledger_key", "ledger_head",
-    "ledger_rows", "empirical_audit", "plain_words", "signature",
+    "ceiling", "remaining", "by_round", "events", "released", "noise", "randomness", "overlap", "ledger_key",
+    "ledger_head", "ledger_rows", "empirical_audit", "plain_words", "signature",
 }  # fmt: skip
 _FIGURES = ("epsilon", "delta", "lifetime_epsilon", "ceiling", "remaining")
 

@@ -74,7 +74,7 @@ class AuditOptions:
 
 
 def hospital_randomness(purpose: str, round_index: int) -> Randomness:
-    """Returns what a hospital uses: generators filled by the operating system."""
+    """Returns what a hospital uses: streams under a key of the operating system."""
     return Randomness.from_entropy()
 
 

@@ -56,7 +56,7 @@ def check_empty_batches(site: Site, study: StudyConfig, data: PatientTensors, pl
         with _same_global_seed():
             calls.append(_gradients(quiet, data, never, site.randomness("train", round_index)))
     taken, noise = [len(call) for call in calls], torch.cat([call.flatten() for call in calls])
-    spread = plan.noise_multiplier * plan.clip_norm / plan.expected_batch_patients
+    spread = plan.noise.std / plan.expected_batch_patients
     drawn = noise[torch.isfinite(noise)].numpy().astype(np.float64)
     return [
         Check(
@@ -108,7 +108,7 @@ def check_noise_and_divisor(
     """
     everyone, fewer = (_noise_only(site, study, part, plan) for part in (data, _without_last(data)))
     drawn = everyone[torch.isfinite(everyone)].flatten().numpy().astype(np.float64)
-    spread = plan.noise_multiplier * plan.clip_norm / plan.expected_batch_patients
+    spread = plan.noise.std / plan.expected_batch_patients
     apart = _relative(everyone, fewer)
     checks = [
         noise_check("noise on patients", drawn, spread),
@@ -254,9 +254,8 @@ class _Noise:
     noise: int
 
     def __call__(self, purpose: str, round_index: int) -> Randomness:
-        sampling = torch.Generator().manual_seed(_SEED + self.repeat)
-        noise = torch.Generator().manual_seed(_SEED + 1000 * (self.noise + 1) + self.repeat)
-        return Randomness(sampling, noise, seeded=True)
+        same = Randomness.from_seed(_SEED, "audit", self.repeat)
+        return dataclasses.replace(same, noise=Randomness.from_seed(_SEED, "audit", self.repeat, self.noise).noise)
 
 
 @contextmanager

@@ -184,7 +184,7 @@ class CanaryScorer:
     def __call__(self, step: Step) -> None:
         """Takes the scores of one step in."""
         plan = self._plan
-        rate, noise = plan.sampling_rate / 2, plan.noise_multiplier * plan.clip_norm
+        rate, noise = plan.sampling_rate / 2, plan.noise.std
         clipped = self._clipped(dict(zip(self._names, step.parameters, strict=True)))
         total = step.gradient[self._columns] * plan.expected_batch_patients
         others = clipped * (rate * (1 - rate)) ** 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,6 @@ from PIL import Image
 from common.errors import DataError
 
 if TYPE_CHECKING:
-    from torch import Generator as TorchGenerator
     from torch import Tensor
 
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -72,22 +72,22 @@ def fit(plane: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     return canvas
 
 
-def augment(batch: Tensor, generator: TorchGenerator) -> Tensor:
+def augment(batch: Tensor, uniforms: Callable[[int], NDArray[np.float64]]) -> Tensor:
     """Returns a new batch in which every image is flipped left to right (half of them), tilted, moved and rebrightened.
 
-    The same generator state gives the same batch, each image is changed without regard to the others, and black stays
+    The same draws give the same batch, each image is changed without regard to the others, and black stays
     black. Tables, float32 (N, F), come back unchanged.
 
     Args:
         batch: float32 (N, C, H, W) in [-1, 1].
-        generator: A CPU generator; five draws an image.
+        uniforms: Returns so many draws from [0, 1); five an image.
     """
     import torch
     from torch.nn import functional
 
     if batch.ndim != 4 or not len(batch):
         return batch
-    draws = torch.rand((len(batch), 5), generator=generator).to(batch)
+    draws = torch.from_numpy(uniforms(5 * len(batch)).reshape(-1, 5)).to(batch)
     flip = torch.where(draws[:, 0] < 0.5, -1.0, 1.0).to(batch)
     angle = (draws[:, 1] * 2 - 1) * math.radians(MAX_ROTATION)
     # affine_grid measures in half sides.

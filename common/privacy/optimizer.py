@@ -1,48 +1,61 @@
-"""Opacus' DPOptimizer, fed with sums of clipped per-patient gradients."""
+"""Opacus' DPOptimizer, fed with sums of clipped per-patient gradients and noised on a grid."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from opacus.optimizers import DPOptimizer
 from torch import Tensor
+
+from common.privacy.noise import GridNoise
+from common.privacy.stream import SecretStream
+
+Floats = NDArray[np.float64]
 
 
 class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
     """Adds noise to a sum of clipped per-patient gradients, divides by the public batch size, steps.
 
     A step is: :meth:`begin`, any number of :meth:`accumulate` (none for an empty batch), :meth:`noisy_gradient`, then
-    ``original_optimizer.step()``. Noise and scaling are Opacus' own.
+    ``original_optimizer.step()``. The order of a step and its scaling are Opacus' own. The noise is not: Opacus draws
+    it from torch's generator, whose state a reader of the noise can solve for.
     """
 
     def __init__(
         self,
         inner: torch.optim.Optimizer,
         *,
-        noise_multiplier: float,
-        clip_norm: float,
+        noise: GridNoise,
         expected_batch_patients: float,
-        generator: torch.Generator,
+        stream: SecretStream,
     ) -> None:
         super().__init__(
             inner,
-            noise_multiplier=noise_multiplier,
-            max_grad_norm=clip_norm,
+            noise_multiplier=noise.noise_multiplier,
+            max_grad_norm=noise.clip_norm,
             expected_batch_size=expected_batch_patients,
             loss_reduction="mean",
-            generator=generator,
         )
+        self._noise, self._stream = noise, stream
+        self._parts, self._noised = 0, True
 
     def begin(self) -> None:
         """Starts a step with a zero sum, so that an empty batch is noised like any other."""
         for parameter in self.params:
-            parameter.summed_grad = torch.zeros_like(parameter)
+            parameter.summed_grad = parameter.new_zeros(()).expand_as(parameter)
+        self._parts, self._noised = 0, False
 
     def accumulate(self, clipped_sums: Sequence[Tensor]) -> None:
-        """Adds the clipped sums of some of the step's patients, one tensor for each trained parameter."""
+        """Adds the clipped sums of some of the step's patients, one tensor for each trained parameter.
+
+        Sums of several physical batches are added in float64.
+        """
         for parameter, clipped in zip(self.params, clipped_sums, strict=True):
-            parameter.summed_grad += clipped
+            parameter.summed_grad = parameter.summed_grad.double().add_(clipped) if self._parts else clipped
+        self._parts += 1
 
     def noisy_gradient(self) -> None:
         """Puts (sum + noise) / expected batch into each ``grad``.
@@ -52,6 +65,18 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
         """
         if not self.pre_step():
             raise RuntimeError("Opacus skipped a step that was accounted")
+
+    def add_noise(self) -> None:
+        """Puts sum plus noise, both on the plan's grid, into each ``grad``; Opacus calls it once a step."""
+        if self._noised:
+            raise RuntimeError("This sum was noised before: two draws of noise on one sum would tell it")
+        self._noised = True
+        noise = _Pieces(self._noise.draw(sum(parameter.numel() for parameter in self.params), self._stream))
+        for parameter in self.params:
+            parameter.grad = torch.empty_like(parameter, memory_format=torch.contiguous_format)
+            total, out = parameter.summed_grad.reshape(-1).numpy(), parameter.grad.view(-1).numpy()
+            for part, piece in noise.over(len(out)):
+                self._noise.add(total[part], piece, out[part])
 
     def forget(self) -> None:
         """Takes the sums before noise off the parameters, where they would travel with a pickled model."""
@@ -70,3 +95,20 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
 
     def clip_and_accumulate(self) -> None:
         """Does nothing: the gradient engine has clipped already."""
+
+
+class _Pieces:
+    """Blocks of noise cut to the sizes of parameters; no value is handed out twice."""
+
+    def __init__(self, blocks: Iterator[Floats]) -> None:
+        self._blocks, self._left = blocks, np.empty(0)
+
+    def over(self, count: int) -> Iterator[tuple[slice, Floats]]:
+        """Yields the next ``count`` values of noise in pieces, each with its place."""
+        done = 0
+        while done < count:
+            if not len(self._left):
+                self._left = next(self._blocks)
+            piece, self._left = np.split(self._left, [min(len(self._left), count - done)])
+            yield slice(done, done + len(piece)), piece
+            done += len(piece)

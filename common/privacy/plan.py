@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 from common.config import PrivacyConfig, TrainingConfig
 from common.errors import ConfigError
 from common.privacy.accounting import Event, default_delta, solve_noise_multiplier
+from common.privacy.noise import GridNoise
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from common.privacy.optimizer import PatientOptimizer
+    from common.privacy.stream import SecretStream
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,7 @@ class PrivacyPlan:
         expected_batch_patients: ``sampling_rate`` times the *declared* patients: the public divisor of every sum.
         steps_per_round: Optimizer steps of a round; empty batches are steps too.
         clip_norm: L2 bound of one patient's mean gradient.
-        noise_multiplier: Noise standard deviation over ``clip_norm``.
+        noise_multiplier: Noise standard deviation over the sensitivity of a sum: ``clip_norm`` and what rounding adds.
         max_images: Images of a patient that enter a step at most.
     """
 
@@ -107,22 +109,23 @@ class PrivacyPlan:
         """Returns what ``steps`` steps cost, by default those of one round."""
         return Event(self.noise_multiplier, self.sampling_rate, self.steps_per_round if steps is None else steps)
 
-    def sample(self, num_patients: int, generator: torch.Generator) -> Iterator[Tensor]:
+    @property
+    def noise(self) -> GridNoise:
+        """Returns the noise of each step: its grid, its sensitivity and its sampler."""
+        return GridNoise(self.clip_norm, self.noise_multiplier)
+
+    def sample(self, num_patients: int, stream: SecretStream) -> Iterator[Tensor]:
         """Yields ``steps_per_round`` Poisson samples of patient indices, int64, each possibly empty."""
         import torch
 
         for _ in range(self.steps_per_round):
-            chosen = torch.rand(num_patients, generator=generator, dtype=torch.float64) < self.sampling_rate
-            yield chosen.nonzero().flatten()
+            chosen = stream.uniforms(num_patients) < self.sampling_rate
+            yield torch.from_numpy(chosen.nonzero()[0])
 
-    def optimizer(self, inner: torch.optim.Optimizer, generator: torch.Generator) -> PatientOptimizer:
+    def optimizer(self, inner: torch.optim.Optimizer, stream: SecretStream) -> PatientOptimizer:
         """Returns ``inner`` behind this plan's noise and divisor."""
         from common.privacy.optimizer import PatientOptimizer
 
         return PatientOptimizer(
-            inner,
-            noise_multiplier=self.noise_multiplier,
-            clip_norm=self.clip_norm,
-            expected_batch_patients=self.expected_batch_patients,
-            generator=generator,
+            inner, noise=self.noise, expected_batch_patients=self.expected_batch_patients, stream=stream
         )

@@ -87,12 +87,20 @@ def _check_derived(s: Mapping[str, Any]) -> None:
         "by_round": course == sorted(course) and (not course or abs(course[-1] - s["epsilon"]) <= 1e-9),
         "noise_multiplier": not events or s["noise_multiplier"] in {event["noise_multiplier"] for event in events},
         "sampling.rate": not events or s["sampling"]["rate"] in {event["sampling_rate"] for event in events},
+        "noise": "noise" not in s or _noise_covers(s),
         "lifetime_epsilon": s["lifetime_epsilon"] >= s["epsilon"] - _slack(s["epsilon"]),
         "remaining": math.isclose(s["remaining"], max(0.0, s["ceiling"] - s["lifetime_epsilon"]), abs_tol=1e-9),
     }
     wrong = [name for name, holds in facts.items() if not holds]
     if wrong:
         raise TrustError(f"In the statement of {s.get('site')} these do not follow from the rest: {', '.join(wrong)}")
+
+
+def _noise_covers(s: Mapping[str, Any]) -> bool:
+    """Whether the noise is the multiple that was accounted of a sensitivity that holds the clipping norm."""
+    deviation, sensitivity = float(s["noise"]["standard_deviation"]), float(s["noise"]["sensitivity"])
+    least = float(s["noise_multiplier"]) * sensitivity * (1 - 1e-12)
+    return sensitivity >= float(s["clip_norm"]) and deviation >= least
 
 
 def _independent(events: Sequence[Event], delta: float) -> float:

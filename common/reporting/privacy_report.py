@@ -64,6 +64,7 @@ def _facts(s: Mapping[str, Any]) -> list[tuple[str, str]]:
                      f"expected {sampling['expected_batch_patients']:.1f} patients a step (public divisor)"),
         ("Clipping norm", f"{s['clip_norm']:g}"),
         ("Noise multiplier", f"{s['noise_multiplier']:.4f}"),
+        ("Noise", _noise(s["noise"])),
         ("Steps", f"{s['steps']} in {s['rounds']} charged rounds ({s['rounds_planned']} planned)"),
         ("Accountant", f"{accountant['name'].upper()} of {accountant['library']} {accountant['version']}"),
         ("Epsilon of this study", f"{s['epsilon']:.4f} (target {s['target_epsilon']:g})"),
@@ -82,6 +83,14 @@ def _facts(s: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Study digest (SHA-256)", s["study_digest"]),
         ("Signature (Ed25519)", str(s.get("signature") or "not signed")),
     ]  # fmt: skip
+
+
+def _noise(noise: Mapping[str, Any]) -> str:
+    drawn = f"{noise['sampler']} on {noise['trained_values']:,} values" if noise["sampler"] else "none drawn yet"
+    return (
+        f"{drawn}; standard deviation {noise['standard_deviation']:.4g} on a grid of {noise['grid']:.3g}, for a "
+        f"sensitivity of {noise['sensitivity']:.6g}: {noise['covers']}"
+    )
 
 
 def _head(head: Mapping[str, Any] | None) -> str:

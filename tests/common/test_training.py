@@ -9,6 +9,7 @@ import sys
 import weakref
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -53,6 +54,12 @@ def _trained(training: TrainingConfig = TRAINING, plan: PrivacyPlan | None = Non
     return _weights(model)
 
 
+def _noise(plan: PrivacyPlan, values: int, randomness: Randomness) -> Tensor:
+    """The noise of the next step, float64 (values,)."""
+    blocks = [block.copy() for block in plan.noise.draw(values, randomness.noise)]
+    return torch.from_numpy(np.concatenate(blocks)) * plan.noise.grid
+
+
 def _by_hand(plan: PrivacyPlan, mu: float = 0.0) -> Tensor:
     """DP-SGD over patients as its definition reads, in float64: no engine, no optimizer, one patient at a time."""
     model, data, randomness = _model().double(), _data(), Randomness.from_seed(3)
@@ -63,16 +70,17 @@ def _by_hand(plan: PrivacyPlan, mu: float = 0.0) -> Tensor:
         for patient in sample.tolist():
             rows = (data.patient_of == patient).nonzero().flatten()
             if len(rows) > plan.max_images:
-                rows = rows[torch.randperm(len(rows), generator=randomness.sampling)[: plan.max_images]]
+                rows = rows[torch.from_numpy(randomness.images.permutation(len(rows))[: plan.max_images])]
             loss = F.binary_cross_entropy_with_logits(model(data.inputs[rows].double()), data.labels[rows].double())
             grads = torch.autograd.grad(loss, parameters)
             norm = torch.sqrt(sum((g**2).sum() for g in grads))
             for acc, grad in zip(total, grads, strict=True):
                 acc += grad * min(1.0, plan.clip_norm / (float(norm) + 1e-6))
+        drawn = _noise(plan, sum(p.numel() for p in parameters), randomness).split([p.numel() for p in parameters])
         with torch.no_grad():
-            for p, acc, first in zip(parameters, total, start, strict=True):
-                noise = torch.normal(0.0, plan.noise_multiplier * plan.clip_norm, acc.shape, generator=randomness.noise)
-                p -= TRAINING.lr * ((acc + noise) / plan.expected_batch_patients + mu * (p - first))
+            for p, acc, first, noise in zip(parameters, total, start, drawn, strict=True):
+                noised = (acc + noise.view_as(acc)) / plan.expected_batch_patients
+                p -= TRAINING.lr * (noised + mu * (p - first))
     return _weights(model).float()
 
 
@@ -112,7 +120,7 @@ def test_the_noise_has_the_planned_size() -> None:
         before = _weights(model)
         train(model, _data(), TRAINING, randomness=Randomness.from_seed(seed), plan=plan)
         moves.append(_weights(model) - before)
-    expected = TRAINING.lr * 3.0 * plan.clip_norm / plan.expected_batch_patients
+    expected = TRAINING.lr * 3.0 * plan.noise.sensitivity / plan.expected_batch_patients
     # 40 x 33 draws: the standard deviation is known to 2 %.
     assert float(torch.cat(moves).std()) == pytest.approx(expected, rel=0.08)
 
@@ -143,9 +151,8 @@ def test_what_is_charged_is_what_runs_whoever_is_present(present: int) -> None:
     report = train(model, some, TRAINING, randomness=randomness, plan=plan)
     assert report.steps == plan.event().steps == TRAINING.local_steps
     for _ in range(report.steps):
-        for parameter in model.parameters():
-            torch.normal(0.0, 1.0, parameter.shape, generator=reference.noise)
-    assert torch.equal(randomness.noise.get_state(), reference.noise.get_state())
+        _noise(plan, _weights(model).numel(), reference)
+    assert randomness.noise.words(2).tolist() == reference.noise.words(2).tolist()
 
 
 def test_the_same_randomness_gives_the_same_bits() -> None:

@@ -24,6 +24,7 @@ from common.privacy.ledger import Ledger
 from common.privacy.optimizer import PatientOptimizer
 from common.privacy.plan import PrivacyPlan
 from common.privacy.randomness import Randomness
+from common.privacy.stream import SecretStream
 from simulations.audit import AuditOptions, audit_site, hospital_randomness
 from simulations.audit_page import audit_page
 
@@ -102,8 +103,8 @@ def test_half_the_noise_is_caught_even_by_the_attack(
 ) -> None:
     whole = PrivacyPlan.optimizer
 
-    def half(self: PrivacyPlan, inner: torch.optim.Optimizer, generator: torch.Generator) -> PatientOptimizer:
-        return whole(dataclasses.replace(self, noise_multiplier=self.noise_multiplier / 2), inner, generator)
+    def half(self: PrivacyPlan, inner: torch.optim.Optimizer, stream: SecretStream) -> PatientOptimizer:
+        return whole(dataclasses.replace(self, noise_multiplier=self.noise_multiplier / 2), inner, stream)
 
     monkeypatch.setattr(PrivacyPlan, "optimizer", half)
     assert _failed(site, data, dataclasses.replace(OPTIONS, worst_case=1200)) >= {
@@ -207,11 +208,12 @@ def _of_a_seed_that_is_denied(purpose: str, round_index: int) -> Randomness:
 
 def _of_the_global_seed(purpose: str, round_index: int) -> Randomness:
     """Fresh draws of patients; noise of whoever calls torch.manual_seed."""
-    return dataclasses.replace(Randomness.from_entropy(), noise=torch.default_generator)
+    key = bytes(torch.randint(0, 256, (32,), generator=torch.default_generator).tolist())
+    return dataclasses.replace(Randomness.from_entropy(), noise=SecretStream(key))
 
 
 def _the_same_each_round(purpose: str, round_index: int) -> Randomness:
-    return dataclasses.replace(Randomness.from_entropy(), noise=torch.Generator().manual_seed(17))
+    return dataclasses.replace(Randomness.from_entropy(), noise=SecretStream(bytes(range(32))))
 
 
 @pytest.mark.parametrize(
@@ -226,10 +228,9 @@ def test_noise_that_is_known_is_caught(
 
 
 def test_batches_of_a_fixed_size_are_caught(site: Site, data: PatientTensors, monkeypatch: pytest.MonkeyPatch) -> None:
-    def shuffled(self: PrivacyPlan, patients: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+    def shuffled(self: PrivacyPlan, patients: int, stream: SecretStream) -> Iterator[torch.Tensor]:
         for _ in range(self.steps_per_round):
-            order = torch.randperm(patients, generator=generator)
-            yield order[: round(self.sampling_rate * patients)]
+            yield torch.from_numpy(stream.permutation(patients)[: round(self.sampling_rate * patients)])
 
     monkeypatch.setattr(PrivacyPlan, "sample", shuffled)
     assert "patients are drawn by chance" in _failed(site, data)

@@ -62,6 +62,20 @@ PLACES: dict[str, set[str]] = {
         "client/baseline.py::_keep_best",  # the site's own models, which never leave it
         "client/site.py::Site.train",
     },
+    "draws the noise": {
+        "common/privacy/noise.py::GridNoise.draw",
+        "common/privacy/optimizer.py::PatientOptimizer.add_noise",
+    },
+    "opens a secret stream": {"common/privacy/randomness.py::Randomness._of_root.stream"},
+    "draws from a generator that is not secret": {
+        "common/evaluation/bootstrap.py::_Stratum.__init__",  # resamples of scores that have left the sites
+        "common/evaluation/bootstrap.py::_Stratum.add_to",
+        "common/evaluation/comparison.py::paired_replicates",
+        "common/models/zoo.py::build_model",  # first weights, which everybody knows
+        "common/privacy/preflight.py::_same_dropout",  # of a step that is thrown away
+        "common/privacy/preflight.py::check_private_step",  # random images for that step
+        "common/training.py::_own_dropout",  # protects nobody: the guarantee holds whatever dropout draws
+    },
     "uses Opacus": {
         "common/privacy/accounting.py::_epsilon",
         "common/privacy/accounting.py::_remember_orders",
@@ -81,7 +95,18 @@ _CALLS = {
     "PatientOptimizer": "makes noise",
     "for_site": "plans",
     "charge": "charges",
-}
+    "discrete_gaussian": "draws the noise",
+    "NormalBlocks": "draws the noise",
+    "draw": "draws the noise",
+    "SecretStream": "opens a secret stream",
+} | dict.fromkeys(
+    (
+        "rand", "randn", "randint", "randperm", "rand_like", "randn_like", "normal", "normal_", "uniform_", "random_",
+        "bernoulli", "bernoulli_", "multinomial", "exponential_", "Generator", "manual_seed", "default_rng",
+        "RandomState", "fork_rng", "shuffle", "choice", "standard_normal", "gauss",
+    ),
+    "draws from a generator that is not secret",
+)  # fmt: skip
 _MODULES = {
     "torch.func": "takes a gradient",
     "torch.autograd": "takes a gradient",
@@ -151,6 +176,11 @@ PLANTS = {
     "from common.training import train": "trains",
     "import common.training as t": "trains",
     "from common import training": "trains",
+    "import torch\ndef f(x): return x + torch.randn(3)": "draws from a generator that is not secret",
+    "def f(x): x.normal_()": "draws from a generator that is not secret",
+    "import numpy as np\ndef f(): return np.random.default_rng()": "draws from a generator that is not secret",
+    "def f(key): return SecretStream(key)": "opens a secret stream",
+    "def f(noise): return noise.draw(3, None)": "draws the noise",
     "def f(ledger): ledger.charge(cohort='', event=None)": "charges",
 }
 

@@ -26,10 +26,10 @@ PLAN = PrivacyPlan(
 )  # fmt: skip
 FIELDS = {
     "setting", "unit", "neighbouring_relation", "sampling", "mechanism", "clip_norm", "noise_multiplier", "steps",
-    "rounds", "accountant", "epsilon", "delta", "cross_check", "lifetime_epsilon", "lifetime_events", "ceiling",
-    "remaining", "by_round", "events", "released", "not_covered", "randomness", "overlap", "plain_words", "synthetic",
-    "seeded", "ledger_key", "ledger_head", "ledger_rows", "empirical_audit", "declared_patients", "study_digest",
-    "site",
+    "rounds", "accountant", "epsilon", "delta", "cross_check", "noise", "lifetime_epsilon", "lifetime_events",
+    "ceiling", "remaining", "by_round", "events", "released", "not_covered", "randomness", "overlap", "plain_words",
+    "synthetic", "seeded", "ledger_key", "ledger_head", "ledger_rows", "empirical_audit", "declared_patients",
+    "study_digest", "site",
 }  # fmt: skip
 
 
@@ -84,6 +84,25 @@ class TestContent:
     def test_seeded_noise_is_said_to_protect_nobody(self, account: Account) -> None:
         assert "protects nobody" in told(PLAN, account, seeded=True)["randomness"]
         assert "operating system's entropy" in told(PLAN, account)["randomness"]
+        assert "AES-256" in told(PLAN, account)["randomness"]
+
+    def test_the_noise_is_the_plan_s_and_its_sampler_is_named(self, account: Account) -> None:
+        """One patient moves a rounded sum by more than the clipping norm, and the noise is a multiple of that."""
+        noise = told(PLAN, account, trained_values=500)["noise"]
+        assert noise["sampler"] == "discrete Gaussian"
+        assert told(PLAN, account, trained_values=200_000)["noise"]["sampler"] == "rounded Gaussian"
+        assert told(PLAN, account)["noise"]["sampler"] is None
+        assert PLAN.clip_norm < noise["sensitivity"] < 1.002 * PLAN.clip_norm
+        assert noise["standard_deviation"] >= PLAN.noise_multiplier * noise["sensitivity"]
+        assert math.log2(noise["grid"]).is_integer()
+
+    @pytest.mark.parametrize("field, factor", [("standard_deviation", 0.99), ("sensitivity", 0.9)])
+    def test_noise_that_does_not_cover_the_sensitivity_is_noticed(
+        self, statement: dict[str, Any], field: str, factor: float
+    ) -> None:
+        statement["noise"][field] *= factor
+        with pytest.raises(TrustError, match="noise"):
+            verify_statement(statement)
 
     def test_before_the_first_charge_nothing_is_spent(self) -> None:
         empty = told(PLAN, Account(rows=(), lifetime_epsilon=0.0, ceiling=6.0, public_key="", lifetime_rows=()))
