@@ -81,6 +81,7 @@ _CALLS = {
     "PatientOptimizer": "makes noise",
     "for_site": "plans",
     "charge": "charges",
+    "charge_unbounded": "charges",
 }
 _MODULES = {
     "torch.func": "takes a gradient",
