@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from client.studies import noted_values
-from common.privacy.accounting import epsilon_of
+from common.privacy.accounting import Event, epsilon_of
+from common.privacy.exposure import UNBOUNDED, Row, charges_in, kinds_of, told, unbounded_runs
 from common.privacy.ledger import Ledger, LedgerRow
 from common.privacy.plan import PrivacyPlan
+from common.privacy.pricing import outstanding, promises_in
 from common.privacy.signature import signed
-from common.privacy.statement import Account, privacy_statement
+from common.privacy.statement import USUAL_DELTA, Account, privacy_statement
 
 if TYPE_CHECKING:
     from client.site import Site
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 def site_statement(site: Site, request: Request, plan: PrivacyPlan | None) -> dict[str, Any]:
     """Returns the privacy statement of ``request.study`` at ``site``, over all its runs on this cohort.
 
-    A private one is signed with the key of the site's ledger.
+    It is signed with the key of the site's ledger, that of a study without privacy too.
     """
     facts: dict[str, Any] = {
         "site": site.name,
@@ -31,9 +34,6 @@ def site_statement(site: Site, request: Request, plan: PrivacyPlan | None) -> di
         "declared_patients": site.declared_patients,
         "trained_values": noted_values(site.home, request.study),
     }
-    if plan is None:
-        nothing = Account(rows=(), lifetime_epsilon=0.0, ceiling=site.policy.ceiling, public_key="")
-        return privacy_statement(plan=None, account=nothing, **facts)
     with Ledger(site.ledger_path) as ledger:
         cohort = ledger.register_cohort(site.cohort.train_patients)
         return _signed_statement(ledger, cohort, plan, site.policy.ceiling, facts)
@@ -48,7 +48,8 @@ def noted_statements(ledger: Ledger, noted: NotedStudy, ceiling: float | None = 
         ceiling: The policy's ceiling now; None: the one of the note.
     """
     study = noted.study
-    plan = PrivacyPlan.for_site(study.privacy, study.training, noted.declared_patients)
+    private = study.privacy.private
+    plan = PrivacyPlan.for_site(study.privacy, study.training, noted.declared_patients) if private else None
     facts = {
         "site": noted.site,
         "study_digest": study.digest(),
@@ -66,30 +67,58 @@ def spent(ledger: Ledger, noted: Mapping[str, NotedStudy]) -> list[dict[str, Any
 
     Under the accountant of the study's note (PRV where there is none) and the smallest delta charged to the cohort.
     """
-    charges = ledger.charges()
+    rows = [row for row in ledger.rows() if row["kind"] in ("charge", "unbounded")]
     return [
-        _spent(ledger, cohort, study, min(row.delta for row in charges if row.cohort == cohort), noted.get(study))
-        for cohort, study in dict.fromkeys((row.cohort, row.study) for row in charges)
+        _spent(ledger, cohort, study, _least_delta(rows, cohort), noted.get(study))
+        for cohort, study in dict.fromkeys((row["cohort"], row["study"]) for row in rows)
     ]
+
+
+def _least_delta(rows: Sequence[Row], cohort: str) -> float:
+    """Returns the smallest delta that was charged to the cohort, the usual one where none was."""
+    return min((row["delta"] for row in rows if row["cohort"] == cohort and "delta" in row), default=USUAL_DELTA)
 
 
 def _spent(ledger: Ledger, cohort: str, study: str, delta: float, noted: NotedStudy | None) -> dict[str, Any]:
     accountant = noted.study.privacy.accountant if noted else "prv"
     events = [row.event for row in ledger.history(cohort, delta, accountant, study)]
+    open_runs = unbounded_runs(ledger.rows(), cohort, study)
     return {
         "cohort": cohort, "study": study, "accountant": accountant, "delta": delta, "charges": len(events),
-        "epsilon": epsilon_of(events, delta, accountant), "lifetime_epsilon": ledger.spent(cohort, delta, accountant),
+        "epsilon": UNBOUNDED if open_runs else epsilon_of(events, delta, accountant),
+        "unbounded_runs": open_runs, "lifetime_epsilon": told(ledger.spent(cohort, delta, accountant)),
     }  # fmt: skip
 
 
-def latest_history(ledger: Ledger, delta: float, accountant: str) -> tuple[LedgerRow, ...]:
-    """Returns the charges of the cohort that was charged last; nothing where none was."""
-    charges = ledger.charges()
-    return ledger.history(charges[-1].cohort, delta, accountant) if charges else ()
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the patients of a cohort have spent, and what is held for studies that were accepted.
+
+    Attributes:
+        history: Charges of the most exposed patient.
+        held: What other studies than the one that is asked about may still charge.
+        unbounded: Whether a study without privacy was trained on them.
+    """
+
+    history: tuple[LedgerRow, ...] = ()
+    held: tuple[Event, ...] = ()
+    unbounded: bool = False
+
+
+def latest_standing(ledger: Ledger, delta: float, accountant: str, but_not: str = "") -> Standing:
+    """Returns the standing of the cohort that was charged or promised to last, without what is held for one study."""
+    rows = ledger.rows()
+    used = [row["cohort"] for row in rows if row["kind"] in ("charge", "unbounded", "reserve")]
+    if not used:
+        return Standing()
+    cohort, promises = used[-1], [one for one in promises_in(rows) if one.study != but_not]
+    held = (outstanding(promises, charges_in(rows), kind) for kind in kinds_of(rows, cohort))
+    most = max(held, key=lambda events: epsilon_of(events, delta, accountant))
+    return Standing(ledger.history(cohort, delta, accountant), tuple(most), unbounded_runs(rows, cohort) > 0)
 
 
 def _signed_statement(
-    ledger: Ledger, cohort: str, plan: PrivacyPlan, ceiling: float, facts: dict[str, Any]
+    ledger: Ledger, cohort: str, plan: PrivacyPlan | None, ceiling: float, facts: dict[str, Any]
 ) -> dict[str, Any]:
     account = Account.of(ledger, cohort, facts["study_digest"], plan, ceiling)
     return signed(privacy_statement(plan=plan, account=account, **facts), ledger.sign)

@@ -1,12 +1,15 @@
-"""What a study may cost here: asked before it begins, charged before each round."""
+"""What a study may cost here: held when it is accepted, charged before each round."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
+from client.cohort_notes import check_cohort
 from client.studies import note_study
-from common.errors import BudgetExceeded
+from common.privacy import notes
 from common.privacy.ledger import Ledger
+from common.privacy.pricing import Price, most_charges
 
 if TYPE_CHECKING:
     from client.site import Site
@@ -14,29 +17,18 @@ if TYPE_CHECKING:
     from common.privacy.plan import PrivacyPlan
 
 
-def check_affordable(site: Site, plan: PrivacyPlan, request: Request) -> None:
-    """Refuses a study that would end above the ceiling, before a round of it is charged for nothing.
+def reserve_study(site: Site, plan: PrivacyPlan, request: Request) -> None:
+    """Holds the budget of the study's rounds, durably, or refuses it before a round of it is charged for nothing.
 
     A run that goes on after a crash is let in: it has paid already, and each of its rounds still asks the ledger.
 
     Raises:
         BudgetExceeded: Says in which round the ceiling would be passed.
     """
-    rounds, ceiling = request.study.training.rounds, site.policy.ceiling
     with Ledger(site.ledger_path) as ledger:
-        cohort = ledger.register_cohort(site.cohort.train_patients)
-        if any(row.run == request.run for row in ledger.events(cohort, request.study.digest())):
-            return
-        forecast = ledger.forecast(
-            cohort=cohort, event_per_round=plan.event(), rounds_left=rounds, ceiling=ceiling, delta=plan.delta,
-            accountant=plan.accountant,
-        )  # fmt: skip
-    if forecast.refused_round is not None:
-        raise BudgetExceeded(
-            f"With what the cohort has spent, the study would end at epsilon {forecast.epsilon_at_end:.3f} and pass "
-            f"the site's ceiling of {ceiling:g} in round {forecast.refused_round} of {rounds}; nothing was charged. "
-            "Shorten the study or lower its epsilon, or let the privacy officer raise the ceiling."
-        )
+        cohort, price = ledger.register_cohort(site.cohort.train_patients), _price(site, plan, request)
+        rounds = request.study.training.rounds
+        ledger.note(partial(notes.reservation, cohort=cohort, price=price, rounds=rounds, run=request.run))
 
 
 def is_charged(site: Site, request: Request) -> bool:
@@ -51,23 +43,48 @@ def is_charged(site: Site, request: Request) -> bool:
     return any((row.run, row.round_index) == (request.run, request.round_index) for row in rows)
 
 
-def charge_round(site: Site, plan: PrivacyPlan, request: Request) -> float:
+def charge_round(site: Site, plan: PrivacyPlan | None, request: Request) -> float | None:
     """Returns the epsilon of the most exposed patient after this round, which is durably charged by then.
 
+    Of the private studies alone; None for a study without privacy, whose patients have no bound from then on.
+
     Raises:
-        BudgetExceeded: The round would pass a ceiling; nothing was charged.
+        BudgetExceeded: The round would pass a ceiling, or is one too many; nothing was charged.
+        DataError: The cohort is another than the one that the study began with, or a patient has changed sides.
         LedgerError: The ledger cannot be written or believed; nothing may train.
     """
     note_study(site, request.study, sum(values.size for values in request.arrays.values()))
+    study = request.study.digest()
     with Ledger(site.ledger_path) as ledger:
+        cohort = ledger.register_cohort(site.cohort.train_patients)
+        check_cohort(site, ledger, study)
+        if plan is None:
+            ledger.charge_unbounded(cohort=cohort, study=study, run=request.run)
+            return None
+        price = _price(site, plan, request)
         return ledger.charge(
-            cohort=ledger.register_cohort(site.cohort.train_patients),
-            event=plan.event(),
-            delta=plan.delta,
-            ceiling=site.policy.ceiling,
-            accountant=plan.accountant,
-            study=request.study.digest(),
+            cohort=cohort,
+            event=price.event,
+            delta=price.delta,
+            ceiling=price.ceiling,
+            accountant=price.accountant,
+            study=study,
             run=request.run,
             round_index=request.round_index,
-            study_ceiling=site.policy.study_ceiling,
+            study_ceiling=price.study_ceiling,
+            charges=price.charges,
+            after_unbounded=price.after_unbounded,
         ).after
+
+
+def _price(site: Site, plan: PrivacyPlan, request: Request) -> Price:
+    return Price(
+        study=request.study.digest(),
+        event=plan.event(),
+        delta=plan.delta,
+        accountant=plan.accountant,
+        ceiling=site.policy.ceiling,
+        study_ceiling=site.policy.study_ceiling,
+        charges=most_charges(request.study.training.rounds),
+        after_unbounded=site.policy.after_unbounded == "allow",
+    )

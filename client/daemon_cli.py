@@ -135,7 +135,8 @@ def _say_status(found: dict[str, Any]) -> None:
         say(f"{name}: {'runs' if process['pid'] else 'does not run'}, started {process['lives']} times")
     budget, last = found["budget"], found["last_answer"]
     if budget["problem"] is None:
-        say(f"epsilon spent: {budget['epsilon']:.3f} of {budget['ceiling']:g}, in {budget['charges']} charges")
+        spent = budget["epsilon"] if isinstance(budget["epsilon"], str) else f"{budget['epsilon']:.3f}"
+        say(f"epsilon spent: {spent} of {budget['ceiling']:g}, in {budget['charges']} charges")
     else:
         say("epsilon spent: unknown, ledger or policy cannot be read; run: oncofed-site doctor")
     said = f"the last at {last['time']} ({last['refusal'] or last['purpose']})" if last else "none so far"

@@ -176,7 +176,7 @@ def _policy(home: SiteHome, settings: SiteFile) -> Finding:
 
 def _budget(home: SiteHome, settings: SiteFile) -> Finding:
     """Says what is left, and whether it pays the study of the kit to its end."""
-    from client.accounts import latest_history
+    from client.accounts import latest_standing
     from client.forecast import forecast, read_study
     from client.policy import load_policy
     from common.privacy.accounting import default_delta
@@ -184,13 +184,18 @@ def _budget(home: SiteHome, settings: SiteFile) -> Finding:
 
     study, ceiling = read_study(home.path / "study.json"), load_policy(home.path / settings.policy).ceiling
     if not study.privacy.private:
-        return Finding(check="budget", status="ok", found="the study of the kit is not private and spends none")
+        return Finding(check="budget", status="warn", found="the study of the kit is not private: it would make the "
+                       "epsilon of its patients unbounded, for good",
+                       fix="the privacy officer decides: modes and after_unbounded in policy.yaml")  # fmt: skip
     delta = study.privacy.delta or default_delta(settings.declared_patients)
     with Ledger(home.path / settings.ledger) as ledger:
-        history = latest_history(ledger, delta, study.privacy.accountant)
-    cost = forecast(study, settings.declared_patients, ceiling, history)
+        standing = latest_standing(ledger, delta, study.privacy.accountant, study.digest())
+    cost = forecast(study, settings.declared_patients, ceiling, standing)
     spent, at_end = cost["lifetime_spent"], cost["lifetime_at_end"]
     said = f"epsilon {spent:.3f} of {ceiling:g} is spent, {at_end:.3f} after the study of the kit"
+    if standing.unbounded:
+        return Finding(check="budget", status="warn", found=f"epsilon over all studies is unbounded, {said} in private "
+                       "studies", fix="the privacy officer decides: after_unbounded in policy.yaml")  # fmt: skip
     if cost["refused_at_once"] or cost["refused_round"]:
         return Finding(check="budget", status="warn", found=f"{said}: it would be refused",
                        fix="the privacy officer decides; see: oncofed-site privacy forecast")  # fmt: skip

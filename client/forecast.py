@@ -8,11 +8,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from client.accounts import Standing
 from common.config import StudyConfig, from_dict
 from common.errors import ConfigError
 from common.privacy.accounting import epsilon_of
 from common.privacy.exposure import LedgerRow
 from common.privacy.plan import PrivacyPlan
+from common.privacy.pricing import most_charges
+
+NOTHING = Standing()
 
 
 def read_study(path: Path) -> StudyConfig:
@@ -32,9 +36,7 @@ def read_study(path: Path) -> StudyConfig:
     return from_dict(document)
 
 
-def forecast(
-    study: StudyConfig, patients: int, ceiling: float | None, history: Sequence[LedgerRow] = ()
-) -> dict[str, Any]:
+def forecast(study: StudyConfig, patients: int, ceiling: float | None, standing: Standing = NOTHING) -> dict[str, Any]:
     """Returns epsilon at the end, the first refused round (None: none) and the noise to signal of a step.
 
     Noise to signal is the standard deviation of a step's noise over the most that all its expected patients together
@@ -45,13 +47,17 @@ def forecast(
         study: What would run, or runs.
         patients: Declared training patients.
         ceiling: Epsilon that the site allows over all studies; None: not asked for.
-        history: What the ledger charged to these patients so far, for this study and others.
+        standing: What the ledger charged to these patients so far, for this study and others, and holds for others.
 
     Raises:
         ConfigError: The study is not private, or cannot be planned for so many patients.
     """
     if not study.privacy.private:
-        raise ConfigError("The study is not private (privacy.mode=none): it has no epsilon to forecast")
+        raise ConfigError(
+            "The study is not private (privacy.mode=none): from its first round on the epsilon of these patients over "
+            "all studies would be unbounded, and there is nothing to forecast"
+        )
+    history = standing.history
     plan, digest = PrivacyPlan.for_site(study.privacy, study.training, patients), study.digest()
     own = [row for row in history if row.study == digest]
     done = max((row.round_index for row in own), default=0)
@@ -60,11 +66,16 @@ def forecast(
     def after(rounds: int, before: Sequence[LedgerRow] = history) -> float:
         return epsilon_of([*(row.event for row in before), *[plan.event()] * rounds], plan.delta, plan.accountant)
 
-    fits = None if ceiling is None else bisect_right(range(1, left + 1), ceiling, key=after)
+    def beside(rounds: int) -> float:
+        events = [*(row.event for row in history), *standing.held, *[plan.event()] * rounds]
+        return epsilon_of(events, plan.delta, plan.accountant)
+
+    fits = None if ceiling is None else bisect_right(range(1, left + 1), ceiling, key=beside)
     found = {
         "patients": patients, "rounds": plan.rounds, "rounds_done": done, "event_of_a_round": asdict(plan.event()),
         "delta": plan.delta, "epsilon_at_end": after(left, own), "lifetime_spent": after(0),
-        "lifetime_at_end": after(left), "ceiling": ceiling,
+        "lifetime_at_end": after(left), "unbounded": standing.unbounded, "ceiling": ceiling,
+        "lifetime_with_what_is_held": beside(left), "charges_allowed": most_charges(plan.rounds),
         "refused_at_once": ceiling is not None and not study.privacy.epsilon <= ceiling,
         "refused_round": None if fits is None or fits == left else done + fits + 1,
         "noise_to_signal": plan.noise_multiplier / plan.expected_batch_patients,
@@ -76,9 +87,24 @@ def _text(f: Mapping[str, Any]) -> str:
     done = f" {f['rounds_done']} of them are done." if f["rounds_done"] else ""
     return (
         f"{f['rounds']} rounds on {f['patients']} patients cost epsilon {f['epsilon_at_end']:.3f} at delta "
-        f"{f['delta']:.1e}.{done} All studies on these patients spent {f['lifetime_spent']:.3f} so far and "
-        f"{f['lifetime_at_end']:.3f} then. {_ceiling_text(f)}In each step the noise on one parameter is "
+        f"{f['delta']:.1e}.{done} {_lifetime_text(f)}{_ceiling_text(f)}In each step the noise on one parameter is "
         f"{f['noise_to_signal']:.3f} of the most that all its patients can move it."
+    )
+
+
+def _lifetime_text(f: Mapping[str, Any]) -> str:
+    open_ = ""
+    if f["unbounded"]:
+        open_ = (
+            "Over all studies the epsilon of these patients is unbounded, because a study without privacy was trained "
+            "on them; the figures are of the private studies alone. "
+        )
+    held = ""
+    if f["lifetime_with_what_is_held"] > f["lifetime_at_end"]:
+        held = f"With what is held for other accepted studies it would be {f['lifetime_with_what_is_held']:.3f}. "
+    return (
+        f"{open_}All studies on these patients spent {f['lifetime_spent']:.3f} so far and {f['lifetime_at_end']:.3f} "
+        f"then. {held}"
     )
 
 

@@ -119,6 +119,8 @@ models: []
 studies: []
 modes: []
 hubs: []
+# Whether private studies may go on with patients of a study without privacy (refuse or allow).
+after_unbounded: refuse
 # Local times between which the site works, for example ["20:00", "06:00"]; null: at any hour.
 opening_hours: null
 release_metrics: false

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,7 +31,7 @@ def _metrics(found: dict[str, Any], now: datetime) -> list[Metric]:
     silence = (now - datetime.fromisoformat(last["time"])).total_seconds() if last else None
     return [
         one_of("oncofed_site_status", "What the daemon does.", "status", found["status"], STATUSES),
-        gauge("oncofed_site_epsilon_spent", "Largest lifetime epsilon of a cohort.", budget["epsilon"]),
+        gauge("oncofed_site_epsilon_spent", "Largest lifetime epsilon of a cohort.", _number(budget["epsilon"])),
         gauge("oncofed_site_epsilon_ceiling", "Epsilon that the policy allows.", budget["ceiling"]),
         gauge("oncofed_site_budget_readable", "Whether ledger and policy can be read.", float(not budget["problem"])),
         gauge("oncofed_site_round", "Round of the last answer, 0 outside the rounds.", last.get("round")),
@@ -45,3 +46,7 @@ def _metrics(found: dict[str, Any], now: datetime) -> list[Metric]:
         ),
         *process_metrics("oncofed_site", found["processes"]),
     ]  # fmt: skip
+
+
+def _number(epsilon: float | str | None) -> float | None:
+    return None if epsilon is None else math.inf if epsilon == "unbounded" else float(epsilon)

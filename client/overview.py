@@ -38,7 +38,7 @@ def _left(journal: Path, stamp: tuple[float, ...]) -> dict[str, Any]:
 
 
 def _budget(home: SiteHome, policy: Path, ledger: Path) -> dict[str, Any]:
-    """Returns the largest lifetime epsilon of a cohort under its own delta, and the policy's ceiling."""
+    """Returns the largest lifetime epsilon of a cohort (or ``unbounded``) under its own delta, and the ceiling."""
     found: dict[str, Any] = {"epsilon": 0.0, "delta": None, "charges": 0, "ceiling": None, "problem": None}
     try:
         found["ceiling"] = load_policy(policy).ceiling
@@ -53,6 +53,7 @@ def _spent(home: SiteHome, ledger: Path, stamp: tuple[float, ...]) -> dict[str, 
     """Composes anew only after the ledger has changed: a page that is asked for each second costs nothing."""
     from client.accounts import spent
     from client.studies import noted_studies
+    from common.privacy.exposure import finite_or_infinite
     from common.privacy.ledger import Ledger
 
     if not ledger.exists():
@@ -60,7 +61,7 @@ def _spent(home: SiteHome, ledger: Path, stamp: tuple[float, ...]) -> dict[str, 
     with Ledger(ledger) as book:
         rows = spent(book, noted_studies(home.path))
         charges = len(book.charges())
-    worst = max(rows, key=lambda row: float(row["lifetime_epsilon"]), default=None)
+    worst = max(rows, key=lambda row: finite_or_infinite(row["lifetime_epsilon"]), default=None)
     if worst is None:
         return {}
     return {"epsilon": worst["lifetime_epsilon"], "delta": worst["delta"], "charges": charges}

@@ -34,6 +34,9 @@ class SitePolicy:
             update that already carries its noise costs no privacy.
         hubs: SHA-256 (hex) of the certificates of the authorities whose hubs the site answers; ``("*",)`` for any.
         modes: Privacy modes allowed; ``none`` must be written to be allowed.
+        after_unbounded: Whether private studies may go on with patients of a study without privacy, whose epsilon over
+            all studies is infinite for good: ``refuse`` or ``allow``. Where it may, the ceilings limit what the
+            private studies cost together.
         opening_hours: Local times ``("20:00", "06:00")`` between which the site works, over midnight if the second is
             the smaller; None: always. The policy's other limits hold at any hour.
         release_metrics: Whether score histograms of the site's patients may leave.
@@ -51,6 +54,7 @@ class SitePolicy:
     strategies: tuple[str, ...] = (ANY,)
     hubs: tuple[str, ...] = ()
     modes: tuple[Literal["local", "none"], ...] = ()
+    after_unbounded: Literal["refuse", "allow"] = "refuse"
     opening_hours: tuple[Hour, Hour] | None = None
     release_metrics: bool = False
 
@@ -77,7 +81,7 @@ class SitePolicy:
         """Returns the policy of an emulated hospital, whose patients are public: only its ceiling limits."""
         return cls(
             ceiling=ceiling, delta_max=0.5, min_patients=1, max_images=1_000_000, models=(ANY,), studies=(ANY,),
-            hubs=(ANY,), modes=("local", "none"), release_metrics=True,
+            hubs=(ANY,), modes=("local", "none"), release_metrics=True, after_unbounded="allow",
         )  # fmt: skip
 
 

@@ -13,8 +13,9 @@ from common.errors import DataError, TrustError
 from common.guard import Guarded, say
 
 if TYPE_CHECKING:
+    from client.accounts import Standing
     from common.config import StudyConfig
-    from common.privacy.ledger import Ledger, LedgerRow
+    from common.privacy.ledger import Ledger
 
 Home = Annotated[
     Path | None,
@@ -66,12 +67,15 @@ def ledger_show(home: Home = None, json_: Json = False) -> None:
     from client.accounts import spent
     from client.site_file import site_home
     from client.studies import noted_studies
+    from common.privacy.exposure import in_words
+    from common.privacy.pricing import promises_in
 
     with _ledger(home) as ledger:
         rows = [asdict(row) for row in ledger.charges()]
         totals = spent(ledger, noted_studies(site_home(home).path))
+        held = [asdict(promise) for promise in promises_in(ledger.rows())]
     if json_:
-        print(json.dumps({"charges": rows, "spent": totals}, indent=2))
+        print(json.dumps({"charges": rows, "spent": totals, "held": held}, indent=2))
         return
     for row in rows:
         event = row["event"]
@@ -82,9 +86,15 @@ def ledger_show(home: Home = None, json_: Json = False) -> None:
     for total in totals:
         say(
             f"Study {total['study'][:12]} on cohort {total['cohort'][:12]}: {total['charges']} charges, epsilon "
-            f"{total['epsilon']:.3f}; all studies {total['lifetime_epsilon']:.3f} (delta {total['delta']:.1e})"
+            f"{in_words(total['epsilon'])}; all studies {in_words(total['lifetime_epsilon'])} "
+            f"(delta {total['delta']:.1e})"
         )
-    if not rows:
+    for promise in held:
+        say(
+            f"Study {promise['study'][:12]} on cohort {promise['cohort'][:12]} was accepted: budget is held until "
+            f"{promise['charges']} charges, or oncofed-site study release"
+        )
+    if not totals:
         say("Nothing was charged yet.")
 
 
@@ -105,8 +115,7 @@ def privacy_report(
     if json_:
         print(json.dumps([{**row, "path": str(path)} for row, path in zip(statements, files, strict=True)], indent=2))
     for statement, path in zip(statements, files, strict=True):
-        spent = f"epsilon {statement['epsilon']:.3f}, over all studies {statement['lifetime_epsilon']:.3f}"
-        say(f"Study {statement['study_digest'][:12]}: {spent} of {statement['ceiling']:g}: {path.with_suffix('.html')}")
+        say(f"Study {statement['study_digest'][:12]}: {_spent_in_words(statement)}: {path.with_suffix('.html')}")
 
 
 @privacy_app.command("verify")
@@ -137,6 +146,7 @@ def privacy_verify(
     say(f"Signed by {who}.")
     say(f"Its events are {chain}.")
     say(f"Epsilon {statement['epsilon']:.4f} claimed, {independent:.4f} by dp-accounting: it holds.")
+    say(str(statement.get("lifetime_in_words", "")))
 
 
 @privacy_app.command("forecast")
@@ -166,7 +176,7 @@ def privacy_forecast(
     asked = read_study(study or place.path / "study.json")
     declared = patients or place.read().declared_patients
     limit = _ceiling(home) if ceiling is None else ceiling
-    found = forecast(asked, declared, limit, _history(home, asked, declared)) | {"study_digest": asked.digest()}
+    found = forecast(asked, declared, limit, _standing(home, asked, declared)) | {"study_digest": asked.digest()}
     if json_:
         print(json.dumps(found, indent=2))
     say(found["text"])
@@ -191,16 +201,16 @@ def _ledger(home: Path | None) -> Ledger:
     return Ledger(path)
 
 
-def _history(home: Path | None, study: StudyConfig, patients: int) -> tuple[LedgerRow, ...]:
+def _standing(home: Path | None, study: StudyConfig, patients: int) -> Standing:
     """Returns what the ledger knows; nothing before its first charge."""
-    from client.accounts import latest_history
+    from client.accounts import Standing, latest_standing
     from common.privacy.accounting import default_delta
 
     if not _ledger_path(home).exists():
-        return ()
+        return Standing()
     delta = study.privacy.delta or default_delta(patients)
     with _ledger(home) as ledger:
-        return latest_history(ledger, delta, study.privacy.accountant)
+        return latest_standing(ledger, delta, study.privacy.accountant, study.digest())
 
 
 def _statements(home: Path | None, wanted: str) -> list[dict[str, Any]]:
@@ -215,6 +225,15 @@ def _statements(home: Path | None, wanted: str) -> list[dict[str, Any]]:
     if not found:
         raise DataError(f"No study {wanted} was charged in {place.path}; see: oncofed-site ledger show")
     return found
+
+
+def _spent_in_words(statement: dict[str, Any]) -> str:
+    from common.privacy.exposure import in_words
+
+    lifetime = in_words(statement["lifetime_epsilon"])
+    if not statement["private"]:
+        return f"not private, over all studies {lifetime}"
+    return f"epsilon {statement['epsilon']:.3f}, over all studies {lifetime} of {statement['ceiling']:g}"
 
 
 def _ceiling(home: Path | None) -> float | None:

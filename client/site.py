@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from client.budget import charge_round, check_affordable, is_charged
+from client.budget import charge_round, is_charged, reserve_study
 from client.certificate import read_certificate
+from client.cohort_notes import note_scored as remember_scored
 from client.kept import KEPT, KeptUpdate
 from client.policy import SitePolicy, check_request
 from client.scored import note_scored
@@ -43,6 +44,7 @@ class Cohort:
         attributes: What the manifest says of each patient, by identifier; it never leaves the site but as counts of
             groups that are large enough.
         dataset: Name, citation, licence and notes, for public data.
+        members: Split and label of every patient, by identifier; what the site remembers of them is keyed.
     """
 
     train_patients: tuple[str, ...]
@@ -51,6 +53,7 @@ class Cohort:
     attributes: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
     synthetic: bool = False
     dataset: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    members: Mapping[str, tuple[str, int]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,7 +91,7 @@ class Site:
         check_request(self.policy, study, self.declared_patients)
         plan = self._plan(study)
         if plan is not None:
-            check_affordable(self, plan, request)
+            reserve_study(self, plan, request)
         readiness = read_certificate(self.home) if study.strategy.require_readiness else None
         shape = self._input_shape(study)
         model = self._model(study, shape)
@@ -129,7 +132,7 @@ class Site:
         data = self.cohort.load(study, "train")
         model = self._model(study, tuple(data.inputs.shape[1:]))
         load_trainable(model, request.arrays)
-        spent = None if plan is None else charge_round(self, plan, request)
+        spent = charge_round(self, plan, request)
         train(
             model,
             data,
@@ -160,6 +163,7 @@ class Site:
         from common.models.weights import load_trainable, state_digest
 
         self._check_release(request)
+        remember_scored(self, request.study.digest(), request.split)
         data = self.cohort.load(request.study, request.split)
         model = self._model(request.study, tuple(data.inputs.shape[1:]))
         load_trainable(model, request.arrays)
@@ -178,6 +182,8 @@ class Site:
 
         self._check_release(request)
         study = request.study
+        for split in ("val", "test"):
+            remember_scored(self, study.digest(), split)
         federated, fresh = (self._model(study, self._input_shape(study)) for _ in range(2))
         load_trainable(federated, request.arrays)
         answer = own_models(self.name, federated, fresh, partial(self.cohort.load, study), study, self.randomness)

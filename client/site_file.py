@@ -254,9 +254,10 @@ def split_counts(dataset: Dataset) -> dict[str, dict[str, int]]:
 def _cohort(dataset: Dataset, counts: dict[str, dict[str, int]], cache: Path | None) -> Cohort:
     from common.data.attributes import patient_attributes
 
-    train = tuple(patient for patient, records in dataset.patients().items() if records[0].split == "train")
+    members = {patient: (records[0].split, records[0].label) for patient, records in dataset.patients().items()}
     return Cohort(
-        train_patients=train,
+        train_patients=tuple(patient for patient, (split, _) in members.items() if split == "train"),
+        members=members,
         counts=counts,
         load=_loader(dataset, cache),
         attributes=patient_attributes(dataset),

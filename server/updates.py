@@ -13,20 +13,22 @@ from common.aggregation import MAX_ABS_DELTA, MAX_TOTAL_WEIGHT, Arrays, norm
 from common.config import StudyConfig
 from common.errors import SiteCode
 from common.messages import DocumentAnswer, Refusal, TrainAnswer
+from common.privacy.exposure import UNBOUNDED
 from common.received import is_figure
 
 STATED = frozenset({
     "schema_version", "site", "study_digest", "synthetic", "declared_patients", "private", "seeded", "epsilon", "delta",
-    "not_covered",
+    "not_covered", "lifetime_epsilon", "unbounded_runs", "cohort_changes", "ledger_key", "ledger_head", "ledger_rows",
+    "signature",
 })  # fmt: skip
 """What every privacy statement says, that of a study without a guarantee too."""
 STATED_IF_PRIVATE = STATED | {
     "setting", "unit", "neighbouring_relation", "sampling", "mechanism", "clip_norm", "noise_multiplier", "steps",
-    "rounds", "rounds_planned", "target_epsilon", "accountant", "cross_check", "lifetime_epsilon", "lifetime_events",
-    "ceiling", "remaining", "by_round", "events", "released", "noise", "randomness", "overlap", "ledger_key",
-    "ledger_head", "ledger_rows", "empirical_audit", "plain_words", "signature",
+    "rounds", "rounds_planned", "charges_allowed", "target_epsilon", "accountant", "cross_check", "lifetime_events",
+    "lifetime_in_words", "ceiling", "remaining", "by_round", "events", "released", "noise", "randomness", "overlap",
+    "empirical_audit", "plain_words",
 }  # fmt: skip
-_FIGURES = ("epsilon", "delta", "lifetime_epsilon", "ceiling", "remaining")
+_FIGURES = ("epsilon", "delta", "ceiling", "remaining")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,10 +80,18 @@ def checked_statement(answer: object, *, site: str, study: StudyConfig) -> Mappi
     private = study.privacy.private
     stated = answer.document if isinstance(answer, DocumentAnswer) and answer.site == site else {}
     complete = stated.keys() >= (STATED_IF_PRIVATE if private else STATED)
-    if not complete or (private and not all(is_figure(stated[name]) for name in _FIGURES)):
+    figures = _FIGURES if private else ()
+    if not complete or not all(is_figure(stated[name]) for name in figures) or not _is_lifetime(stated):
         return Refusal(site=site, code=SiteCode.BAD_ANSWER)
     own = stated["site"] == site and stated["study_digest"] == study.digest() and stated["private"] is private
     return stated if own else Refusal(site=site, code=SiteCode.BAD_ANSWER)
+
+
+def _is_lifetime(stated: Mapping[str, Any]) -> bool:
+    """Returns whether epsilon over all studies is a figure or ``unbounded``, and the counts are counts."""
+    counts = (stated["unbounded_runs"], stated["cohort_changes"])
+    lifetime = stated["lifetime_epsilon"]
+    return (lifetime == UNBOUNDED or is_figure(lifetime)) and all(type(n) is int and n >= 0 for n in counts)
 
 
 def _kind(values: NDArray[np.float32]) -> tuple[np.dtype[Any], tuple[int, ...]]:

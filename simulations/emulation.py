@@ -134,9 +134,10 @@ def _cohort(study: StudyConfig, name: str) -> Cohort:
     part = emulated_cohorts(study)[name]
     counts = _counts(part)
     require_classes(counts, name)
-    train = tuple(patient for patient, records in part.patients().items() if records[0].split == "train")
+    members = {patient: (records[0].split, records[0].label) for patient, records in part.patients().items()}
     return Cohort(
-        train_patients=train,
+        train_patients=tuple(patient for patient, (split, _) in members.items() if split == "train"),
+        members=members,
         counts=counts,
         load=_Loader(study.data, study.partition, study.seed, name, study.simulation.cache_dir),
         attributes=patient_attributes(part),

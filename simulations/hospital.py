@@ -59,7 +59,7 @@ def hospital(site: Site, data: PatientTensors) -> Iterator[Site]:
         yield dataclasses.replace(
             site,
             cohort=dataclasses.replace(
-                site.cohort, train_patients=data.patients, load=lambda study, split: data, attributes={}
+                site.cohort, train_patients=data.patients, load=lambda study, split: data, attributes={}, members={}
             ),
             policy=SitePolicy.emulated(UNLIMITED),
             home=Path(folder),

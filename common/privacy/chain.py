@@ -1,8 +1,9 @@
 """The ledger's chain inside a privacy statement: enough to see that its events are the ledger's, and no more.
 
-Of the study's own charges the whole row is told, of every other row (other studies, patients' fingerprints) only its
-digest and signature. A told row's digest covers the digest before it, so it cannot be moved or changed; every
-signature shows that the site's key made the row. A row that is not told may be anything but a row of another key.
+Of the study's own charges, and where a backup was restored, the whole row is told, of every other row (other studies,
+patients' fingerprints) only its digest and signature. A told row's digest covers the digest before it, so it cannot be
+moved or changed; every signature shows that the site's key made the row. A row that is not told may be anything but a
+row of another key.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def check_chain(statement: Mapping[str, Any]) -> None:
             raise TrustError(
                 f"The statement of {site} tells of a ledger whose row {place} was changed, moved or removed"
             )
-        charges += [json.loads(row["text"])] if "text" in row else []
+        told = json.loads(row["text"]) if "text" in row else {"kind": ""}
+        charges += [told] if told["kind"] == "charge" else []
         previous = row["digest"]
     if statement["ledger_head"] != {"seq": len(rows), "digest": previous}:
         raise TrustError(f"The statement of {site} names a last row of the ledger that is not the last of its rows")

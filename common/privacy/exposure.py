@@ -2,20 +2,24 @@
 
 A patient's loss is the composition of every charge on every cohort that holds the patient; a cohort's is that of its
 most exposed patient. Sequential composition needs no more than the events, in any order (Dwork and Roth 2014, 3.5).
+A study without privacy costs a patient without bound: from its row on the patient's epsilon is infinite for good.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from common.errors import BudgetExceeded, LedgerError
+from common.errors import LedgerError
 from common.privacy.accounting import Event, epsilon_of
 from common.privacy.fingerprints import memberships
 
 Row = dict[str, Any]
 """A ledger row's JSON body with its ``seq`` and ``digest``."""
+UNBOUNDED: Literal["unbounded"] = "unbounded"
+"""An infinite epsilon in JSON and in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,28 +44,62 @@ class LedgerRow:
     event: Event
 
 
-def price_of(
-    rows: Sequence[Row], cohort: str, event: Event, delta: float, accountant: str, ceiling: float, study: str | None
-) -> Charge:
-    """Returns epsilon before and after ``event``, over all studies or in one.
-
-    Raises:
-        BudgetExceeded: It would not stay at or below ``ceiling``.
-        LedgerError: The cohort is not in ``rows``.
-    """
-    histories = histories_of(rows, cohort, study)
-    before, after = (worst_epsilon(histories, more, delta, accountant) for more in ([], [event]))
-    if not after <= ceiling:  # written so that a NaN is refused
-        whose = "the site's ceiling" if study is None else "the site's ceiling for one study"
-        raise BudgetExceeded(
-            f"The cohort has spent epsilon {before:.3f}; this request would make it {after:.3f}, above {whose} "
-            f"of {ceiling:g} (delta {delta:.1e}). The privacy officer can raise the ceiling."
-        )
-    return Charge(before, after)
-
-
 def histories_of(rows: Sequence[Row], cohort: str, study: str | None = None) -> list[tuple[LedgerRow, ...]]:
     """Returns one history for each kind of patient in ``cohort``; kinds differ in which other cohorts they are in.
+
+    Raises:
+        LedgerError: The cohort is not in ``rows``.
+    """
+    charges = [charge for charge in charges_in(rows) if study in (None, charge.study)]
+    return [tuple(row for row in charges if row.cohort in kind) for kind in kinds_of(rows, cohort)]
+
+
+def worst_epsilon(
+    histories: Sequence[Sequence[LedgerRow]], more: Sequence[Event], delta: float, accountant: str
+) -> float:
+    """Returns the largest epsilon over the histories, each followed by the events ``more``."""
+    return worst_of([[*(row.event for row in history), *more] for history in histories], delta, accountant)
+
+
+def worst_of(patients: Sequence[Sequence[Event]], delta: float, accountant: str) -> float:
+    """Returns the largest epsilon over the patients, each with its own events."""
+    return max(epsilon_of(events, delta, accountant) for events in patients)
+
+
+def epsilon_after(history: Sequence[LedgerRow], delta: float, accountant: str) -> float:
+    """Returns the epsilon of one patient's history."""
+    return epsilon_of([row.event for row in history], delta, accountant)
+
+
+def unbounded_runs(rows: Sequence[Row], cohort: str, study: str | None = None) -> int:
+    """Returns how many runs without privacy, of all studies or of one, reached a patient of the cohort.
+
+    Raises:
+        LedgerError: The cohort is not in ``rows``.
+    """
+    reached = {name for kind in kinds_of(rows, cohort) for name in kind}
+    return sum(
+        row["kind"] == "unbounded" and row["cohort"] in reached and study in (None, row["study"]) for row in rows
+    )
+
+
+def told(epsilon: float) -> float | str:
+    """Returns an epsilon as JSON can hold it: a finite number, or the word ``unbounded``."""
+    return epsilon if math.isfinite(epsilon) else UNBOUNDED
+
+
+def finite_or_infinite(epsilon: float | str) -> float:
+    """Returns the epsilon that :func:`told` has put into JSON."""
+    return math.inf if epsilon == UNBOUNDED else float(epsilon)
+
+
+def in_words(epsilon: object, digits: int = 3) -> str:
+    """Returns an epsilon, or the word that stands for it, as a person reads it."""
+    return f"{epsilon:.{digits}f}" if isinstance(epsilon, int | float) and math.isfinite(epsilon) else UNBOUNDED
+
+
+def kinds_of(rows: Sequence[Row], cohort: str) -> list[frozenset[str]]:
+    """Returns the kinds of patients in ``cohort``, each as the set of cohorts that hold them.
 
     Raises:
         LedgerError: The cohort is not in ``rows``.
@@ -69,20 +107,7 @@ def histories_of(rows: Sequence[Row], cohort: str, study: str | None = None) -> 
     cohorts = cohorts_in(rows)
     if cohort not in cohorts:
         raise LedgerError("The cohort is not in the ledger; register it first")
-    charges = [charge for charge in charges_in(rows) if study in (None, charge.study)]
-    return [tuple(row for row in charges if row.cohort in kind) for kind in memberships(cohorts, cohort)]
-
-
-def worst_epsilon(
-    histories: Sequence[Sequence[LedgerRow]], more: Sequence[Event], delta: float, accountant: str
-) -> float:
-    """Returns the largest epsilon over the histories, each followed by the events ``more``."""
-    return max(epsilon_of([*(row.event for row in history), *more], delta, accountant) for history in histories)
-
-
-def epsilon_after(history: Sequence[LedgerRow], delta: float, accountant: str) -> float:
-    """Returns the epsilon of one patient's history."""
-    return epsilon_of([row.event for row in history], delta, accountant)
+    return sorted(memberships(cohorts, cohort), key=sorted)
 
 
 def cohorts_in(rows: Sequence[Row]) -> dict[str, frozenset[str]]:

@@ -8,18 +8,22 @@ Beside the file stand the site's key (``.key``), a lock (``.lock``) and the numb
 (``.head``), which may be kept on another disk. The head is written after each commit and mended before the next, so
 it is behind by one row at most; any other difference is a rollback.
 
+Rows of other kinds stand in the same chain: studies without privacy (``unbounded``), budget that is held (``reserve``,
+``release``), and what :mod:`common.privacy.notes` keeps.
+
 Not defended against: whoever holds the private key can write a new ledger, and whoever restores file and head
-together to one older moment is seen only by those who noted a later head, which every privacy statement carries.
+together to one older moment is seen only by those who noted a later head, which every privacy statement carries: the
+hub does.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
-from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -34,17 +38,21 @@ from common.privacy.exposure import (
     cohorts_in,
     epsilon_after,
     histories_of,
-    price_of,
-    worst_epsilon,
+    unbounded_runs,
 )
 from common.privacy.fingerprints import cohort_id, fingerprints
+from common.privacy.pricing import Price, price_of
 from common.trust.durable import exclusive, make_folder, sync_folder
 from common.trust.journal import Entry, Head, first_bad, next_entry, read_head, write_head
 from common.trust.signing import SiteKey
 
-__all__ = ["Charge", "Forecast", "Ledger", "LedgerRow"]
+__all__ = ["Charge", "Ledger", "LedgerRow"]
 
 BUSY_SECONDS = 60.0
+RESTORE = (
+    "run: oncofed-site ledger restore BACKUP, which charges all that may have been spent since. Never copy an old file "
+    "back: it forgets"
+)
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS rows (seq INTEGER PRIMARY KEY, body TEXT NOT NULL, previous TEXT NOT NULL, "
     "digest TEXT NOT NULL, signature TEXT NOT NULL)",
@@ -52,14 +60,6 @@ _SCHEMA = (
     "CREATE TRIGGER IF NOT EXISTS no_delete BEFORE DELETE ON rows BEGIN SELECT RAISE(ABORT, 'append-only'); END",
 )
 _SELECT = "SELECT seq, body, previous, digest, signature FROM rows"
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """Where a study will end: epsilon after its last round, and the first round that the ceiling would refuse."""
-
-    epsilon_at_end: float
-    refused_round: int | None
 
 
 class Ledger:
@@ -132,30 +132,68 @@ class Ledger:
         run: str,
         round_index: int,
         study_ceiling: float | None = None,
+        charges: int | None = None,
+        after_unbounded: bool = False,
     ) -> Charge:
-        """Charges ``event`` to every patient of the cohort, durably, and returns the epsilon before and after.
+        """Charges ``event`` to every patient of the cohort, durably.
+
+        Returns the epsilon of the private studies before and after. What the limits mean: :class:`Price`.
 
         Raises:
-            BudgetExceeded: A patient would pass ``ceiling`` over all studies, or ``study_ceiling`` in this one;
-                nothing was written.
+            BudgetExceeded: :func:`common.privacy.pricing.price_of` says why; nothing was written.
             LedgerError: The ledger cannot be written or believed; nothing may train.
         """
         body = {"kind": "charge", "cohort": cohort, "study": study, "run": run, "round": round_index,
                 "delta": delta, "event": asdict(event)}  # fmt: skip
-
-        def price(rows: Sequence[Row]) -> Charge:
-            if study_ceiling is not None:
-                price_of(rows, cohort, event, delta, accountant, study_ceiling, study)
-            return price_of(rows, cohort, event, delta, accountant, ceiling, None)
-
-        price(self._rows())  # the accountant remembers, so the lock below is held for a moment only
+        price = Price(
+            study=study, event=event, delta=delta, accountant=accountant, ceiling=ceiling,
+            study_ceiling=study_ceiling, charges=charges, after_unbounded=after_unbounded,
+        )  # fmt: skip
+        price_of(self._rows(), cohort, price)  # the accountant remembers, so the lock below is held for a moment only
         with self._writing() as (rows, append):
-            charge = price(rows)
+            charge = price_of(rows, cohort, price)
             append(body)
         return charge
 
+    def charge_unbounded(self, *, cohort: str, study: str, run: str) -> None:
+        """Notes, durably, that a run without privacy trains on the cohort: its epsilon is infinite from then on.
+
+        Raises:
+            LedgerError: The ledger cannot be written or believed; nothing may train.
+        """
+        body = {"kind": "unbounded", "cohort": cohort, "study": study, "run": run}
+        self.note(lambda rows: None if any(body.items() <= row.items() for row in rows) else body)
+
+    def note(self, decide: Callable[[Sequence[Row]], Row | None]) -> None:
+        """Adds the row that ``decide`` makes of all rows so far, durably; nothing where it returns None.
+
+        It is asked once more, with the lock held, before its row is written; what it raises ends the call.
+        """
+        if decide(self._rows()) is None:
+            return
+        with self._writing() as (rows, append):
+            if (body := decide(rows)) is not None:
+                append(body)
+
+    def rows(self) -> list[Row]:
+        """Returns every row's body with its ``seq`` and ``digest``, verified."""
+        return self._rows()
+
+    def fingerprints(self, patients: Collection[str]) -> tuple[str, ...]:
+        """Returns the patients' fingerprints, as the rows hold them, sorted; none for no patient."""
+        return fingerprints(self._key, patients) if patients else ()
+
+    def keyed(self, text: str) -> str:
+        """Returns a keyed digest (64 hex digits) of a text that must not be guessed from it."""
+        return self._key.fingerprint(f"text:{text}")
+
     def spent(self, cohort: str, delta: float, accountant: str = "prv") -> float:
-        """Returns the largest epsilon over the cohort's patients, each with all events of all their cohorts."""
+        """Returns the largest epsilon over the cohort's patients, each with all events of all their cohorts.
+
+        Infinite once a study without privacy was trained on one of them.
+        """
+        if unbounded_runs(self._rows(), cohort):
+            return math.inf
         return epsilon_after(self.history(cohort, delta, accountant), delta, accountant)
 
     def history(
@@ -169,22 +207,10 @@ class Ledger:
         reached = {row for history in histories_of(self._rows(), cohort, study) for row in history}
         return tuple(sorted(reached, key=lambda row: row.seq))
 
-    def forecast(
-        self, *, cohort: str, event_per_round: Event, rounds_left: int, ceiling: float, delta: float,
-        accountant: str = "prv",
-    ) -> Forecast:  # fmt: skip
-        """Returns where ``rounds_left`` more rounds would lead; nothing is charged."""
-        rows = self._rows()
-
-        def after(rounds: int) -> float:
-            return worst_epsilon(histories_of(rows, cohort), [event_per_round] * rounds, delta, accountant)
-
-        met = bisect_left(range(1, rounds_left + 1), True, key=lambda rounds: not after(rounds) <= ceiling)
-        return Forecast(after(rounds_left), met + 1 if met < rounds_left else None)
-
     def cohorts(self, study: str) -> tuple[str, ...]:
         """Returns the cohorts that a study was charged on, in the order of their first charge."""
-        charged = (row["cohort"] for row in self._rows() if row["kind"] == "charge" and row["study"] == study)
+        spent = ("charge", "unbounded")
+        charged = (row["cohort"] for row in self._rows() if row["kind"] in spent and row["study"] == study)
         return tuple(dict.fromkeys(charged))
 
     def charges(self) -> tuple[LedgerRow, ...]:
@@ -221,7 +247,7 @@ class Ledger:
         if key_path.exists() and not (self.path.exists() and self._head_path.exists()):
             raise LedgerError(
                 f"The ledger {self.path} or its head {self._head_path} is gone, but its key is there: somebody removed "
-                "it. Nothing may train; restore the newest backup of both."
+                f"it. Nothing may train; {RESTORE}"
             )
         self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
         try:
@@ -238,7 +264,7 @@ class Ledger:
         sync_folder(self.path.parent)
         if not key_path.exists():
             if self._db.execute("SELECT count(*) FROM rows").fetchone()[0]:
-                raise LedgerError(f"The ledger {self.path} has rows, but its key {key_path} is gone; restore it")
+                raise LedgerError(f"The ledger {self.path} has rows, but its key {key_path} is gone; {RESTORE}")
             write_head(self._head_path, Head())
         self._key = SiteKey.open(key_path)
 
@@ -274,7 +300,7 @@ class Ledger:
         if self._db.execute(f"{_SELECT} WHERE seq = ?", [entry.seq]).fetchall() != [values]:  # a trigger can swallow it
             raise LedgerError(
                 f"The ledger {self.path} did not keep the row that was written: somebody changed its tables. Nothing "
-                "may train; keep the file as evidence and restore the newest backup."
+                f"may train; keep the file as evidence and {RESTORE}"
             )
         return entry
 
@@ -290,7 +316,7 @@ class Ledger:
         if bad is not None:
             raise LedgerError(
                 f"Row {bad} of the ledger {self.path} was changed, removed or moved; nothing may train. "
-                "Keep the file as evidence and restore the newest backup."
+                f"Keep the file as evidence and {RESTORE}"
             )
         self._check_head(entries)
         self._believed = entries[-1].head if entries else None
@@ -303,7 +329,7 @@ class Ledger:
             noted = "a head that is gone" if head is None else f"row {head.seq}"
             raise LedgerError(
                 f"The ledger {self.path} ends at row {len(entries)}, its head tells of {noted}: an older copy was "
-                "restored or its end was cut off. Nothing may train; restore the newest backup of both."
+                f"restored or its end was cut off. Nothing may train; {RESTORE}"
             )
 
 

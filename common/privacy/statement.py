@@ -14,15 +14,19 @@ from typing import Any
 
 from common.privacy.accounting import epsilon_of, merge
 from common.privacy.chain import told_rows
+from common.privacy.exposure import UNBOUNDED, told, unbounded_runs
 from common.privacy.ledger import Ledger, LedgerRow
 from common.privacy.noise import ARITHMETIC
+from common.privacy.notes import cohort_changes
 from common.privacy.plan import PrivacyPlan
+from common.privacy.pricing import most_charges
 from common.privacy.verification import recompute, verify_statement
 from common.trust.journal import Head
 
 __all__ = ["Account", "plain_words", "privacy_statement", "recompute", "verify_statement"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+USUAL_DELTA = 1e-5
 EXAMPLE_BEFORE = 0.01
 """What the reader of the worked example thought before, as a probability."""
 RELEASED = (
@@ -39,9 +43,14 @@ NOT_COVERED = (
     "hyper-parameters, chosen before the study",
     "the site's own models (alone, fine-tuned), which stay there; their test histograms, thresholds, AUROC gaps do not",
     "pictures and logs, which stay at the site",
+    "studies without privacy on these patients: where one ran, the epsilon over all studies is unbounded",
     "that the site takes part, and how long its answers take",
 )
 
+NOT_PRIVATE = (
+    "everything: the study is not private, and from its first round on the epsilon of these patients over all studies "
+    "is unbounded"
+)
 EMPIRICAL_AUDIT = (
     "none of this site: an attack needs canaries among its patients. oncofed-sim audit attacks the same mechanism on "
     "public data and gives a lower bound with its confidence"
@@ -54,11 +63,13 @@ class Account:
 
     Attributes:
         rows: Charges of this study.
-        lifetime_epsilon: Epsilon over all studies.
+        lifetime_epsilon: Epsilon over all studies; infinite once a study without privacy ran on the patients.
         ceiling: What the site's policy allows over all studies.
         public_key: Ed25519 key (hex) that signs the ledger's rows.
         lifetime_rows: Charges of all studies; None: not told.
         head: The ledger's last row; whoever keeps the statement can see a later rollback.
+        unbounded_runs: How many runs without privacy reached the cohort's patients.
+        cohort_changes: How often the study's cohort was changed after its first charge, and agreed to.
         chain: Every row of the ledger as :func:`common.privacy.chain.told_rows` tells it; None: not told.
     """
 
@@ -68,20 +79,29 @@ class Account:
     public_key: str
     lifetime_rows: Sequence[LedgerRow] | None = None
     head: Head | None = None
+    unbounded_runs: int = 0
+    cohort_changes: int = 0
     chain: Sequence[Mapping[str, str]] | None = None
 
     @classmethod
-    def of(cls, ledger: Ledger, cohort: str, study: str, plan: PrivacyPlan, ceiling: float) -> Account:
-        """Returns what ``ledger`` says of ``cohort`` in the study with this digest, under the plan's accountant."""
-        rows, entries = ledger.history(cohort, plan.delta, plan.accountant, study), ledger.entries()
+    def of(cls, ledger: Ledger, cohort: str, study: str, plan: PrivacyPlan | None, ceiling: float) -> Account:
+        """Returns what ``ledger`` says of ``cohort`` in the study with this digest, under the plan's accountant.
+
+        Without a plan under PRV at the usual delta, :data:`USUAL_DELTA`.
+        """
+        delta, accountant = (USUAL_DELTA, "prv") if plan is None else (plan.delta, plan.accountant)
+        own, entries, rows = ledger.history(cohort, delta, accountant, study), ledger.entries(), ledger.rows()
+        shown = {row.seq for row in own} | {row["seq"] for row in rows if row["kind"] == "restore"}
         return cls(
-            rows=rows,
-            lifetime_epsilon=ledger.spent(cohort, plan.delta, plan.accountant),
+            rows=own,
+            lifetime_epsilon=ledger.spent(cohort, delta, accountant),
             ceiling=ceiling,
             public_key=ledger.public_key,
-            lifetime_rows=ledger.history(cohort, plan.delta, plan.accountant),
+            lifetime_rows=ledger.history(cohort, delta, accountant),
             head=entries[-1].head if entries else Head(),
-            chain=told_rows(entries, {row.seq for row in rows}),
+            unbounded_runs=unbounded_runs(rows, cohort),
+            cohort_changes=cohort_changes(rows, study),
+            chain=told_rows(entries, shown),
         )
 
 
@@ -96,10 +116,13 @@ def privacy_statement(
     common = {
         "schema_version": SCHEMA_VERSION, "site": site, "study_digest": study_digest, "synthetic": synthetic,
         "declared_patients": declared_patients, "private": plan is not None,
-        "seeded": seeded,
+        "seeded": seeded, "lifetime_epsilon": told(account.lifetime_epsilon),
+        "unbounded_runs": account.unbounded_runs, "cohort_changes": account.cohort_changes,
+        "ledger_key": account.public_key, "ledger_head": None if account.head is None else asdict(account.head),
+        "ledger_rows": None if account.chain is None else [dict(row) for row in account.chain],
     }  # fmt: skip
     if plan is None:
-        return common | {"epsilon": None, "delta": None, "not_covered": ["everything: the study is not private"]}
+        return common | {"epsilon": None, "delta": None, "not_covered": [NOT_PRIVATE]}
     events = [row.event for row in account.rows]
     epsilon = epsilon_of(events, plan.delta, plan.accountant)
     other = "rdp" if plan.accountant == "prv" else "prv"
@@ -121,15 +144,16 @@ def privacy_statement(
         "steps": sum(event.steps for event in events),
         "rounds": len(account.rows),
         "rounds_planned": plan.rounds,
+        "charges_allowed": most_charges(plan.rounds),
         "target_epsilon": plan.target_epsilon,
         "accountant": {"name": plan.accountant, "library": "opacus", "version": metadata.version("opacus")},
         "epsilon": epsilon,
         "delta": plan.delta,
         "cross_check": {"name": other, "epsilon": epsilon_of(events, plan.delta, other)},
-        "lifetime_epsilon": account.lifetime_epsilon,
         "lifetime_events": None if account.lifetime_rows is None else _mechanisms(account.lifetime_rows),
         "ceiling": account.ceiling,
         "remaining": max(0.0, account.ceiling - account.lifetime_epsilon),
+        "lifetime_in_words": _lifetime_in_words(account),
         "by_round": _by_round(account.rows, plan),
         "events": [{"round": row.round_index, "time": row.time, **asdict(row.event)} for row in account.rows],
         "released": list(RELEASED),
@@ -139,12 +163,18 @@ def privacy_statement(
             "Epsilons of hospitals are not added, because their patients are taken to be different people; a woman "
             "who was seen at two hospitals of the study has spent both."
         ),
-        "ledger_key": account.public_key,
-        "ledger_head": None if account.head is None else asdict(account.head),
-        "ledger_rows": None if account.chain is None else [dict(row) for row in account.chain],
         "empirical_audit": EMPIRICAL_AUDIT,
         "plain_words": plain_words(epsilon, plan.delta) if events else None,
     }  # fmt: skip
+
+
+def _lifetime_in_words(account: Account) -> str:
+    if account.lifetime_epsilon < math.inf:
+        return f"All studies on these patients together spent epsilon {account.lifetime_epsilon:.4f}."
+    return (
+        f"{UNBOUNDED.capitalize()}: {account.unbounded_runs} runs without privacy were trained on these patients. What "
+        "they released is covered by no epsilon, and the figures here are of the private studies alone."
+    )
 
 
 def plain_words(epsilon: float, delta: float) -> dict[str, Any]:

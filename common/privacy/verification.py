@@ -13,6 +13,7 @@ from typing import Any
 from common.errors import TrustError
 from common.privacy.accounting import Event, epsilon_of, merge
 from common.privacy.chain import check_chain
+from common.privacy.exposure import UNBOUNDED
 
 TOLERANCE = 0.01
 GRID_ERROR = 0.02
@@ -42,7 +43,7 @@ def verify_statement(statement: Mapping[str, Any]) -> float:
         raise TrustError(f"The statement of {statement.get('site')} says that there is no guarantee: nothing to verify")
     check_consistency(statement)
     try:
-        if statement["lifetime_events"] is not None:
+        if statement["lifetime_events"] is not None and statement["lifetime_epsilon"] != UNBOUNDED:
             _check(statement, "lifetime_epsilon", _events(statement, "lifetime_events"))
         return _check(statement, "epsilon", _events(statement, "events"))
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
@@ -81,6 +82,8 @@ def _require(statement: Mapping[str, Any], name: str, claimed: float, found: flo
 
 def _check_derived(s: Mapping[str, Any]) -> None:
     events, course = s["events"], [float(row["epsilon"]) for row in s["by_round"]]
+    unbounded = s["lifetime_epsilon"] == UNBOUNDED
+    lifetime = math.inf if unbounded else s["lifetime_epsilon"]
     facts = {
         "steps": s["steps"] == sum(event["steps"] for event in events),
         "rounds": s["rounds"] == len(events) == len(course),
@@ -88,8 +91,10 @@ def _check_derived(s: Mapping[str, Any]) -> None:
         "noise_multiplier": not events or s["noise_multiplier"] in {event["noise_multiplier"] for event in events},
         "sampling.rate": not events or s["sampling"]["rate"] in {event["sampling_rate"] for event in events},
         "noise": "noise" not in s or _noise_covers(s),
-        "lifetime_epsilon": s["lifetime_epsilon"] >= s["epsilon"] - _slack(s["epsilon"]),
-        "remaining": math.isclose(s["remaining"], max(0.0, s["ceiling"] - s["lifetime_epsilon"]), abs_tol=1e-9),
+        "lifetime_epsilon": lifetime >= s["epsilon"] - _slack(s["epsilon"]),
+        "unbounded_runs": unbounded == (s.get("unbounded_runs", 0) > 0),
+        "charges_allowed": s["rounds"] <= s.get("charges_allowed", math.inf),
+        "remaining": math.isclose(s["remaining"], max(0.0, s["ceiling"] - lifetime), abs_tol=1e-9),
     }
     wrong = [name for name, holds in facts.items() if not holds]
     if wrong:

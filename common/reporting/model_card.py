@@ -97,7 +97,16 @@ def _training(files: RunFiles) -> dict[str, Any]:
 
 
 def _privacy(files: RunFiles) -> dict[str, Any]:
-    fields = ("epsilon", "delta", "lifetime_epsilon", "unit", "neighbouring_relation", "mechanism", "accountant")
+    fields = (
+        "epsilon",
+        "delta",
+        "lifetime_epsilon",
+        "cohort_changes",
+        "unit",
+        "neighbouring_relation",
+        "mechanism",
+        "accountant",
+    )
     return {
         "private": files.run["private"],
         "sites": {site: {key: found.get(key) for key in fields} for site, found in files.statements.items()},
@@ -167,6 +176,9 @@ def _privacy_lines(privacy: Mapping[str, Any]) -> Iterator[str]:
     yield from ("## Privacy", "")
     if not privacy["private"]:
         yield from ("**Not private:** the model may reveal who was in the training data.", "")
+        for site, row in privacy["sites"].items():
+            yield f"- {_plain(site)}: lifetime epsilon {_plain(row['lifetime_epsilon'])}"
+        yield ""
         return
     for site, row in privacy["sites"].items():
         yield f"- {_plain(site)}: " + ", ".join(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from common.errors import TrustError
 from common.evaluation.drawing import GRID, INK
 from common.evaluation.plots import epsilon_by_round_svg
+from common.privacy.exposure import finite_or_infinite, in_words
 from common.reporting.templates.base import render as render_page
 from common.reporting.templates.privacy import PRIVACY
 
@@ -26,7 +28,8 @@ def render(statement: Mapping[str, Any], file: str | None = None) -> str:
 
     try:
         name = file or f"{statement['site']}.json"
-        values = {"s": statement, "file": name, "facts": _facts(statement), "picture": _picture(statement)}
+        values = {"s": statement, "file": name, "facts": _facts(statement), "picture": _picture(statement),
+                  "lifetime": in_words(statement["lifetime_epsilon"], 2), "over": _over(statement)}  # fmt: skip
         return render_page("privacy", {"privacy": PRIVACY}, values)
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, TemplateError) as error:
         raise TrustError(
@@ -45,8 +48,8 @@ def _picture(statement: Mapping[str, Any]) -> str:
     rounds = [
         {"round": index, "epsilon": {site: row["epsilon"]}} for index, row in enumerate(statement["by_round"], start=1)
     ]
-    spent, lifetime = float(statement["epsilon"]), float(statement["lifetime_epsilon"])
-    others = lifetime if lifetime > spent + 1e-6 else None
+    spent, lifetime = float(statement["epsilon"]), finite_or_infinite(statement["lifetime_epsilon"])
+    others = lifetime if spent + 1e-6 < lifetime < math.inf else None
     svg = epsilon_by_round_svg(rounds, {site: float(statement["ceiling"])}, others)
     return Markup(svg.replace(INK, "currentColor").replace(GRID, "var(--line)"))
 
@@ -65,12 +68,14 @@ def _facts(s: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Clipping norm", f"{s['clip_norm']:g}"),
         ("Noise multiplier", f"{s['noise_multiplier']:.4f}"),
         ("Noise", _noise(s["noise"])),
-        ("Steps", f"{s['steps']} in {s['rounds']} charged rounds ({s['rounds_planned']} planned)"),
+        ("Steps", f"{s['steps']} in {s['rounds']} charged rounds ({s['rounds_planned']} planned, at most "
+                  f"{s.get('charges_allowed', 'any number of')} charged)"),
+        ("Cohort", _cohort(s.get("cohort_changes", 0))),
         ("Accountant", f"{accountant['name'].upper()} of {accountant['library']} {accountant['version']}"),
         ("Epsilon of this study", f"{s['epsilon']:.4f} (target {s['target_epsilon']:g})"),
         ("Cross-check", f"{check['name'].upper()}: {check['epsilon']:.4f}"),
         ("Delta", f"{s['delta']:.2e}"),
-        ("Epsilon over all studies", f"{s['lifetime_epsilon']:.4f}"),
+        ("Epsilon over all studies", f"{in_words(s['lifetime_epsilon'], 4)}. {s.get('lifetime_in_words', '')}"),
         ("Ceiling of the site", f"{s['ceiling']:g}"),
         ("Remaining", f"{s['remaining']:.4f}"),
         ("Declared patients", str(s["declared_patients"])),
@@ -91,6 +96,16 @@ def _noise(noise: Mapping[str, Any]) -> str:
         f"{drawn}; standard deviation {noise['standard_deviation']:.4g} on a grid of {noise['grid']:.3g}, for a "
         f"sensitivity of {noise['sensitivity']:.6g}: {noise['covers']}"
     )
+
+
+def _over(s: Mapping[str, Any]) -> bool:
+    return bool(s["private"]) and not finite_or_infinite(s["lifetime_epsilon"]) <= s["ceiling"]
+
+
+def _cohort(changes: int) -> str:
+    if not changes:
+        return "the same from the study's first charge on"
+    return f"changed {changes} times during the study (patients, labels or splits), each time agreed to at the site"
 
 
 def _head(head: Mapping[str, Any] | None) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import TrustError
+from common.privacy.exposure import in_words
 from common.privacy.signature import check_signature
 from common.privacy.verification import check_consistency
 from common.reporting.privacy_report import render as render_site
@@ -19,7 +20,7 @@ from common.reporting.templates.base import render as render_page
 from common.reporting.templates.study_privacy import STUDY_PRIVACY
 
 PAGE = "privacy.html"
-_FIGURES = ("epsilon", "delta", "lifetime_epsilon", "ceiling", "remaining")
+_FIGURES = ("epsilon", "delta", "ceiling", "remaining")
 
 
 def write_privacy_pages(run: Path) -> None:
@@ -66,17 +67,19 @@ def _row(site: str, statement: Mapping[str, Any]) -> dict[str, Any]:
         "private": statement.get("private"),
         "seeded": statement.get("seeded"),
         "figures": figures if all(isinstance(value, int | float) for value in figures.values()) else None,
+        "lifetime": in_words(statement.get("lifetime_epsilon"), 4),
+        "cohort_changes": statement.get("cohort_changes", 0),
         "checked": _checked(site, statement),
     }
 
 
 def _checked(site: str, statement: Mapping[str, Any]) -> str:
-    if statement.get("private") is False:
-        return "not private: nothing to check"
     if statement.get("site") != site:
         return f"it names {statement.get('site')}, not {site}"
     try:
         check_signature(statement)
+        if statement.get("private") is False:
+            return "not private: no figure to check"
         check_consistency(statement)
     except TrustError as error:
         return str(error)

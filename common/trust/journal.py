@@ -105,7 +105,7 @@ def read_head(path: Path) -> Head | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):
-        raise TrustError(f"{path} is damaged; restore it together with its journal from one backup") from None
+        raise TrustError(f"{path} is damaged; have the program that writes its journal restore both") from None
 
 
 def write_head(path: Path, head: Head) -> None:

@@ -192,8 +192,10 @@ def test_a_second_run_on_the_same_patients_adds_to_the_first(federation: Federat
     ledgers = federation.folder.parent / "ledgers"
     common = f"simulation.ledger_dir={ledgers} privacy.epsilon=4 simulation.ceiling=5 strategy.quorum=1"
     assert federation.run(common)["status"] == "COMPLETED"
+    again = Federation(federation.folder.parent / "again").run(common)
+    assert again["status"] == "FAILED" and "budget-refused" in again["reason"], "one agreement is one run of a study"
     second = Federation(federation.folder.parent / "second")
-    run = second.run(common)
+    run = second.run(f"{common} name=second")
     assert run["status"] == "FAILED" and "budget-refused" in run["reason"]
     assert run["rounds_done"] == 0, "a study that cannot be paid to its end is refused before anything is charged"
     first_spent = federation.read("privacy/site_1.json")["epsilon"]

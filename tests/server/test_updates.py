@@ -80,9 +80,6 @@ def statement(study: StudyConfig, tmp_path_factory: pytest.TempPathFactory) -> d
     plan = PrivacyPlan.for_site(study.privacy, study.training, 40) if study.privacy.private else None
     facts: dict[str, Any] = {"study_digest": study.digest(), "seeded": True, "synthetic": True, "declared_patients": 40}
     with Ledger(tmp_path_factory.mktemp("site") / "ledger.sqlite") as ledger:
-        if plan is None:
-            account = Account(rows=(), lifetime_epsilon=0.0, ceiling=8.0, public_key="")
-            return privacy_statement(site="a", plan=None, account=account, **facts)
         account = Account.of(ledger, ledger.register_cohort(("p1", "p2")), study.digest(), plan, 8.0)
         return signed(privacy_statement(site="a", plan=plan, account=account, **facts), ledger.sign)
 
@@ -119,6 +116,13 @@ def test_a_private_statement_has_its_figures(
     statement: dict[str, Any], study: StudyConfig, name: str, value: object
 ) -> None:
     assert isinstance(_state(statement | {name: value}, study), Refusal)
+
+
+@pytest.mark.parametrize("name", ["lifetime_epsilon", "unbounded_runs", "cohort_changes"])
+def test_what_every_statement_counts_is_a_figure(statement: dict[str, Any], study: StudyConfig, name: str) -> None:
+    assert isinstance(_state(statement | {name: None}, study), Refusal)
+    assert isinstance(_state(statement | {name: "infinite"}, study), Refusal)
+    assert _state(statement | {"lifetime_epsilon": "unbounded"}, study)["lifetime_epsilon"] == "unbounded"
 
 
 @pytest.mark.parametrize("study", ["private"], indirect=True)

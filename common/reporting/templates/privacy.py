@@ -5,16 +5,22 @@ PRIVACY = """{% extends "base" %}
 {% block header %}
 {% if not s.private %}
 <div class="banner verdict bad"><p class="first">NOT PRIVATE: this study ran without differential privacy.</p>
-<p>Its model may reveal who was in the training data. There is no epsilon to report.</p></div>
+<p>Its model may reveal who was in the training data. There is no epsilon to report.
+Over all studies the epsilon of these patients is {{ lifetime }}.</p></div>
 {% endif %}
 <p class="kicker">Privacy budget report</p>
 <h1>{{ s.site }}</h1>
 {% if s.private %}
-<section class="banner verdict {{ 'bad' if s.lifetime_epsilon > s.ceiling else 'good' }}" aria-label="Budget">
+<section class="banner verdict {{ 'bad' if over else 'good' }}" aria-label="Budget">
 <p class="first">This study spent epsilon {{ "%.2f"|format(s.epsilon) }} (delta {{ "%.1e"|format(s.delta) }})
-for each patient. All studies on these patients together spent {{ "%.2f"|format(s.lifetime_epsilon) }} of the site's
-ceiling of {{ "%.2f"|format(s.ceiling) }}; {{ "%.2f"|format(s.remaining) }} remain.</p>
+for each patient. {% if lifetime == "unbounded" %}Over all studies it is unbounded: {{ s.unbounded_runs }} runs without
+privacy were trained on these patients, and nothing remains of the site's ceiling of {{ "%.2f"|format(s.ceiling) }}.
+{% else %}All studies on these patients together spent {{ lifetime }} of the site's
+ceiling of {{ "%.2f"|format(s.ceiling) }}; {{ "%.2f"|format(s.remaining) }} remain.{% endif %}</p>
 </section>
+{% endif %}
+{% if s.cohort_changes %}<div class="banner warn"><strong>The cohort changed.</strong> Patients, labels or splits of
+this site were changed {{ s.cohort_changes }} times during the study, and the site agreed to go on each time.</div>
 {% endif %}
 {% if s.private and s.seeded %}
 <div class="banner warn"><strong>Seeded noise.</strong> This is a repeatable simulation: whoever knows the seed can
@@ -56,7 +62,8 @@ it too.</p>
 {% endfor %}</tbody></table></div>
 {% if s.lifetime_events %}
 <h3>All studies on these patients</h3>
-<p>Epsilon {{ "%.4f"|format(s.lifetime_epsilon) }} over all studies follows from these mechanisms together.</p>
+<p>{% if lifetime == "unbounded" %}Beside the runs without privacy, these mechanisms were applied.{% else %}Epsilon
+{{ "%.4f"|format(s.lifetime_epsilon) }} over all studies follows from these mechanisms together.{% endif %}</p>
 <div class="scroll" tabindex="0" role="region" aria-label="Mechanisms of all studies"><table>
 <thead><tr><th scope="col">Noise multiplier</th><th scope="col">Sampling rate</th>
 <th scope="col">Steps</th></tr></thead>

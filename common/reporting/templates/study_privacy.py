@@ -7,6 +7,9 @@ STUDY_PRIVACY = """{% extends "base" %}
 <h1>What each site has spent</h1>
 {% set open = rows | selectattr("private", "sameas", false) | map(attribute="site") | join(", ") %}
 {% if open %}<div class="banner verdict bad"><p class="first">NOT PRIVATE at {{ open }}.</p></div>{% endif %}
+{% set moved = rows | selectattr("cohort_changes") | map(attribute="site") | join(", ") %}
+{% if moved %}<div class="banner warn"><strong>The cohort changed during the study at {{ moved }}.</strong> The site
+agreed to go on each time.</div>{% endif %}
 {% if rows | selectattr("seeded") | list %}<div class="banner warn"><strong>Seeded noise.</strong> This is a repeatable
 simulation: whoever knows the seed can remove the noise.</div>{% endif %}
 {% endblock %}
@@ -18,9 +21,9 @@ simulation: whoever knows the seed can remove the noise.</div>{% endif %}
 <tbody>{% for r in rows %}<tr><th scope="row">
 {%- if r.linked %}<a href="privacy/{{ r.site }}.html">{{ r.site }}</a>{% else %}{{ r.site }}{% endif %}</th>
 {% if r.figures %}<td>{{ "%.4f"|format(r.figures.epsilon) }}</td><td>{{ "%.1e"|format(r.figures.delta) }}</td>
-<td>{{ "%.4f"|format(r.figures.lifetime_epsilon) }}</td><td>{{ "%g"|format(r.figures.ceiling) }}</td>
+<td>{{ r.lifetime }}</td><td>{{ "%g"|format(r.figures.ceiling) }}</td>
 <td>{{ "%.4f"|format(r.figures.remaining) }}</td>
-{% else %}<td>no guarantee</td><td></td><td></td><td></td><td></td>
+{% else %}<td>no guarantee</td><td></td><td>{{ r.lifetime }}</td><td></td><td></td>
 {% endif %}<td class="wrap">{{ r.checked }}</td></tr>
 {% endfor %}</tbody></table></div>
 <p>The figures are the sites' own, from their ledgers. They are not added: the patients of different hospitals are taken

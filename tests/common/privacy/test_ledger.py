@@ -19,8 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import BudgetExceeded, ConfigError, DataError, LedgerError, OncoFedError
+from common.privacy import notes
 from common.privacy.accounting import Event, epsilon_of
 from common.privacy.ledger import Charge, Ledger
+from common.privacy.pricing import Price
 from common.trust.journal import Head, write_head
 
 EVENT = Event(noise_multiplier=4.0, sampling_rate=0.1, steps=10)
@@ -34,6 +36,12 @@ def charge(ledger: Ledger, cohort: str, event: Event = EVENT, **changes: Any) ->
     wanted: dict[str, Any] = {"delta": DELTA, "ceiling": 100.0, "accountant": "rdp", "study": "a", "run": "1",
                               "round_index": 1}  # fmt: skip
     return ledger.charge(cohort=cohort, event=event, **(wanted | changes))
+
+
+def hold(ledger: Ledger, cohort: str, *, study: str = "a", rounds: int, ceiling: float, run: str = "1") -> None:
+    """Accepts a study of so many rounds of ``EVENT``."""
+    price = Price(study=study, event=EVENT, delta=DELTA, accountant="rdp", ceiling=ceiling)
+    ledger.note(lambda rows: notes.reservation(rows, cohort, price, rounds, run))
 
 
 def cost(*events: Event) -> float:
@@ -171,26 +179,17 @@ class TestCeiling:
         with pytest.raises(DataError):
             ledger.register_cohort([])
 
-    def test_forecast_agrees_with_charging(self, ledger: Ledger) -> None:
+    def test_what_can_be_held_is_what_can_be_charged(self, ledger: Ledger) -> None:
         cohort = ledger.register_cohort(PATIENTS)
-        charge(ledger, cohort, OTHER)
+        charge(ledger, cohort, OTHER, study="before")
         ceiling = cost(OTHER, *[EVENT] * 4)
-        told = ledger.forecast(
-            cohort=cohort, event_per_round=EVENT, rounds_left=9, ceiling=ceiling, delta=DELTA, accountant="rdp"
-        )
-        assert told.epsilon_at_end == cost(OTHER, *[EVENT] * 9)
-        assert told.refused_round == 5
+        with pytest.raises(BudgetExceeded, match=f"end at epsilon {cost(OTHER, *[EVENT] * 9):.3f} .* in round 5 of 9"):
+            hold(ledger, cohort, rounds=9, ceiling=ceiling)
+        hold(ledger, cohort, rounds=4, ceiling=ceiling)
         for _ in range(4):
             charge(ledger, cohort, ceiling=ceiling)
         with pytest.raises(BudgetExceeded):
             charge(ledger, cohort, ceiling=ceiling)
-
-    def test_forecast_within_the_ceiling_names_no_round(self, ledger: Ledger) -> None:
-        cohort = ledger.register_cohort(PATIENTS)
-        told = ledger.forecast(
-            cohort=cohort, event_per_round=EVENT, rounds_left=2, ceiling=100, delta=DELTA, accountant="rdp"
-        )
-        assert told.refused_round is None
 
 
 class TestPrivacyOfTheFile:

@@ -95,6 +95,7 @@ _CALLS = {
     "PatientOptimizer": "makes noise",
     "for_site": "plans",
     "charge": "charges",
+    "charge_unbounded": "charges",
     "discrete_gaussian": "draws the noise",
     "NormalBlocks": "draws the noise",
     "draw": "draws the noise",
