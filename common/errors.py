@@ -20,6 +20,7 @@ class SiteCode(StrEnum):
     MODEL_MISMATCH = "model-mismatch"
     TRAINING_FAILED = "training-failed"
     BAD_UPDATE = "bad-update"
+    LEDGER_WENT_BACK = "ledger-went-back"
     NO_ANSWER = "no-answer"
     UNAVAILABLE = "unavailable"
     UNKNOWN = "unknown"

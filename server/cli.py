@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from common.guard import Guarded, say
+from server import heads_cli
 from server.study_cli import Home, Json, register
 
 HELP = """The hub of a consortium: it invites hospitals, runs the study with them, and keeps its reports.
@@ -240,6 +241,7 @@ def start(home: Home = None) -> None:
 
 
 register(app)
+heads_cli.register(app)
 
 
 def _log() -> None:

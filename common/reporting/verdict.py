@@ -22,6 +22,7 @@ PLAIN_CODES: Mapping[str, str] = {
     SiteCode.MODEL_MISMATCH: "its model differs from the hub's",
     SiteCode.TRAINING_FAILED: "its training failed",
     SiteCode.BAD_UPDATE: "sent an answer that the hub rejected",
+    SiteCode.LEDGER_WENT_BACK: "has a privacy ledger that does not go on where the hub saw it last",
     SiteCode.NO_ANSWER: "did not answer in time",
     SiteCode.UNAVAILABLE: "could not be reached",
     SiteCode.UNKNOWN: "failed for a reason it did not give",
