@@ -194,19 +194,24 @@ def _steps(like: Event, events: Sequence[Event]) -> int:
 
 def _survivors(path: Path, backup: Backup, key: SiteKey, heads: Sequence[Head]) -> tuple[Entry, ...]:
     """Returns the backup's rows, and those of the file that is there and still go on from them."""
-    key_path = _beside(path, ".key")
-    if key_path.exists():
-        with suppress(TrustError):
-            if SiteKey.read(key_path).public_hex != key.public_hex:
-                raise LedgerError(f"{path} is the ledger of another key than the backup; it cannot be restored from it")
+    if _key_of(path) not in (None, key.public_hex):
+        raise LedgerError(f"{path} is the ledger of another key than the backup; it cannot be restored from it")
     found = _readable(path)
     bad = first_bad(found, key.public_hex)
     sound = found if bad is None else found[: bad - 1]
     whole = bad is None and bool(found) and read_head_or_none(path) in [entry.head for entry in found[-2:]]
     told = all(head.seq <= len(found) and (not head.seq or found[head.seq - 1].head == head) for head in heads)
-    if whole and told and key_path.exists() and len(found) >= len(backup.entries):
+    if whole and told and _key_of(path) and len(found) >= len(backup.entries):
         raise LedgerError(f"The ledger {path} can be believed; there is nothing to restore")
     return sound if sound[: len(backup.entries)] == backup.entries else backup.entries
+
+
+def _key_of(path: Path) -> str | None:
+    """Returns the public key of the ledger that is there; None where its key is gone or damaged."""
+    try:
+        return SiteKey.read(_beside(path, ".key")).public_hex
+    except TrustError:
+        return None
 
 
 def _readable(path: Path) -> tuple[Entry, ...]:
