@@ -8,7 +8,7 @@ from __future__ import annotations
 import typer
 from typer.core import TyperGroup
 
-from client import appearance_cli, daemon_cli, data_cli, overlap_cli, privacy_cli
+from client import appearance_cli, backup_cli, daemon_cli, data_cli, overlap_cli, privacy_cli, study_cli
 from common.guard import Guarded, guard
 
 HELP = """One hospital: joins a consortium, runs the daemon, keeps the ledger, writes privacy reports.
@@ -28,6 +28,10 @@ Examples:
   oncofed-site egress --since 7d
 
   oncofed-site ledger verify
+
+  oncofed-site ledger backup FILE
+
+  oncofed-site study release DIGEST
 
   oncofed-site privacy report --out reports
 
@@ -51,6 +55,8 @@ app = typer.Typer(
 )
 daemon_cli.register(app)
 privacy_cli.register(app)
+backup_cli.register(privacy_cli.ledger_app)
+study_cli.register(app)
 data_cli.register(app)
 overlap_cli.register(app)
 appearance_cli.register(app)

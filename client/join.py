@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from pathlib import Path
 
@@ -90,6 +91,9 @@ data:
   # A CSV with the columns image, patient, label (malignant or benign); paths relative to it, or to `images`.
   root: ""
   images: null
+  # Decides by a keyed hash which patients are trained, validated and tested on. It is this site's secret, drawn by
+  # `join`: keep a copy, show it to nobody and never change it, or test patients become training patients.
+  split_seed: {secrets.randbits(62)}
 # Longest time one request may take, in seconds.
 job_seconds: 3600
 threads: 1

@@ -48,7 +48,7 @@ def ledger_verify(home: Home = None, json_: Json = False) -> None:
 
     Example: oncofed-site ledger verify
     """
-    with _ledger(home) as ledger:
+    with open_ledger(home) as ledger:
         rows, head = ledger.verify(), ledger.head()
         found = {"ok": True, "rows": rows, "head": head.digest, "public_key": ledger.public_key}
     if json_:
@@ -70,7 +70,7 @@ def ledger_show(home: Home = None, json_: Json = False) -> None:
     from common.privacy.exposure import in_words
     from common.privacy.pricing import promises_in
 
-    with _ledger(home) as ledger:
+    with open_ledger(home) as ledger:
         rows = [asdict(row) for row in ledger.charges()]
         totals = spent(ledger, noted_studies(site_home(home).path))
         held = [asdict(promise) for promise in promises_in(ledger.rows())]
@@ -190,7 +190,12 @@ def _ledger_path(home: Path | None) -> Path:
     return place.path / (place.read().ledger if place.site_file.exists() else "ledger.sqlite")
 
 
-def _ledger(home: Path | None) -> Ledger:
+def open_ledger(home: Path | None) -> Ledger:
+    """Returns the ledger of a home.
+
+    Raises:
+        DataError: There is none.
+    """
     from common.privacy.ledger import Ledger
 
     path = _ledger_path(home)
@@ -209,7 +214,7 @@ def _standing(home: Path | None, study: StudyConfig, patients: int) -> Standing:
     if not _ledger_path(home).exists():
         return Standing()
     delta = study.privacy.delta or default_delta(patients)
-    with _ledger(home) as ledger:
+    with open_ledger(home) as ledger:
         return latest_standing(ledger, delta, study.privacy.accountant, study.digest())
 
 
@@ -220,7 +225,7 @@ def _statements(home: Path | None, wanted: str) -> list[dict[str, Any]]:
 
     place = site_home(home)
     noted = {name: row for name, row in noted_studies(place.path).items() if wanted == "all" or name.startswith(wanted)}
-    with _ledger(home) as ledger:
+    with open_ledger(home) as ledger:
         found = [statement for row in noted.values() for statement in noted_statements(ledger, row, _ceiling(home))]
     if not found:
         raise DataError(f"No study {wanted} was charged in {place.path}; see: oncofed-site ledger show")

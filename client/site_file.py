@@ -39,7 +39,8 @@ class SiteData:
         root: The manifest's CSV, or the folder of the layout.
         images: Folder that the manifest's paths start from; None: the CSV's.
         train_share: Share of the patients in training; the test takes what ``val_share`` leaves.
-        split_seed: Divides the patients; never change it, or test patients become training patients.
+        split_seed: Divides the patients by a keyed hash of each; ``join`` draws it, so that nobody outside can foretell
+            where a patient is. Never change it, or test patients become training patients, which is refused.
     """
 
     __pydantic_config__ = _strict

@@ -23,6 +23,7 @@ class SiteCode(StrEnum):
     TRAINING_FAILED = "training-failed"
     BAD_UPDATE = "bad-update"
     BAD_ANSWER = "bad-answer"
+    LEDGER_WENT_BACK = "ledger-went-back"
     NO_ANSWER = "no-answer"
     UNAVAILABLE = "unavailable"
     UNKNOWN = "unknown"

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from common.guard import Guarded, say
-from server import sites_cli
+from server import heads_cli, sites_cli
 from server.study_cli import Home, register
 
 HELP = """The hub of a consortium: it invites hospitals, runs the study with them, and keeps its reports.
@@ -197,6 +197,7 @@ def start(home: Home = None) -> None:
 
 register(app)
 sites_cli.register(app)
+heads_cli.register(app)
 
 
 def _log() -> None:

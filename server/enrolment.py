@@ -19,6 +19,7 @@ from common.trust.certificate import check_certificate
 from common.trust.kit import check_site_name
 from server.cards import Expected, card_fault
 from server.exchange import POLL_SECONDS, ask
+from server.heads import FILE, Heads, check_no_problem
 from server.hub.registry import Registry
 from server.signer import Signer
 
@@ -68,8 +69,31 @@ def enrol(grid: Grid, study: StudyConfig, run: str, expected: Expected, signer: 
     roster = _roster(answers, registered, replace(expected, declared=registered_sizes(), ready=ready))
     if study.strategy.weighting == "declared":
         roster = _countable(roster)
+    roster = _believed(roster)
     absent = {name: SiteCode.UNAVAILABLE for node, name in registered.items() if node not in nodes}
     return replace(roster, refused={**roster.refused, **absent})
+
+
+def site_heads() -> Heads | None:
+    """Returns the heads of the sites' ledgers beside the register; None without a register."""
+    path = os.environ.get(REGISTER)
+    return Heads(Path(path).with_name(FILE)) if path else None
+
+
+def _believed(roster: Roster) -> Roster:
+    """Refuses the sites whose ledger went back, until a person has accepted it."""
+    kept = site_heads()
+    if kept is None:
+        return roster
+    refused, heads = dict(roster.refused), kept.all()
+    for name in roster.cards:
+        try:
+            check_no_problem(heads.get(name), name)
+        except TrustError as error:
+            log.warning("%s", error)
+            refused[name] = SiteCode.LEDGER_WENT_BACK
+    nodes = {name: node for name, node in roster.nodes.items() if name not in refused}
+    return Roster(nodes=nodes, cards={name: roster.cards[name] for name in nodes}, refused=refused)
 
 
 def registered_sites() -> dict[int, str]:

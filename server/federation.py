@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from common.aggregation import Arrays, blend
 from common.config import StudyConfig, to_dict
-from common.errors import ConfigError, FederationError, OncoFedError, SiteCode
+from common.errors import ConfigError, FederationError, OncoFedError, SiteCode, TrustError
 from common.evaluation.decision import operating_point
 from common.evaluation.metrics import auroc, log_loss
 from common.evaluation.scores import ScoreState
@@ -31,7 +31,8 @@ from common.overrides import split_overrides
 from server import checkpoint
 from server.assessment import Assessment, total
 from server.cards import expected_of, hub_model
-from server.enrolment import Roster, enrol, wait_for_nodes
+from server.enrolment import Roster, enrol, site_heads, wait_for_nodes
+from server.heads import BAD, IN_WORDS
 from server.influence import influence
 from server.progress import Progress
 from server.rounds import FINAL, Federation, QuorumLost, RoundResult, score_states, train_round
@@ -225,6 +226,18 @@ class Run:
                 self.progress.lost[site] = statement.code
             else:
                 self.folder.write_json(f"privacy/{site}.json", statement)
+                self._compare_ledger(site, statement)
+
+    def _compare_ledger(self, site: str, statement: Mapping[str, Any]) -> None:
+        """Names a site whose ledger does not go on where the hub saw it last; it takes part in no later run."""
+        heads = site_heads()
+        try:
+            verdict = heads.take(site, statement) if heads else "later"
+        except (TrustError, KeyError, IndexError, TypeError, ValueError, AttributeError):
+            verdict = "forked"
+        if verdict in BAD:
+            log.warning("%s: its ledger is not believed: %s", site, IN_WORDS[verdict])
+            self.progress.lost[site] = SiteCode.LEDGER_WENT_BACK
 
     def _write_model(self, model: Classifier) -> None:
         path = self.folder.path / "model" / "model.safetensors"

@@ -54,6 +54,30 @@ def show(
 
 
 @app.command()
+def balance(
+    malignant: Annotated[float, typer.Option(min=0, max=1, help="Share of malignant patients.")] = 0.33,
+    as_json: Json = False,
+) -> None:
+    """Say how even the split of a cohort comes out, whose patients are divided by a hash of each alone.
+
+    Example: oncofed-sim data balance --malignant 0.2
+    """
+    from simulations.balance import PATIENTS
+    from simulations.balance import balance as measure
+
+    rows = [measure(patients, malignant) for patients in PATIENTS]
+    if as_json:
+        _print_json({"cohorts": rows})
+        return
+    for row in rows:
+        (few, half, many), (low, middle, high) = row["in_split"], row["malignant_share"]
+        print(
+            f"15% of {row['patients']} patients: {few:.0f} to {many:.0f} (median {half:.0f}), malignant {low:.0%} to "
+            f"{high:.0%} (median {middle:.0%}); {row['lacks_a_class']:.1%} of splits lack a class and are refused"
+        )
+
+
+@app.command()
 def plot(
     overrides: Overrides = None,
     out: Annotated[Path, typer.Option(help="Folder for examples.svg and labels-by-site.svg.")] = Path("plots"),

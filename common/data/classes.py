@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Iterable, Mapping
 
-from common.data.manifest import SPLITS, Record, of_both_classes
-from common.errors import DataError
+from common.data.manifest import Record, of_both_classes
+from common.data.splits import place_of
 
+PUBLIC_SEED = 0
+"""Divides public sets the same for every study."""
 BIRADS = {"1": 0, "2": 0, "4": 1, "4A": 1, "4B": 1, "4C": 1, "5": 1, "6": 1}
 """Negative or benign against suspicious; 3 (probably benign) is neither and is left out, as Shen et al. do
 (Scientific Reports 9:12495, 2019, INbreast)."""
@@ -45,36 +46,20 @@ def halves(records: Iterable[Record], words: Mapping[int, str]) -> tuple[Record,
 
 
 def split_cases(records: Iterable[Record], *, train_share: float, val_share: float) -> tuple[Record, ...]:
-    """Returns the records with a split by their attribute ``case``, so no case lies in two; independent of the seed.
-
-    Raises:
-        DataError: There are fewer than three cases.
-    """
-    everyone = tuple(records)
-    cases = _shuffled({record.attributes["case"] for record in everyone})
-    if len(cases) < len(SPLITS):
-        raise DataError(f"There are {len(cases)} cases; expected at least {len(SPLITS)}, one each for train, val, test")
-    test = max(1, round(len(cases) * (1 - train_share - val_share)))
-    val = max(1, min(round(len(cases) * val_share), len(cases) - test - 1))
-    test = min(test, len(cases) - val - 1)
-    place = {case: "test" if at < test else "val" if at < test + val else "train" for at, case in enumerate(cases)}
-    return tuple(dataclasses.replace(record, split=place[record.attributes["case"]]) for record in everyone)
+    """Returns the records with a split by their attribute ``case``, so no case lies in two; independent of the seed."""
+    return tuple(
+        dataclasses.replace(record, split=place_of(record.attributes["case"], PUBLIC_SEED, train_share, val_share))
+        for record in records
+    )
 
 
 def with_validation(records: Iterable[Record], *, train_share: float, val_share: float) -> tuple[Record, ...]:
     """Returns the records of a published train and test split with part of ``train``'s patients in ``val``.
 
-    Each class gives the share ``val_share / (train_share + val_share)`` of its patients; independent of the seed.
+    Each patient with the probability ``val_share / (train_share + val_share)``; independent of the seed.
     """
-    everyone = tuple(records)
-    chosen: set[str] = set()
-    for label in (0, 1):
-        patients = _shuffled({r.patient for r in everyone if r.split == "train" and r.label == label})
-        chosen.update(patients[: max(1, round(len(patients) * val_share / (train_share + val_share)))])
+    share = val_share / (train_share + val_share)
     return tuple(
-        dataclasses.replace(r, split="val") if r.split == "train" and r.patient in chosen else r for r in everyone
+        dataclasses.replace(r, split=place_of(r.patient, PUBLIC_SEED, 1 - share, share)) if r.split == "train" else r
+        for r in records
     )
-
-
-def _shuffled(keys: Iterable[str]) -> list[str]:
-    return sorted(keys, key=lambda key: hashlib.sha256(key.encode()).digest())

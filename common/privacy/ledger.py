@@ -53,13 +53,13 @@ RESTORE = (
     "run: oncofed-site ledger restore BACKUP, which charges all that may have been spent since. Never copy an old file "
     "back: it forgets"
 )
-_SCHEMA = (
+SCHEMA = (
     "CREATE TABLE IF NOT EXISTS rows (seq INTEGER PRIMARY KEY, body TEXT NOT NULL, previous TEXT NOT NULL, "
     "digest TEXT NOT NULL, signature TEXT NOT NULL)",
     "CREATE TRIGGER IF NOT EXISTS no_update BEFORE UPDATE ON rows BEGIN SELECT RAISE(ABORT, 'append-only'); END",
     "CREATE TRIGGER IF NOT EXISTS no_delete BEFORE DELETE ON rows BEGIN SELECT RAISE(ABORT, 'append-only'); END",
 )
-_SELECT = "SELECT seq, body, previous, digest, signature FROM rows"
+SELECT = "SELECT seq, body, previous, digest, signature FROM rows"
 
 
 class Ledger:
@@ -175,6 +175,10 @@ class Ledger:
             if (body := decide(rows)) is not None:
                 append(body)
 
+    def append(self, body: Row) -> None:
+        """Adds a row as it is, durably; a charge is made with :meth:`charge`, this is for a restored backup's."""
+        self.note(lambda rows: body)
+
     def rows(self) -> list[Row]:
         """Returns every row's body with its ``seq`` and ``digest``, verified."""
         return self._rows()
@@ -221,7 +225,7 @@ class Ledger:
         """Returns every row as it is chained and signed, verified."""
         with _readable_errors(self.path), exclusive(_beside(self.path, ".lock")):
             self._verified()
-            return tuple(Entry(*columns) for columns in self._db.execute(f"{_SELECT} ORDER BY seq"))
+            return tuple(Entry(*columns) for columns in self._db.execute(f"{SELECT} ORDER BY seq"))
 
     def sign(self, message: bytes) -> str:
         """Returns the signature (hex) of the site's key, which says that the site stands behind ``message``."""
@@ -259,7 +263,7 @@ class Ledger:
     def _prepare(self, key_path: Path) -> None:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
-        for statement in _SCHEMA:
+        for statement in SCHEMA:
             self._db.execute(statement)
         sync_folder(self.path.parent)
         if not key_path.exists():
@@ -297,7 +301,7 @@ class Ledger:
         entry = next_entry(last, {**body, "time": self._clock().isoformat(timespec="seconds")}, self._key)
         values = (entry.seq, entry.text, entry.previous, entry.digest, entry.signature)
         self._db.execute("INSERT INTO rows VALUES (?, ?, ?, ?, ?)", values)
-        if self._db.execute(f"{_SELECT} WHERE seq = ?", [entry.seq]).fetchall() != [values]:  # a trigger can swallow it
+        if self._db.execute(f"{SELECT} WHERE seq = ?", [entry.seq]).fetchall() != [values]:  # a trigger can swallow it
             raise LedgerError(
                 f"The ledger {self.path} did not keep the row that was written: somebody changed its tables. Nothing "
                 f"may train; keep the file as evidence and {RESTORE}"
@@ -310,7 +314,7 @@ class Ledger:
 
     def _verified(self) -> list[Row]:
         """Under the lock: the head is then behind by one row if a writer died, and else not at all."""
-        found = self._db.execute(f"{_SELECT} ORDER BY seq").fetchall()
+        found = self._db.execute(f"{SELECT} ORDER BY seq").fetchall()
         entries = [Entry(*columns) for columns in found]
         bad = first_bad(entries, self.public_key, self._believed)
         if bad is not None:

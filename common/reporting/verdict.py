@@ -23,6 +23,7 @@ PLAIN_CODES: Mapping[str, str] = {
     SiteCode.TRAINING_FAILED: "its training failed",
     SiteCode.BAD_UPDATE: "sent an answer that the hub rejected",
     SiteCode.BAD_ANSWER: "sent an answer that does not fit what it agreed to, and the hub rejected it",
+    SiteCode.LEDGER_WENT_BACK: "has a privacy ledger that does not go on where the hub saw it last",
     SiteCode.NO_ANSWER: "did not answer in time",
     SiteCode.UNAVAILABLE: "could not be reached",
     SiteCode.UNKNOWN: "failed for a reason it did not give",

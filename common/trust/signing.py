@@ -25,6 +25,21 @@ class SiteKey:
         self._fingerprint_key = hmac.digest(secret, b"oncofed patient fingerprint", "sha256")
 
     @classmethod
+    def from_pem(cls, text: str) -> SiteKey:
+        """Returns the key in a PEM text.
+
+        Raises:
+            TrustError: It holds no Ed25519 key.
+        """
+        try:
+            private = serialization.load_pem_private_key(text.encode(), password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):
+            private = None
+        if not isinstance(private, Ed25519PrivateKey):
+            raise TrustError("Expected an Ed25519 private key as PEM")
+        return cls(private)
+
+    @classmethod
     def open(cls, path: Path) -> SiteKey:
         """Returns the key in ``path``, made on first use with mode 0600.
 

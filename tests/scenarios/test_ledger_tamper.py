@@ -21,6 +21,7 @@ from flwr.app import Message
 
 import common.training
 from client.app import app
+from client.cohort_notes import check_cohort
 from client.policy import SitePolicy
 from client.site import Cohort, Site
 from common.config import DataConfig, ModelConfig, PrivacyConfig, StudyConfig, TrainingConfig
@@ -43,8 +44,10 @@ STUDY = StudyConfig(
     training=TrainingConfig(rounds=9, local_steps=1, batch_patients=10),
     privacy=PrivacyConfig(epsilon=8.0, accountant="rdp"),
 )
-ROWS = 4
-"""One cohort and the charges of three rounds."""
+BEFORE = 2
+"""One cohort, and the patients that the study begins with."""
+ROWS = BEFORE + 3
+"""And the charges of three rounds."""
 COLUMNS = ("seq", "body", "previous", "digest", "signature")
 CASES = 200
 """Damaged copies of each file; more find nothing else (tried with 2500)."""
@@ -96,6 +99,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 hospital.home.mkdir()
                 with Ledger(hospital.ledger) as ledger:
                     ledger.register_cohort(hospital.site.cohort.train_patients)
+                    check_cohort(hospital.site, ledger, STUDY.digest())
             shutil.copytree(hospital.home, folder / str(rounds))
     return folder
 
@@ -271,14 +275,14 @@ def test_an_older_ledger_file_is_a_rollback(
     rounds: int, hospital: Hospital, history: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(history / str(rounds) / "ledger.sqlite", hospital.ledger)
-    assert f"ends at row {rounds + 1}, its head tells of row {ROWS}" in verdict(hospital)
+    assert f"ends at row {rounds + BEFORE}, its head tells of row {ROWS}" in verdict(hospital)
     assert_refuses(hospital, monkeypatch)
 
 
 @pytest.mark.parametrize("rounds", [0, 1])
 def test_an_older_head_is_seen(rounds: int, hospital: Hospital, history: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(history / str(rounds) / "ledger.sqlite.head", hospital.head)
-    assert f"head tells of row {rounds + 1}" in verdict(hospital)
+    assert f"head tells of row {rounds + BEFORE}" in verdict(hospital)
     assert_refuses(hospital, monkeypatch)
 
 
@@ -336,7 +340,7 @@ def test_ledger_head_and_key_restored_together_are_seen_by_whoever_kept_a_statem
     for part in history.glob("1/ledger.sqlite*"):
         shutil.copy(part, hospital.home)
     with Ledger(hospital.ledger) as ledger:
-        assert ledger.verify() == 2
+        assert ledger.verify() == BEFORE + 1
         assert noted != Head() and ledger.head() != noted and ledger.head().seq < noted.seq
 
 

@@ -10,10 +10,11 @@ import pytest
 
 from common.config import DataConfig
 from common.data import pcam as pcam_reader
+from common.data.classes import PUBLIC_SEED
 from common.data.formats import open_dataset
 from common.data.loading import to_tensors
 from common.data.manifest import Dataset
-from common.data.splits import split_by_patient
+from common.data.splits import place_of, split_by_patient
 from common.errors import DataError
 from tests.common.data.layouts import bach, idc, pcam, picture, table
 
@@ -93,20 +94,19 @@ def test_real_idc_patches_say_what_class_0_is_not(real_data: Path) -> None:
     assert set(dataset.patients()) == {"14082 without IDC", "14082 with IDC"}
     said = " ".join(dataset.notes)
     assert "often of the same woman" in said and "1 cases are too few" in said
-    with pytest.raises(DataError, match="expected at least 3"):
+    with pytest.raises(DataError, match="no malignant in"):
         split_by_patient(dataset, seed=0, train_share=0.7, val_share=0.15)
     assert dataset.read(dataset.records[0].image).shape == (50, 50, 3)
 
 
 def test_both_halves_of_an_idc_case_lie_in_one_split(tmp_path: Path) -> None:
-    dataset = open_set("idc", idc(tmp_path))
+    dataset = open_set("idc", idc(tmp_path, cases=40))
     splits: dict[str, set[str]] = {}
     for record in dataset.records:
         splits.setdefault(record.attributes["case"], set()).add(record.split)
-    assert len(splits) == 6 and all(len(places) == 1 for places in splits.values())
+    assert splits == {case: {place_of(case, PUBLIC_SEED, 0.7, 0.15)} for case in splits} and len(splits) == 40
     done = split_by_patient(dataset, seed=3, train_share=0.7, val_share=0.15)
     assert done.records == dataset.records
-    assert Counter(min(places) for places in splits.values()) == {"train": 4, "val": 1, "test": 1}
 
 
 def test_pcam_keeps_slides_and_classes_together(tmp_path: Path) -> None:

@@ -1,0 +1,290 @@
+"""A backup of a ledger, and the ledger made from it again: it charges all that may have been spent since.
+
+A backup holds every row and the key under which the rows are signed, so it is as secret as the key. Who restores one
+cannot know what was charged after it was made, and nobody else can be asked: the hub may not know, or may lie.
+So every study that may have run since is charged to its end, and where a study may have run that nobody can name, the
+patients' epsilon is unbounded from then on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from common.errors import LedgerError, TrustError
+from common.privacy.accounting import Event
+from common.privacy.exposure import LedgerRow, Row, charges_in, cohorts_in
+from common.privacy.fingerprints import cohort_id, memberships
+from common.privacy.ledger import SCHEMA, SELECT, Ledger
+from common.privacy.notes import release_everything, scored_patients
+from common.privacy.pricing import Promise, most_charges, promises_in
+from common.trust.durable import exclusive, sync_folder
+from common.trust.journal import Entry, Head, first_bad, read_head, write_head
+from common.trust.pki import write_private
+from common.trust.signing import SiteKey
+
+SCHEMA_VERSION = 1
+USUAL_DELTA = 1e-5
+"""Noted in a charge of events that only a statement tells of; composition takes the delta that is asked for."""
+RUN = "restore"
+"""Name of the run under which a restore charges."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """Every row of a ledger, and its private key as PEM."""
+
+    key_pem: str
+    entries: tuple[Entry, ...]
+
+    @property
+    def head(self) -> Head:
+        """The last row."""
+        return self.entries[-1].head if self.entries else Head()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Since:
+    """What may have happened after a backup was made.
+
+    Attributes:
+        studies: Budget of the studies that may have run, each as the number of charges that it may reach in all.
+        heads: Later heads that somebody has seen; the restored ledger names them.
+        lifetime: Events over all studies, as later statements tell them.
+        unbounded: Whether a study without privacy, or one that nobody can name, may have run.
+        patients: Fingerprints of the patients who may have been trained on.
+        scored: Fingerprints of the patients who may have been validated or tested on.
+    """
+
+    studies: Sequence[Promise] = ()
+    heads: Sequence[Head] = ()
+    lifetime: Sequence[Event] = ()
+    unbounded: bool = False
+    patients: Collection[str] = ()
+    scored: Collection[str] = ()
+
+
+def write_backup(ledger: Ledger, path: Path) -> Head:
+    """Writes the file, readable by its owner only, and returns the head that it ends with.
+
+    Raises:
+        LedgerError: The ledger cannot be believed.
+    """
+    entries = ledger.entries()
+    key = ledger.path.with_name(ledger.path.name + ".key").read_text(encoding="ascii")
+    document = {"schema_version": SCHEMA_VERSION, "key": key, "rows": [asdict(entry) for entry in entries]}
+    write_private(path, json.dumps(document).encode())
+    return entries[-1].head if entries else Head()
+
+
+def read_backup(path: Path) -> Backup:
+    """Returns a backup whose rows are all signed by its key.
+
+    Raises:
+        TrustError: It cannot be read, or was changed.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        entries = tuple(Entry(**row) for row in document["rows"])
+        key = SiteKey.from_pem(document["key"])
+        bad = first_bad(entries, key.public_hex)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrustError(f"{path} cannot be read as a backup of a ledger ({type(error).__name__})") from None
+    if bad is not None:
+        raise TrustError(f"Row {bad} of the backup {path} was changed, removed or moved; use another backup")
+    return Backup(document["key"], entries)
+
+
+def restore(path: Path, backup: Backup, since: Since) -> int:
+    """Puts the ledger at ``path`` together from a backup and what may have been spent since; returns the rows added.
+
+    What of the old file can still be believed and goes on from the backup is taken over. A crash at any point leaves
+    files that do not fit together, so that nothing trains until the restore is repeated.
+
+    Raises:
+        LedgerError: The ledger that is there can be believed, or is another's.
+    """
+    key = SiteKey.from_pem(backup.key_pem)
+    with exclusive(_beside(path, ".lock")):
+        base, heads = _survivors(path, backup, key, since.heads), [*since.heads, *_old_head(path)]
+        folder = path.parent / f".{path.name}.restoring"
+        fresh = _rebuilt(folder / path.name, backup.key_pem, base)
+    with Ledger(fresh) as ledger:
+        added = _missing(ledger.rows(), base[-1].head if base else Head(), heads, since, key)
+        for body in added:
+            ledger.append(body)
+    with exclusive(_beside(path, ".lock")):
+        _put_in_place(fresh, path)
+    return len(added)
+
+
+def _missing(rows: Sequence[Row], start: Head, heads: Iterable[Head], since: Since, key: SiteKey) -> list[Row]:
+    """Returns the rows that charge all that may have been spent after ``start``."""
+    known = {(row["seq"], row["digest"]) for row in rows}
+    over = [asdict(head) for head in dict.fromkeys(heads) if head.seq and (head.seq, head.digest) not in known]
+    found: list[Row] = [{"kind": "restore", "from": asdict(start), "over": over}]
+    prints = sorted(set(since.patients).union(*cohorts_in(rows).values()))
+    if prints:
+        cohort = cohort_id(key, prints)
+        if cohort not in cohorts_in(rows):
+            found.append({"kind": "cohort", "cohort": cohort, "patients": prints})
+        kinds = _histories(rows, cohort, prints)
+        charges = [body for study in _studies(rows, since) for body in _to_its_end(kinds, study, cohort)]
+        found += charges
+        found += _beyond(kinds, charges, since.lifetime, cohort)
+        if since.unbounded:
+            found.append({"kind": "unbounded", "cohort": cohort, "study": RUN, "run": RUN})
+    found += release_everything(rows)
+    new = sorted(set(since.scored) - scored_patients(rows))
+    return [*found, {"kind": "scored", "patients": new}] if new else found
+
+
+def _studies(rows: Sequence[Row], since: Since) -> list[Promise]:
+    """Returns every study that may have run, at the largest number of charges that anybody promised it."""
+    largest: dict[str, Promise] = {}
+    promised = (replace(one, charges=most_charges(one.charges)) for one in promises_in(rows))
+    for one in (*promised, *since.studies):
+        if one.study not in largest or one.charges > largest[one.study].charges:
+            largest[one.study] = one
+    return list(largest.values())
+
+
+def _histories(rows: Sequence[Row], cohort: str, prints: Sequence[str]) -> list[list[LedgerRow]]:
+    """Returns the charges of each kind of patient among all of them."""
+    kinds = memberships({**cohorts_in(rows), cohort: frozenset(prints)}, cohort)
+    return [[charge for charge in charges_in(rows) if charge.cohort in kind] for kind in kinds]
+
+
+def _to_its_end(kinds: Sequence[Sequence[LedgerRow]], study: Promise, cohort: str) -> list[Row]:
+    """Returns as many charges as take the patient who was charged least to the study's end."""
+    done = min(sum(charge.study == study.study for charge in history) for history in kinds)
+    return [_charge(study, cohort)] * max(0, study.charges - done)
+
+
+def _charge(study: Promise, cohort: str) -> Row:
+    return {"kind": "charge", "cohort": cohort, "study": study.study, "run": RUN, "round": 0, "delta": study.delta,
+            "event": asdict(study.event)}  # fmt: skip
+
+
+def _beyond(
+    kinds: Sequence[Sequence[LedgerRow]], charges: Sequence[Row], lifetime: Sequence[Event], cohort: str
+) -> list[Row]:
+    """Returns charges for what statements tell of and some patient was not charged."""
+    more = [Event(**row["event"]) for row in charges]
+    found = list[Row]()
+    for event in lifetime:
+        held = min(_steps(event, [*(row.event for row in history), *more]) for history in kinds)
+        if event.steps > held:
+            part = Event(event.noise_multiplier, event.sampling_rate, event.steps - held)
+            found.append(_charge(Promise(cohort, RUN, part, 1, USUAL_DELTA, "prv"), cohort))
+            more.append(part)
+    return found
+
+
+def _steps(like: Event, events: Sequence[Event]) -> int:
+    mechanism = (like.noise_multiplier, like.sampling_rate)
+    return sum(event.steps for event in events if (event.noise_multiplier, event.sampling_rate) == mechanism)
+
+
+def _survivors(path: Path, backup: Backup, key: SiteKey, heads: Sequence[Head]) -> tuple[Entry, ...]:
+    """Returns the backup's rows, and those of the file that is there and still go on from them."""
+    if _key_of(path) not in (None, key.public_hex):
+        raise LedgerError(f"{path} is the ledger of another key than the backup; it cannot be restored from it")
+    found = _readable(path)
+    bad = first_bad(found, key.public_hex)
+    sound = found if bad is None else found[: bad - 1]
+    whole = bad is None and bool(found) and read_head_or_none(path) in [entry.head for entry in found[-2:]]
+    told = all(head.seq <= len(found) and (not head.seq or found[head.seq - 1].head == head) for head in heads)
+    if whole and told and _key_of(path) and len(found) >= len(backup.entries):
+        raise LedgerError(f"The ledger {path} can be believed; there is nothing to restore")
+    return sound if sound[: len(backup.entries)] == backup.entries else backup.entries
+
+
+def _key_of(path: Path) -> str | None:
+    """Returns the public key of the ledger that is there; None where its key is gone or damaged."""
+    try:
+        return SiteKey.read(_beside(path, ".key")).public_hex
+    except TrustError:
+        return None
+
+
+def _readable(path: Path) -> tuple[Entry, ...]:
+    if not path.exists():
+        return ()
+    try:
+        with closing(sqlite3.connect(path)) as db:
+            return tuple(Entry(*columns) for columns in db.execute(f"{SELECT} ORDER BY seq"))
+    except sqlite3.Error:
+        return ()
+
+
+def read_head_or_none(path: Path) -> Head | None:
+    """Returns the head beside the ledger; None where it is gone or damaged."""
+    try:
+        return read_head(_beside(path, ".head"))
+    except (TrustError, OSError):
+        return None
+
+
+def _old_head(path: Path) -> list[Head]:
+    head = read_head_or_none(path)
+    return [head] if head else []
+
+
+def _rebuilt(path: Path, key_pem: str, entries: Sequence[Entry]) -> Path:
+    """Returns a ledger of these rows in a folder of its own."""
+    path.parent.mkdir(exist_ok=True, mode=0o700)
+    for old in path.parent.iterdir():
+        old.unlink()
+    with closing(sqlite3.connect(path)) as db:
+        for statement in SCHEMA:
+            db.execute(statement)
+        rows = [(entry.seq, entry.text, entry.previous, entry.digest, entry.signature) for entry in entries]
+        db.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?)", rows)
+        db.commit()
+    write_head(_beside(path, ".head"), entries[-1].head if entries else Head())
+    write_private(_beside(path, ".key"), key_pem.encode())
+    return path
+
+
+def _put_in_place(fresh: Path, path: Path) -> None:
+    """Key, then head, then rows: whatever is there in between does not fit together, and is refused."""
+    with closing(sqlite3.connect(fresh)) as db:
+        db.execute("PRAGMA journal_mode=DELETE")  # all rows are in the one file from here on
+    kept = path.parent / f"{path.name}.before-{read_head(_beside(fresh, '.head')).seq}"  # type: ignore[union-attr]
+    for suffix in ("", "-wal"):  # evidence
+        with suppress(FileExistsError, FileNotFoundError):
+            os.link(_beside(path, suffix), _beside(kept, suffix))
+    for suffix in (".key", ".head"):
+        os.replace(_beside(fresh, suffix), _beside(path, suffix))
+        sync_folder(path.parent)
+    for suffix in ("-wal", "-shm"):
+        _beside(path, suffix).unlink(missing_ok=True)
+    os.replace(fresh, path)
+    sync_folder(path.parent)
+    for rest in fresh.parent.iterdir():
+        rest.unlink()
+    fresh.parent.rmdir()
+
+
+def events_of(statement: Mapping[str, Any]) -> list[Event]:
+    """Returns the events over all studies that a statement tells of; its own where it tells no others.
+
+    Raises:
+        TrustError: They cannot be read.
+    """
+    try:
+        rows = statement.get("lifetime_events") or statement.get("events") or ()
+        return [Event(row["noise_multiplier"], row["sampling_rate"], row["steps"]) for row in rows]
+    except (KeyError, TypeError, ValueError) as error:
+        raise TrustError(f"The events of the statement cannot be read ({error!r})") from None
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
