@@ -14,6 +14,7 @@ from common.evaluation.calibration import recalibrated
 from common.evaluation.decision import OperatingPoint, operating_point
 from common.evaluation.fairness import fairness
 from common.evaluation.metrics import Confusion, confusion
+from common.evaluation.own_release import OwnAnswer, own_release, read_own
 from common.evaluation.scores import ScoreState
 from common.evaluation.summary import Measure, summarise
 from common.messages import DocumentAnswer, Refusal
@@ -50,14 +51,15 @@ class Assessment:
         point = self._fix_threshold(best_round, validation)
         federated = self._ask("evaluate", ScoreState.from_json, split="test", arrays=arrays)
         models = {"federated": self._shared(federated, point)}
-        own = self._own_models(arrays)
+        answers = self._own_answers(arrays)
+        own = {site: answer for site, answer in answers.items() if isinstance(answer, OwnModels)}
         for name in OWN:
             of_sites = {site: answer.models[name] for site, answer in own.items() if name in answer.models}
             if of_sites:
                 models[name] = self._own(of_sites)
         document = self._document(point, best_round, models, federated)
         document["recalibration"] = recalibrated(federated, validation)
-        self._folder.write_json("evaluation.json", document | self._compared(models, own))
+        self._folder.write_json("evaluation.json", document | self._compared(models, own) | self._released(answers))
 
     def _fix_threshold(self, best_round: int, validation: Mapping[str, ScoreState]) -> OperatingPoint:
         rules = self._rules
@@ -66,19 +68,29 @@ class Assessment:
         self._folder.write_json("threshold.json", fixed | point.to_json())
         return point
 
-    def _own_models(self, arrays: Arrays) -> dict[str, OwnModels]:
+    def _own_answers(self, arrays: Arrays) -> dict[str, OwnAnswer]:
+        """Returns what each site lets leave of its own models; None where it keeps all of it, which loses no site."""
         if not self._rules.local_baseline:
             return {}
-        return self._ask("baseline", OwnModels.from_json, arrays=arrays)
+        answers = self._federation.ask_sites("baseline", self._federation.roster.nodes, arrays=arrays)
+        kept = {site for site, answer in answers.items() if is_kept(answer)}
+        return dict.fromkeys(sorted(kept), None) | self._read(
+            {site: answer for site, answer in answers.items() if site not in kept}, read_own
+        )
 
     def _compared(self, models: Mapping[str, Any], own: Mapping[str, OwnModels]) -> dict[str, Any]:
         rules = self._rules
-        found: dict[str, Any] = {
+        return {
             "margin": rules.margin,
             "comparisons": comparisons(own, margin=rules.margin, confidence=rules.confidence),
             "spread": {name: spread(block) for name, block in models.items()},
         }
-        return found | ({"do_no_harm": do_no_harm(own, margin=rules.margin)} if own else {})
+
+    def _released(self, answers: Mapping[str, OwnAnswer]) -> dict[str, Any]:
+        """Returns the gate, and what each site let leave for it."""
+        if not answers:
+            return {}
+        return {"do_no_harm": do_no_harm(answers, margin=self._rules.margin), "own_release": own_release(answers)}
 
     def _document(
         self, point: OperatingPoint, best_round: int, models: Mapping[str, Any], federated: Mapping[str, ScoreState]
@@ -133,6 +145,13 @@ class Assessment:
             FederationError: No site's answer could be used.
         """
         answers = self._federation.ask_sites(purpose, self._federation.roster.nodes, **fields)
+        found = self._read(answers, read)
+        if not found:
+            lost = ", ".join(f"{site} ({code})" for site, code in sorted(self._lost.items()))
+            raise FederationError(f"No site could score the model: lost: {lost}")
+        return found
+
+    def _read(self, answers: Mapping[str, Any], read: Callable[[object, int], Read]) -> dict[str, Read]:
         found: dict[str, Read] = {}
         for site, answer in answers.items():
             try:
@@ -142,10 +161,12 @@ class Assessment:
                 found[site] = read(answer.document, self._rules.bins)
             except DataError:
                 self._lost[site] = SiteCode.BAD_UPDATE
-        if not found:
-            lost = ", ".join(f"{site} ({code})" for site, code in sorted(self._lost.items()))
-            raise FederationError(f"No site could score the model: lost: {lost}")
         return found
+
+
+def is_kept(answer: object) -> bool:
+    """Returns whether a site keeps an answer that a run can do without."""
+    return isinstance(answer, Refusal) and answer.code is SiteCode.NOT_RELEASED
 
 
 def total(states: Mapping[str, ScoreState]) -> ScoreState:

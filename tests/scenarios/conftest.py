@@ -16,6 +16,7 @@ from common.config import compose
 from common.errors import OncoFedError
 from common.messages import Request, TrainAnswer, pack_answer, unpack_answer, unpack_request
 from common.overrides import split_overrides
+from common.signed_request import bind, claims_digest
 from simulations.grid import InProcessGrid
 
 QUICK = (
@@ -73,7 +74,7 @@ class Federation:
             if isinstance(changed, Exception):
                 raise changed
             if changed is not None:
-                reply.content = pack_answer(changed)
+                reply.content = bind(pack_answer(changed), claims_digest(message.content))
             return reply
 
         return mutated  # type: ignore[return-value]
