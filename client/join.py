@@ -127,7 +127,13 @@ hubs: []
 after_unbounded: refuse
 # Local times between which the site works, for example ["20:00", "06:00"]; null: at any hour.
 opening_hours: null
+# Whether score histograms of validation and test patients may leave: once a round and once a run, exact.
 release_metrics: false
+# What may leave of models that this site trains without noise and keeps: none, verdict (helps, hurts or cannot tell),
+# rounded (figures on a grid of 0.05), or full, which is for public data.
+own_models: none
+# How many runs of one study may ask about the patients.
+runs_per_study: 1
 """
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from client.policy import OwnLevel
     from common.config import StudyConfig
     from common.data.loading import PatientTensors
     from common.evaluation.answers import OwnModels, OwnName, Pair
@@ -56,6 +57,19 @@ def own_models(
         keep("personalised", federated)
     seed = zlib.crc32(f"{study.seed}|{site}".encode())
     return OwnModels(models, _differences(scores, labels, study, seed))
+
+
+def released(answer: OwnModels, level: OwnLevel, margin: float) -> dict[str, Any]:
+    """Returns the document that a policy of that level lets leave; ``none`` lets leave nothing and comes here never."""
+    from common.evaluation.own_release import Coarse
+
+    match level:
+        case "full":
+            return answer.to_json()
+        case "verdict" | "rounded":
+            return Coarse.of(answer, level, margin).to_json()
+        case "none":
+            raise ValueError("A policy that keeps everything has nothing to release")
 
 
 def _differences(

@@ -15,6 +15,7 @@ from common.errors import BudgetExceeded, ConfigError, SiteClosed, TrustError
 from common.privacy.accounting import default_delta
 
 ANY = "*"
+OwnLevel = Literal["none", "verdict", "rounded", "full"]
 Hour = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 
 
@@ -40,6 +41,10 @@ class SitePolicy:
         opening_hours: Local times ``("20:00", "06:00")`` between which the site works, over midnight if the second is
             the smaller; None: always. The policy's other limits hold at any hour.
         release_metrics: Whether score histograms of the site's patients may leave.
+        own_models: What may leave of models that the site trains without noise and keeps: nothing, only whether the
+            common model helps, figures on a coarse grid, or everything, which is for public data.
+        runs_per_study: How many runs of one study may ask about the patients; None: any number. A run that goes on
+            after a crash is the same run.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -57,6 +62,8 @@ class SitePolicy:
     after_unbounded: Literal["refuse", "allow"] = "refuse"
     opening_hours: tuple[Hour, Hour] | None = None
     release_metrics: bool = False
+    own_models: OwnLevel = "none"
+    runs_per_study: Annotated[int, Field(ge=1)] | None = 1
 
     def __post_init__(self) -> None:
         limits = [self.ceiling, 0.0 if self.study_ceiling is None else self.study_ceiling]
@@ -81,7 +88,8 @@ class SitePolicy:
         """Returns the policy of an emulated hospital, whose patients are public: only its ceiling limits."""
         return cls(
             ceiling=ceiling, delta_max=0.5, min_patients=1, max_images=1_000_000, models=(ANY,), studies=(ANY,),
-            hubs=(ANY,), modes=("local", "none"), release_metrics=True, after_unbounded="allow",
+            hubs=(ANY,), modes=("local", "none"), release_metrics=True, after_unbounded="allow", own_models="full",
+            runs_per_study=None,
         )  # fmt: skip
 
 

@@ -17,9 +17,10 @@ from client.certificate import read_certificate
 from client.cohort_notes import note_scored as remember_scored
 from client.kept import KEPT, KeptUpdate
 from client.policy import SitePolicy, check_request
+from client.questions import Questions
 from client.scored import note_scored
 from client.studies import is_noted
-from common.errors import DataError, TrustError
+from common.errors import BudgetExceeded, DataError, NotReleased, QuestionRefused, TrustError
 from common.messages import DocumentAnswer, Request, SiteCard, TrainAnswer
 from common.provenance import PROTOCOL_VERSION, code_digest, mathematics_digest
 
@@ -82,6 +83,7 @@ class Site:
 
         Raises:
             BudgetExceeded, TrustError: The policy does not allow the study, or its last round would pass the ceiling.
+            QuestionRefused: Too many runs of the study have asked about these patients.
             DataError: The study asks for a readiness certificate, and the site has none.
             ModelError: The model cannot take a private step.
         """
@@ -89,6 +91,7 @@ class Site:
 
         study = request.study
         check_request(self.policy, study, self.declared_patients)
+        self._questions(request).check_run()
         plan = self._plan(study)
         if plan is not None:
             reserve_study(self, plan, request)
@@ -118,6 +121,7 @@ class Site:
 
         Raises:
             BudgetExceeded: The round would pass the site's ceiling.
+            QuestionRefused: The study has no such round, or other weights were validated before it.
             ModelError: The weights that came do not fit the study's model.
         """
         from common.aggregation import difference
@@ -126,13 +130,14 @@ class Site:
 
         study = request.study
         check_request(self.policy, study, self.declared_patients)
+        self._questions(request).train(request.round_index, request.arrays)
         plan, kept = self._plan(study), KeptUpdate(self.home / KEPT, self.declared_patients)
         if (again := kept.answer(request, self.name)) and (plan is None or is_charged(self, request)):
             return again
         data = self.cohort.load(study, "train")
         model = self._model(study, tuple(data.inputs.shape[1:]))
         load_trainable(model, request.arrays)
-        spent = charge_round(self, plan, request)
+        spent = self._charge(plan, request)
         train(
             model,
             data,
@@ -159,10 +164,12 @@ class Site:
 
         Raises:
             TrustError: The policy does not release metrics, or this run's test was opened with another model.
+            QuestionRefused: The study does not ask this, or not about these weights.
         """
         from common.models.weights import load_trainable, state_digest
 
         self._check_release(request)
+        self._questions(request).evaluate(request.split, request.round_index, request.arrays)
         remember_scored(self, request.study.digest(), request.split)
         data = self.cohort.load(request.study, request.split)
         model = self._model(request.study, tuple(data.inputs.shape[1:]))
@@ -175,19 +182,29 @@ class Site:
     def baseline(self, request: Request) -> DocumentAnswer:
         """Returns how models that the site trains without noise, and never releases, do beside the federated one.
 
-        ``request.arrays`` are the federated weights to compare with and to fine-tune.
+        As much as the policy lets leave of it, once a run. ``request.arrays`` are the federated weights of the test, to
+        compare with and to fine-tune.
+
+        Raises:
+            NotReleased: The policy keeps it.
+            QuestionRefused: The study asks for no such models, or the test was opened with other weights.
         """
-        from client.own_models import own_models
+        from client.own_models import own_models, released
         from common.models.weights import load_trainable
 
-        self._check_release(request)
+        self._check_own(request)
+        questions = self._questions(request)
+        if (before := questions.compare_own(request.arrays)) is not None:
+            return DocumentAnswer(site=self.name, document=before)
         study = request.study
         for split in ("val", "test"):
             remember_scored(self, study.digest(), split)
         federated, fresh = (self._model(study, self._input_shape(study)) for _ in range(2))
         load_trainable(federated, request.arrays)
         answer = own_models(self.name, federated, fresh, partial(self.cohort.load, study), study, self.randomness)
-        return DocumentAnswer(site=self.name, document=answer.to_json())
+        document = released(answer, self.policy.own_models, study.evaluation.margin)
+        questions.keep_own(document)
+        return DocumentAnswer(site=self.name, document=document)
 
     def statement(self, request: Request) -> DocumentAnswer:
         """Returns the privacy statement of this study at this site, recomputed from its ledger.
@@ -199,6 +216,23 @@ class Site:
         if not is_noted(self, request.study):
             check_request(self.policy, request.study, self.declared_patients)
         return DocumentAnswer(site=self.name, document=site_statement(self, request, self._plan(request.study)))
+
+    def _questions(self, request: Request) -> Questions:
+        return Questions.of(self.home, request, self.policy.runs_per_study)
+
+    def _charge(self, plan: PrivacyPlan | None, request: Request) -> float | None:
+        try:
+            return charge_round(self, plan, request)
+        except BudgetExceeded:
+            self._questions(request).stop()
+            raise
+
+    def _check_own(self, request: Request) -> None:
+        self._check_release(request)
+        if not request.study.evaluation.local_baseline:
+            raise QuestionRefused("The study asks for no model of the site's own (evaluation.local_baseline=false)")
+        if self.policy.own_models == "none":
+            raise NotReleased("The site's policy keeps what its own models do (own_models: none)")
 
     def _check_release(self, request: Request) -> None:
         check_request(self.policy, request.study, self.declared_patients)

@@ -18,6 +18,7 @@ class SiteCode(StrEnum):
     BAD_REQUEST = "bad-request"
     REQUEST_UNPROVEN = "request-unproven"
     QUESTION_REFUSED = "question-refused"
+    NOT_RELEASED = "not-released"
     DATA_UNFIT = "data-unfit"
     MODEL_MISMATCH = "model-mismatch"
     TRAINING_FAILED = "training-failed"
@@ -80,6 +81,12 @@ class QuestionRefused(TrustError):
     """A request asks about patients what the study does not ask, or asks it again about something else."""
 
     code = SiteCode.QUESTION_REFUSED
+
+
+class NotReleased(TrustError):
+    """The site keeps an answer that a run can do without, as its policy says."""
+
+    code = SiteCode.NOT_RELEASED
 
 
 class BudgetExceeded(OncoFedError):

@@ -14,6 +14,7 @@ from common.evaluation.calibration import recalibrated
 from common.evaluation.decision import OperatingPoint, operating_point
 from common.evaluation.fairness import fairness
 from common.evaluation.metrics import Confusion, confusion
+from common.evaluation.own_release import Coarse, OwnAnswer, own_release, read_own
 from common.evaluation.scores import ScoreState
 from common.evaluation.summary import Measure, summarise
 from common.messages import DocumentAnswer, Refusal
@@ -51,14 +52,15 @@ class Assessment:
         point = self._fix_threshold(best_round, validation)
         federated = self._ask("evaluate", ScoreState.from_json, self._scores_fit, split="test", arrays=arrays)
         models = {"federated": self._shared(federated, point)}
-        own = self._own_models(arrays)
+        answers = self._own_answers(arrays)
+        own = {site: answer for site, answer in answers.items() if isinstance(answer, OwnModels)}
         for name in OWN:
             of_sites = {site: answer.models[name] for site, answer in own.items() if name in answer.models}
             if of_sites:
                 models[name] = self._own(of_sites)
         document = self._document(point, best_round, models, federated)
         document["recalibration"] = recalibrated(federated, validation)
-        self._folder.write_json("evaluation.json", document | self._compared(models, own))
+        self._folder.write_json("evaluation.json", document | self._compared(models, own) | self._released(answers))
 
     def _fix_threshold(self, best_round: int, validation: Mapping[str, ScoreState]) -> OperatingPoint:
         rules = self._rules
@@ -67,25 +69,34 @@ class Assessment:
         self._folder.write_json("threshold.json", fixed | point.to_json())
         return point
 
-    def _own_models(self, arrays: Arrays) -> dict[str, OwnModels]:
+    def _own_answers(self, arrays: Arrays) -> dict[str, OwnAnswer]:
+        """Returns what each site lets leave of its own models; None where it keeps all of it, which loses no site."""
         if not self._rules.local_baseline:
             return {}
-        return self._ask("baseline", OwnModels.from_json, self._own_fit, arrays=arrays)
+        answers = self._federation.ask_sites("baseline", self._federation.roster.nodes, arrays=arrays)
+        kept = {site for site, answer in answers.items() if is_kept(answer)}
+        told = {site: answer for site, answer in answers.items() if site not in kept}
+        return dict.fromkeys(sorted(kept), None) | self._read(told, read_own, self._own_fit)
 
     def _scores_fit(self, site: str, state: ScoreState) -> bool:
         return scores_fit(self._federation.roster.cards[site], "test", state)
 
-    def _own_fit(self, site: str, own: OwnModels) -> bool:
-        return all(self._scores_fit(site, model.scores) for model in own.models.values())
+    def _own_fit(self, site: str, own: OwnModels | Coarse) -> bool:
+        return isinstance(own, Coarse) or all(self._scores_fit(site, model.scores) for model in own.models.values())
 
     def _compared(self, models: Mapping[str, Any], own: Mapping[str, OwnModels]) -> dict[str, Any]:
         rules = self._rules
-        found: dict[str, Any] = {
+        return {
             "margin": rules.margin,
             "comparisons": comparisons(own, margin=rules.margin, confidence=rules.confidence),
             "spread": {name: spread(block) for name, block in models.items()},
         }
-        return found | ({"do_no_harm": do_no_harm(own, margin=rules.margin)} if own else {})
+
+    def _released(self, answers: Mapping[str, OwnAnswer]) -> dict[str, Any]:
+        """Returns the gate, and what each site let leave for it."""
+        if not answers:
+            return {}
+        return {"do_no_harm": do_no_harm(answers, margin=self._rules.margin), "own_release": own_release(answers)}
 
     def _document(
         self, point: OperatingPoint, best_round: int, models: Mapping[str, Any], federated: Mapping[str, ScoreState]
@@ -142,28 +153,38 @@ class Assessment:
             FederationError: No site's answer could be used.
         """
         answers = self._federation.ask_sites(purpose, self._federation.roster.nodes, **fields)
-        found: dict[str, Read] = {}
-        for site, answer in answers.items():
-            if isinstance(answer, Refusal):
-                self._lost[site] = answer.code
-                continue
-            value = self._read(site, answer, read)
-            if value is None or not fits(site, value):
-                self._lost[site] = SiteCode.BAD_ANSWER
-            else:
-                found[site] = value
+        found = self._read(answers, read, fits)
         if not found:
             lost = ", ".join(f"{site} ({code})" for site, code in sorted(self._lost.items()))
             raise FederationError(f"No site could score the model: lost: {lost}")
         return found
 
-    def _read(self, site: str, answer: object, read: Callable[[object, int], Read]) -> Read | None:
+    def _read(
+        self, answers: Mapping[str, Any], read: Callable[[object, int], Read], fits: Callable[[str, Read], bool]
+    ) -> dict[str, Read]:
+        found: dict[str, Read] = {}
+        for site, answer in answers.items():
+            value = self._value(site, answer, read)
+            if isinstance(answer, Refusal):
+                self._lost[site] = answer.code
+            elif value is None or not fits(site, value):
+                self._lost[site] = SiteCode.BAD_ANSWER
+            else:
+                found[site] = value
+        return found
+
+    def _value(self, site: str, answer: object, read: Callable[[object, int], Read]) -> Read | None:
         if not isinstance(answer, DocumentAnswer) or answer.site != site:
             return None
         try:
             return read(answer.document, self._rules.bins)
         except DataError:
             return None
+
+
+def is_kept(answer: object) -> bool:
+    """Returns whether a site keeps an answer that a run can do without."""
+    return isinstance(answer, Refusal) and answer.code is SiteCode.NOT_RELEASED
 
 
 def total(states: Mapping[str, ScoreState]) -> ScoreState:

@@ -218,6 +218,7 @@ class Run:
         load_trainable(self.model, best)
         self._write_model(self.model)
         nodes = self.roster.nodes
+        self._validate_the_missing(federation, best)
         assessment = Assessment(federation, self.folder, self.progress.lost)
         assessment.conduct(best, best_round=self.progress.best_round, validation=self.progress.best_val)
         for site, answer in federation.ask_sites("statement", nodes).items():
@@ -238,6 +239,17 @@ class Run:
         if verdict in BAD:
             log.warning("%s: its ledger is not believed: %s", site, IN_WORDS[verdict])
             self.progress.lost[site] = SiteCode.LEDGER_WENT_BACK
+
+    def _validate_the_missing(self, federation: Federation, best: Arrays) -> None:
+        """Asks sites that missed the validation of the best round for it: they test validated weights only."""
+        round_index = self.progress.best_round or self.progress.rounds_done
+        known = self.progress.best_val if self.progress.best_round else {}
+        missing = {site: node for site, node in self.roster.nodes.items() if site not in known}
+        if missing:
+            asked = federation.ask_sites("evaluate", missing, round_index=round_index, split="val", arrays=best)
+            late, _ = score_states(asked, self.study.evaluation.bins, self.roster.cards, "val")
+            if self.progress.best_round:
+                self.progress.best_val = {**known, **late}
 
     def _write_model(self, model: Classifier) -> None:
         path = self.folder.path / "model" / "model.safetensors"

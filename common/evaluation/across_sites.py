@@ -8,6 +8,7 @@ from typing import Any
 
 from common.evaluation.answers import PAIRS, OwnModels
 from common.evaluation.comparison import against_margin, average, harm
+from common.evaluation.own_release import Coarse, OwnAnswer
 
 
 def comparisons(answers: Mapping[str, OwnModels], *, margin: float, confidence: float) -> dict[str, Any]:
@@ -28,18 +29,24 @@ def comparisons(answers: Mapping[str, OwnModels], *, margin: float, confidence: 
     return found
 
 
-def do_no_harm(answers: Mapping[str, OwnModels], *, margin: float) -> dict[str, Any]:
+def do_no_harm(answers: Mapping[str, OwnAnswer], *, margin: float) -> dict[str, Any]:
     """Returns the gate: ``sites.NAME`` as :func:`~common.evaluation.comparison.harm` has it, and where it is shut.
 
     ``shown`` and ``suspected`` name the sites of either verdict; at both the federated model is worse by more than the
-    margin.
+    margin. A site that lets leave less than its differences is judged by its own word, one that keeps all not at all.
     """
-    sites = {site: harm(answer.differences.get("federated_minus_local"), margin) for site, answer in answers.items()}
+    sites = {site: _gate(answer, margin) for site, answer in answers.items()}
     named = {
         kind: [site for site, gate in sites.items() if gate["verdict"] == f"harm {kind}"]
         for kind in ("shown", "suspected")
     }
     return {"margin": margin, "sites": sites, **named}
+
+
+def _gate(answer: OwnAnswer, margin: float) -> dict[str, Any]:
+    if isinstance(answer, Coarse):
+        return answer.gate()
+    return harm(None if answer is None else answer.differences.get("federated_minus_local"), margin)
 
 
 def spread(block: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,6 +51,11 @@ class RunFiles:
         value: Mapping[str, Any] | None = found.get("pooled") if site == "pooled" else found.get("sites", {}).get(site)
         return value
 
+    def own_release(self, site: str) -> Mapping[str, Any]:
+        """Returns what the site let leave of its own models; empty where it was not asked or did not answer."""
+        found: Mapping[str, Any] = (self.evaluation or {}).get("own_release", {}).get(site, {})
+        return found
+
     def epsilon(self, site: str) -> float | None:
         """Returns the epsilon a site has charged: from its statement, else from its last round; None when unknown."""
         stated = self.statements.get(site, {}).get("epsilon")

@@ -25,7 +25,8 @@ MEASURES = {
 def value_of_federating(files: RunFiles) -> dict[str, Any]:
     """Returns the models with an AUROC, a row a site and one pooled, the margin, and the spread in words."""
     models = [{"name": name, "title": title} for name, title in MODELS if files.model(name)]
-    sites = [*files.sites, POOLED] if len(models) > 1 else []
+    told = len(models) > 1 or any(files.own_release(site) for site in files.sites)
+    sites = [*files.sites, POOLED] if told else []
     rows = [_value_row(files, site, [model["name"] for model in models]) for site in sites]
     margin = (files.evaluation or {}).get("margin", 0.0)
     return {"models": models, "rows": rows, "margin": margin, "spread": _spread(files)}
@@ -42,7 +43,22 @@ def area_of(files: RunFiles, model: str, site: str) -> Mapping[str, Any]:
 def _value_row(files: RunFiles, site: str, models: list[str]) -> dict[str, Any]:
     difference = files.difference(site)
     areas = {model: area_of(files, model, site) for model in models}
-    return {"site": site, "areas": areas, "difference": difference, "words": _against_margin(difference)}
+    own = files.own_release(site)
+    if "verdict" in own:
+        difference = own.get("differences", {}).get("federated_minus_local")
+    return {"site": site, "areas": areas, "difference": difference, "words": _in_words(own, difference)}
+
+
+def _in_words(own: Mapping[str, Any], difference: Mapping[str, Any] | None) -> str:
+    match own.get("level"):
+        case "none":
+            return "not released by the hospital"
+        case "verdict":
+            return f"the hospital says: {own['verdict']}"
+        case "rounded":
+            return f"the hospital says: {own['verdict']}; figures rounded to 0.05"
+        case _:
+            return _against_margin(difference)
 
 
 def _against_margin(difference: Mapping[str, Any] | None) -> str:
@@ -137,7 +153,10 @@ def unmeasured(files: RunFiles) -> list[str]:
     ]
     if files.evaluation is None:
         return ["Test results: the run ended before the test patients were scored.", *lines]
-    lines += [] if files.model("local") else ["Training alone: no local model was trained to compare with."]
+    kept = [site for site in files.sites if files.own_release(site).get("level") in ("none", "verdict")]
+    lines += [f"Training alone: figures are not released by {', '.join(kept)}."] if kept else []
+    missing = not files.model("local") and not any(files.own_release(site) for site in files.sites)
+    lines += ["Training alone: no local model was trained to compare with."] if missing else []
     lines += [] if files.model("personalised") else ["Personalised models: none was fine-tuned."]
     lines += [] if subgroups(files) else ["Subgroups: none was counted, or none was large enough."]
     lines += [] if files.explanation else ["Where the model looks: no heatmap was measured."]

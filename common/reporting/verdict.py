@@ -18,6 +18,9 @@ PLAIN_CODES: Mapping[str, str] = {
     SiteCode.BUDGET_REFUSED: "refused: the request would have passed its privacy ceiling",
     SiteCode.POLICY_REFUSED: "refused: its own policy does not allow the study",
     SiteCode.BAD_REQUEST: "could not read the hub's request",
+    SiteCode.REQUEST_UNPROVEN: "refused: the request does not carry the signature of the hub that it knows",
+    SiteCode.QUESTION_REFUSED: "refused: the study does not ask this of its patients, or not again",
+    SiteCode.NOT_RELEASED: "keeps this answer to itself, as its policy says",
     SiteCode.DATA_UNFIT: "its data do not fit the study",
     SiteCode.MODEL_MISMATCH: "its model differs from the hub's",
     SiteCode.TRAINING_FAILED: "its training failed",
@@ -29,7 +32,8 @@ PLAIN_CODES: Mapping[str, str] = {
     SiteCode.UNKNOWN: "failed for a reason it did not give",
 }
 
-Outcome = Literal["higher", "lower", "overlap", "unknown"]
+Outcome = Literal["higher", "lower", "overlap", "unknown", "withheld"]
+_SAID: Mapping[str, Outcome] = {"helps": "higher", "hurts": "lower", "cannot tell": "overlap"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +62,15 @@ def judge(files: RunFiles, rows: Sequence[Mapping[str, Any]]) -> Verdict:
 
 
 def outcome(files: RunFiles, row: Mapping[str, Any]) -> Outcome:
-    """Returns where the federated AUROC lies against the local one, for a site's headline row or the pooled one."""
+    """Returns where the federated AUROC lies against the local one, for a site's headline row or the pooled one.
+
+    A hospital that lets leave a verdict only is taken at its word; ``withheld``: it lets leave nothing.
+    """
+    own = files.own_release(row["site"])
+    if "verdict" in own:
+        return _SAID[own["verdict"]]
+    if own.get("level") == "none":
+        return "withheld"
     apart, found = compare(row["auroc"], row["local_auroc"]), files.difference(row["site"])
     if apart == "unknown" or found is None:
         return apart
@@ -82,6 +94,12 @@ def _harm_lines(files: RunFiles, rows: Sequence[Mapping[str, Any]]) -> Iterator[
         found = gate.get("sites", {}).get(row["site"]) or {}
         if found.get("harm"):
             sure = "the interval leaves out 0" if found["verdict"] == "harm shown" else "the interval reaches 0"
+            if found["difference"] is None:
+                yield (
+                    f"{row['site']} says that the federated model is worse than its own by more than the margin of "
+                    f"{gate['margin']:g} ({sure}; it releases no figures). The site should keep its own model."
+                )
+                continue
             yield (
                 f"{_named(row)}: the federated model is worse than the site's own by more than the margin of "
                 f"{gate['margin']:g} (difference {found['difference']:+.3f}, {found['low']:+.3f} to "
@@ -124,12 +142,15 @@ def _lost_line(site: Mapping[str, Any]) -> str:
 def _benefit(rows: Sequence[Mapping[str, Any]], outcomes: Mapping[str, Outcome]) -> str:
     if all(outcome == "unknown" for outcome in outcomes.values()):
         return "Does federating help? Not measured."
+    if all(outcome in ("unknown", "withheld") for outcome in outcomes.values()):
+        return "Does federating help? Not released by the hospitals, who know it for themselves."
     parts = []
     for outcome, words in (
         ("higher", "clearly higher than training alone at"),
         ("lower", "clearly lower than training alone at"),
         ("overlap", "not distinguishable from training alone at"),
         ("unknown", "not measured at"),
+        ("withheld", "not released by"),
     ):
         named = [_named(row) for row in rows if outcomes[row["site"]] == outcome]
         if named:

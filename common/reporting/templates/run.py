@@ -48,7 +48,7 @@ href="#reproduce">Reproduce</a></li>
 {% endif %}</td>
 <td>{{ area(row.auroc) }}</td><td>{{ area(row.local_auroc) }}</td>
 <td class="text">{{ {"higher": "clearly higher", "lower": "clearly lower", "overlap": "not distinguishable",
-"unknown": "not measured"}[row.outcome] }}</td></tr>{% endfor %}
+"unknown": "not measured", "withheld": "not released"}[row.outcome] }}</td></tr>{% endfor %}
 </tbody></table></div>
 {% if evaluation is not none %}
 <p class="soft">Local only: a model that the site trained alone on its own training patients, without privacy noise

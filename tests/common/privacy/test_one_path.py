@@ -80,6 +80,7 @@ PLACES: dict[str, set[str]] = {
         "common/privacy/accounting.py::_epsilon",
         "common/privacy/accounting.py::_remember_orders",
         "common/privacy/engine.py::HooksEngine.__init__",
+        "common/privacy/largest_update.py::noise_ceiling",
         "common/privacy/optimizer.py",
     },
 }
