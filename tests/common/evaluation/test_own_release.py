@@ -59,16 +59,24 @@ ROUNDED = {
 }  # fmt: skip
 
 
+OUTSIDE = {"value": 0.2, "low": 0.0, "high": 0.1}
+
+
 @pytest.mark.parametrize(
     "change",
     [
-        {"level": "all"}, {"verdict": "helps a lot"}, {"more": 1}, {"auroc": {"local": 0.851}},
+        {"level": "all"},
+        {"level": "verdict"},
+        {"verdict": "helps a lot"},
+        {"more": 1},
+        {"auroc": {"local": 0.851}},
         {"auroc": {"mine": 0.85}},
         {"auroc": {"local": "0.85"}},
-        {"differences": {"federated_minus_local": {"value": 0.2, "low": 0.0, "high": 0.1}}}, {"differences": {"federated_minus_local": 0.05}}, {"level": "verdict"},
+        {"differences": {"federated_minus_local": OUTSIDE}},
+        {"differences": {"federated_minus_local": 0.05}},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_anything_else_is_refused(change: dict[str, Any]) -> None:
     assert read_own(ROUNDED, 256)
     with pytest.raises(DataError):
