@@ -31,12 +31,16 @@ Tampering = Callable[[Request, str, RecordDict], None]
 
 @dataclass
 class Federation:
-    """Runs a quick study; ``mutations`` change or drop what a site sends in a round, ``tamper`` the bytes of any."""
+    """Runs a quick study; ``mutations`` change or drop what a site sends in a round, ``tamper`` the bytes of any.
+
+    The nodes in ``away`` are not connected.
+    """
 
     folder: Path
     mutations: dict[tuple[str, int], Mutation] = field(default_factory=dict)
     error: OncoFedError | None = None
     tamper: Tampering = lambda request, site, content: None
+    away: frozenset[int] = frozenset()
 
     def run(self, overrides: str = "", *, resume: bool = False) -> dict[str, Any]:
         from server.app import conduct
@@ -46,6 +50,8 @@ class Federation:
         config["resume"] = str(self.folder) if resume else ""
         sites = compose(split_overrides(text)).partition.sites
         grid = InProcessGrid(self._app(), num_nodes=sites, run_config=config)
+        nodes = [node for node in grid.get_node_ids() if node not in self.away]
+        grid.get_node_ids = lambda: nodes  # type: ignore[method-assign]
         context = Context(run_id=1, node_id=0, node_config={}, state=RecordDict(), run_config=config)
         try:
             conduct(grid, context)

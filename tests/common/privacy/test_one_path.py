@@ -54,7 +54,8 @@ PLACES: dict[str, set[str]] = {
     "makes noise": {"common/privacy/plan.py::PrivacyPlan.optimizer"},
     "plans": {
         "client/accounts.py::noted_statements",  # to tell what was planned, in a statement
-        "client/forecast.py::forecast",  # to tell what would be
+        "client/forecast.py::forecast",
+        "client/restore.py::_at_its_end",  # to tell what would be
         "client/site.py::Site._plan",
     },
     "charges": {"client/budget.py::charge_round"},
