@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from flwr.serverapp import Grid, ServerApp
 from common.config import compose
 from common.errors import OncoFedError
 from common.overrides import split_overrides
+from server.enrolment import REGISTER
 from server.federation import Run
+from server.hub.tickets import Tickets
 from server.run_folder import RunFolder, run_path
 
 log = logging.getLogger("oncofed")
@@ -21,7 +24,7 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Conducts one run; keys of the run-config: ``overrides``, ``out-dir``, ``resume``.
+    """Conducts one run; keys of the run-config: ``overrides``, ``out-dir``, ``resume``, ``ticket``.
 
     Raises:
         OncoFedError: The run FAILED; Flower then marks it failed.
@@ -36,12 +39,18 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def conduct(grid: Grid, context: Context) -> tuple[RunFolder, str]:
-    """Returns the run's folder and its status, with every file written."""
+    """Returns the run's folder and its status, with every file written.
+
+    Raises:
+        TrustError: A hub's daemon runs here, and nobody asked it for this start.
+    """
     overrides = str(context.run_config.get("overrides", ""))
     resume = str(context.run_config.get("resume", ""))
     study = compose(split_overrides(overrides))
     out_dir = resume or str(context.run_config.get("out-dir", ""))
     path = run_path(out_dir=out_dir, name=study.name, run_id=context.run_id)
+    if register := os.environ.get(REGISTER):
+        Tickets.of(Path(register).parent).use(str(context.run_config.get("ticket", "")), path)
     folder = RunFolder.create(path, resume=bool(resume))
     run = Run(grid, study, folder, overrides=overrides, resume=bool(resume))
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,7 @@ from common.errors import FederationError, NetworkError
 from common.guard import say
 
 if TYPE_CHECKING:
+    from server.hub.conductor import Conductor
     from server.hub.home import HubHome
 
 Home = Annotated[
@@ -27,7 +29,7 @@ Study = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to ``oncofed-hub``."""
-    for command in (study, run, release, verify_release, status):
+    for command in (study, run, stop, release, verify_release, status):
         app.command()(command)
 
 
@@ -53,7 +55,7 @@ def run(
     json_: Json = False,
     home: Home = None,
 ) -> None:
-    """Run a study with the sites that are connected, and wait for its end.
+    """Run a study with the sites that are connected, and wait for its end. Ctrl-C leaves it running or stops it.
 
     Example: oncofed-hub run next.yaml
     """
@@ -70,7 +72,11 @@ def run(
     conductor = Conductor(place)
     overrides = _overrides(place, study)
     record(place, "resume" if resume else "run")
-    folder = conductor.resume(resume, _progress) if resume else conductor.start(overrides, out, _progress)
+    try:
+        folder = conductor.resume(resume, _progress) if resume else conductor.start(overrides, out, _progress)
+    except KeyboardInterrupt:
+        _leave_or_stop(conductor)
+        raise
     found = read_status(folder) or {}
     record(place, "end", run=str(found.get("run_id")), status=str(found.get("status")))
     if json_:
@@ -79,6 +85,37 @@ def run(
     say(f"{found.get('status')}{reason}. Report: {folder / 'report.html'}")
     if found.get("status") != "COMPLETED":
         raise typer.Exit(FederationError.exit_code)
+
+
+def _leave_or_stop(conductor: Conductor) -> None:
+    """Asks whether the run shall go on without this command; where nobody can be asked, it does."""
+    if not sys.stdin.isatty():
+        say("The run goes on without this command. Stop it with: oncofed-hub stop")
+        return
+    if typer.confirm("Leave the run going on without this command? (No stops it)", default=True, err=True):
+        say("The run goes on. Follow it with: oncofed-hub run --resume FOLDER; stop it with: oncofed-hub stop")
+        return
+    say(f"Stopped. Go on with: oncofed-hub run --resume {conductor.stop(None)}")
+
+
+def stop(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of the run [default: the newest].", show_default=False)
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Stop the run that goes on; `run --resume` can take it up again. What hospitals charged stays charged.
+
+    Example: oncofed-hub stop
+    """
+    from server.hub.conductor import Conductor
+    from server.hub.home import hub_home
+    from server.hub.journal import record
+
+    place = hub_home(home)
+    stopped = Conductor(place).stop(folder)
+    record(place, "stop", folder=stopped.name)
+    say(f"Stopped. Go on with: oncofed-hub run --resume {stopped}")
 
 
 def release(

@@ -16,10 +16,13 @@ from typing import Any
 from common.config import compose
 from common.errors import ConfigError, FederationError, NetworkError
 from common.overrides import read_overrides
+from common.supervisor import is_held, only_one
 from common.trust.durable import write_durably
 from server.hub.control import Control
 from server.hub.home import HubHome
+from server.hub.interrupted import end_aggregator, last_folder, settle
 from server.hub.processes import aggregator_lives
+from server.hub.tickets import Tickets
 from server.run_folder import RunFolder
 
 FINAL = ("COMPLETED", "PARTIAL", "FAILED")
@@ -51,6 +54,7 @@ clientapp = "client.app:app"
 overrides = ""
 out-dir = ""
 resume = ""
+ticket = ""
 """
 
 
@@ -71,14 +75,15 @@ class Conductor:
         study = compose(overrides)
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{study.name}"
         folder = RunFolder.create((out or self._home.runs / name).resolve(), resume=False).path
+        self._check_free()
         progress({"phase": "starting", "folder": str(folder), "rounds": study.training.rounds})
         return self._follow(folder, overrides, progress)
 
     def resume(self, folder: Path, progress: Progress) -> Path:
-        """Returns the folder of an interrupted run, once it has ended.
+        """Returns the folder of an interrupted run, or of one that was left running, once it has ended.
 
         Raises:
-            ConfigError: There is no run to go on with, or it has ended.
+            ConfigError: There is no run to go on with, it has ended, or another one runs.
         """
         folder = folder.resolve()
         found = read_status(folder)
@@ -86,20 +91,63 @@ class Conductor:
             raise ConfigError(f"{folder} holds no run to resume; oncofed-hub status names the runs")
         if found["status"] in ("COMPLETED", "PARTIAL"):
             raise ConfigError(f"The run in {folder} has ended as {found['status']}; start a new one")
-        progress({"phase": "resuming", "folder": str(folder), "rounds": found["rounds_planned"]})
-        return self._follow(folder, read_overrides(folder / "overrides.yaml"), progress)
+        runs = aggregator_lives(self._home.path) and last_folder(self._home) == folder
+        if not runs:
+            self._check_free()
+        progress({"phase": "following" if runs else "resuming", "folder": str(folder),
+                  "rounds": found["rounds_planned"]})  # fmt: skip
+        return self._follow(folder, read_overrides(folder / "overrides.yaml"), progress, runs=runs)
 
-    def _follow(self, folder: Path, overrides: Sequence[str], progress: Progress) -> Path:
-        """Submits, watches, and submits again with ``resume`` while the run broke down without an end."""
-        write_durably(self._home.last_run, f"{folder}\n")
+    def stop(self, folder: Path | None) -> Path:
+        """Returns the folder of the run that was stopped: Flower and the aggregator work on it no more.
+
+        Args:
+            folder: The run; None: the newest.
+
+        Raises:
+            ConfigError: It does not run.
+        """
+        newest = last_folder(self._home)
+        if newest is None or (folder is not None and folder.resolve() != newest):
+            raise ConfigError(f"No run in {folder} goes on here; oncofed-hub status names the newest")
+        write_durably(self._home.stop_asked, f"{newest}\n")
+        with contextlib.suppress(*UNSURE, FileNotFoundError):
+            if self._control.alive():
+                self._control.stop_run(int(self._home.flower_run.read_text(encoding="ascii")))
+        ended = end_aggregator(self._home)
+        if not settle(self._home, "its operator stopped it") and not ended and not is_held(self._home.run_lock):
+            raise ConfigError(f"The run in {newest} does not run; oncofed-hub status says how it ended")
+        return newest
+
+    def _check_free(self) -> None:
+        """Raises ConfigError while another run goes on: two would ask the same hospitals at once."""
+        if aggregator_lives(self._home.path) or is_held(self._home.run_lock):
+            raise ConfigError(
+                f"The run in {last_folder(self._home)} goes on; wait for it (oncofed-hub status), follow it "
+                "(oncofed-hub run --resume), or end it (oncofed-hub stop)"
+            )
+
+    def _follow(self, folder: Path, overrides: Sequence[str], progress: Progress, *, runs: bool = False) -> Path:
+        """Submits, watches, and submits again with ``resume`` while the run broke down without an end.
+
+        What ``runs`` already is watched first.
+        """
+        with only_one(self._home.run_lock):
+            write_durably(self._home.last_run, f"{folder}\n")
+            self._home.stop_asked.unlink(missing_ok=True)
+            return self._to_its_end(folder, overrides, progress, runs)
+
+    def _to_its_end(self, folder: Path, overrides: Sequence[str], progress: Progress, runs: bool) -> Path:
         seen, fruitless, patience = _Rounds(folder, progress), 0, self._home.config().restart_seconds * 4
         while fruitless < FRUITLESS:
             before, done = _stamp(folder), _rounds_done(folder)
             self._wait_for_hub(patience, progress)
             patience = math.inf  # what has begun waits for as long as a machine may be away
-            details = self._attempt(folder, overrides, before, seen, progress)
+            details = self._attempt(folder, overrides, before, seen, progress, runs)
+            runs = False
             if _final(folder, before):
                 return folder
+            self._check_stopped(folder)
             fruitless = 0 if _rounds_done(folder) > done else fruitless + 1
             progress({"phase": "interrupted", "reason": details})
         raise FederationError(
@@ -107,11 +155,21 @@ class Conductor:
             f"{self._home.logs}, then go on with: oncofed-hub run --resume {folder}"
         )
 
-    def _attempt(self, folder: Path, overrides: Sequence[str], before: float, seen: _Rounds, progress: Progress) -> str:
-        """Submits once and watches; returns why it broke off, if it did."""
+    def _check_stopped(self, folder: Path) -> None:
+        if self._home.stop_asked.exists():
+            settle(self._home, "its operator stopped it")
+            raise FederationError(f"The run was stopped; go on with: oncofed-hub run --resume {folder}")
+
+    def _attempt(
+        self, folder: Path, overrides: Sequence[str], before: float, seen: _Rounds, progress: Progress, runs: bool
+    ) -> str:
+        """Submits once, unless it runs already, and watches; returns why it broke off, if it did."""
         begun = read_status(folder) is not None
         try:
+            if runs:
+                return self._watch(folder, self._flower_run(), before, seen, progress)
             run_id = self._control.submit(self._app(), self._run_config(folder, overrides, resume=begun))
+            write_durably(self._home.flower_run, str(run_id))
         except NetworkError as error:
             if not begun:
                 raise
@@ -137,8 +195,16 @@ class Conductor:
                     status, details = "unknown", ""
                 if status.startswith("finished:"):
                     seen()
+                    if not _final(folder, before):
+                        end_aggregator(self._home)  # whose signs of life were lost, while it goes on
                     return details or status
             time.sleep(TICK_SECONDS)
+
+    def _flower_run(self) -> int:
+        try:
+            return int(self._home.flower_run.read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return 0
 
     def _stop(self, run_id: int, progress: Progress) -> str:
         """Tells Flower, which would wait for another minute, that the aggregator died; returns why if it knows."""
@@ -162,7 +228,8 @@ class Conductor:
 
     def _run_config(self, folder: Path, overrides: Sequence[str], *, resume: bool) -> dict[str, str]:
         where = {"resume": str(folder)} if resume else {"out-dir": str(folder)}
-        return {"overrides": shlex.join(overrides), "out-dir": "", "resume": ""} | where
+        ticket = Tickets.of(self._home.path).issue(folder)
+        return {"overrides": shlex.join(overrides), "out-dir": "", "resume": "", "ticket": ticket} | where
 
     def _app(self) -> Path:
         """Returns a Flower app without a line of code: hub and sites run what is installed on them."""

@@ -26,12 +26,15 @@ from common.supervisor import Backoff, Child, Stop, is_held, only_one
 from common.trust.durable import write_durably
 from server.hub.control import Control
 from server.hub.home import HubHome, check_certificates
+from server.hub.interrupted import settle
 from server.hub.processes import SECRET_VARIABLE, write_launcher
 from server.hub.proxy import nginx, proxy_files
 from server.hub.signing_key import public_key
+from server.hub.tickets import Tickets
 
 log = logging.getLogger("oncofed.hub")
 TICK_SECONDS = 0.2
+SETTLE_SECONDS = 5.0
 _NEVER = (-1, -1, -1)
 
 
@@ -44,7 +47,7 @@ class HubDaemon:
         self._control = Control(home, pulse=self._pulse)
         self._children = [self._superlink(), self._superexec(), *([self._proxy()] if self._config.proxy else [])]
         self._followed = self._listed = _NEVER
-        self._ready, self._complaint = False, ""
+        self._ready, self._complaint, self._settled = False, "", 0.0
 
     def run(self) -> None:
         """Returns after SIGTERM or SIGINT, once every process has ended.
@@ -59,6 +62,7 @@ class HubDaemon:
             if self._config.proxy:
                 proxy_files(self._home)  # which raises; once the hub runs, what is wrong is only complained of
             self._renew_proxy()
+            Tickets.of(self._home.path).void()
             write_launcher(self._home.flower / "bin", self._home.logs / "aggregator.log")
             try:
                 while not stop.asked:
@@ -120,6 +124,7 @@ class HubDaemon:
 
     def _tend(self) -> None:
         self._renew_proxy()
+        self._settle()
         changed = [child.tend() for child in self._children]
         if any(changed):
             self._ready = False
@@ -133,6 +138,14 @@ class HubDaemon:
         if self._ready and _stamp(self._home.sites_file) != self._followed:
             self._follow_registry()
             self._write_state("ready")
+
+    def _settle(self) -> None:
+        """Writes down, now and then, that a run's aggregator is gone, unless a command follows the run."""
+        if time.monotonic() < self._settled + SETTLE_SECONDS or is_held(self._home.run_lock):
+            return
+        self._settled = time.monotonic()
+        if folder := settle(self._home):
+            log.warning("The run in %s is interrupted", folder)
 
     def _follow_registry(self) -> None:
         stamp = _stamp(self._home.sites_file)  # of before: what changes meanwhile is for the next turn

@@ -177,6 +177,21 @@ class HubHome:
         return self.path / "last-run"
 
     @property
+    def flower_run(self) -> Path:
+        """Flower's number of the run that was submitted last."""
+        return self.path / "flower-run"
+
+    @property
+    def stop_asked(self) -> Path:
+        """Names the run that its operator has stopped, for the command that follows it."""
+        return self.path / "stop-asked"
+
+    @property
+    def run_lock(self) -> Path:
+        """Held by the command that follows a run."""
+        return self.path / "run.lock"
+
+    @property
     def logs(self) -> Path:
         """Logs of the processes."""
         return self.path / "logs"

@@ -22,7 +22,7 @@ from server.run_folder import RunFolder
 
 log = logging.getLogger("oncofed.hub")
 STATUSES = ("starting", "ready", "stopped", "dead", "never started")
-RUNS = ("RUNNING", "COMPLETED", "PARTIAL", "FAILED")
+RUNS = ("RUNNING", "COMPLETED", "PARTIAL", "FAILED", "INTERRUPTED")
 KINDS = ("invited", "approved", "revoked")
 LOOK_SECONDS = 60.0
 """Flower is asked by a command of its own, which costs seconds of processor time."""

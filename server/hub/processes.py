@@ -69,9 +69,11 @@ def _open_files(wanted: int) -> None:
 
 
 def _hold(path: Path) -> None:
-    """Waits until no other aggregator runs, then holds the lock as long as this process lives."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o600)
+    """Waits until no other aggregator runs, then holds the lock, with this process's id in it, while it lives."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, str(os.getpid()).encode())
 
 
 def aggregator_lives(folder: Path) -> bool:

@@ -63,7 +63,7 @@ class Flower:
 
     def aggregator_lives(self, folder: Path) -> bool:
         self.looks += 1
-        return self.looks == 1
+        return bool(self.asked) and self.looks == 1
 
     def sleep(self, seconds: float) -> None:
         self.seconds += seconds

@@ -1,0 +1,78 @@
+"""Ended means ended: a run whose aggregator is gone says INTERRUPTED, why, and how to go on; never RUNNING for good."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from common.errors import ConfigError
+from common.supervisor import is_held, only_one
+from server.hub.home import HubHome
+from server.hub.processes import AGGREGATOR_LOCK
+from server.run_folder import MARKER, RunFolder
+
+INTERRUPTED = "INTERRUPTED"
+GONE = "the aggregator ended before the run did"
+END_SECONDS = 10.0
+
+
+def last_folder(home: HubHome) -> Path | None:
+    """Returns the folder of the newest run; None where there was none."""
+    try:
+        return Path(home.last_run.read_text(encoding="utf-8").strip())
+    except FileNotFoundError:
+        return None
+
+
+def settle(home: HubHome, reason: str = GONE) -> Path | None:
+    """Writes INTERRUPTED into the newest run if it says RUNNING and no aggregator works on it; returns its folder then.
+
+    A report of the rounds that were done is for ``--resume`` to finish, or for ``oncofed-hub status`` to name.
+    """
+    folder = last_folder(home)
+    if folder is None or _status(folder) != "RUNNING" or is_held(home.path / AGGREGATOR_LOCK):
+        return None
+    with contextlib.suppress(ConfigError), only_one(home.path / AGGREGATOR_LOCK):
+        if _status(folder) != "RUNNING":
+            return None
+        run = RunFolder(folder)
+        why = f"{reason}; go on with: oncofed-hub run --resume {folder}"
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        run.write_json(MARKER, run.read_json(MARKER) | {"status": INTERRUPTED, "reason": why, "finished": finished})
+        return folder
+    return None
+
+
+def end_aggregator(home: HubHome) -> bool:
+    """Ends the aggregator that runs, if one does: SIGTERM, then SIGKILL; returns whether one did.
+
+    Raises:
+        ConfigError: It does not end.
+    """
+    lock = home.path / AGGREGATOR_LOCK
+    if not is_held(lock):
+        return False
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ValueError, ProcessLookupError, FileNotFoundError):
+            os.kill(int(lock.read_text(encoding="ascii")), number)
+        deadline = time.monotonic() + END_SECONDS
+        while is_held(lock) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if not is_held(lock):
+            return True
+    raise ConfigError(f"The aggregator of the hub in {home.path} does not end; restart the hub")
+
+
+def _status(folder: Path) -> str:
+    try:
+        found: Mapping[str, Any] = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(found.get("status"))
