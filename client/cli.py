@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from client import appearance_cli, backup_cli, daemon_cli, data_cli, overlap_cli, privacy_cli, study_cli
+from common.cli.version import add_version
 from common.guard import Guarded, guard
 
 HELP = """One hospital: joins a consortium, runs the daemon, keeps the ledger, writes privacy reports.
@@ -53,6 +54,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+add_version(app)
 daemon_cli.register(app)
 privacy_cli.register(app)
 backup_cli.register(privacy_cli.ledger_app)

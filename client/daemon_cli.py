@@ -12,6 +12,7 @@ import typer
 
 from common.errors import NetworkError
 from common.guard import say
+from common.version import version_line
 
 Home = Annotated[
     Path | None,
@@ -86,7 +87,7 @@ def doctor(json_: Json = False, home: Home = None) -> None:
     else:
         for finding in findings:
             fix = f" To do: {finding.fix}." if finding.fix else ""
-            say(f"{finding.status:4} {finding.check}: {finding.found}.{fix}")
+            print(f"{finding.status:4} {finding.check}: {finding.found}.{fix}")
     raise typer.Exit(exit_code(findings))
 
 
@@ -131,6 +132,7 @@ def status(
 
 def _say_status(found: dict[str, Any]) -> None:
     say(f"Site {found['name']}: {found['status']}")
+    say(version_line())
     for name, process in found["processes"].items():
         say(f"{name}: {'runs' if process['pid'] else 'does not run'}, started {process['lives']} times")
     budget, last = found["budget"], found["last_answer"]

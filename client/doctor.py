@@ -64,10 +64,11 @@ def _guarded(check: Callable[[SiteHome, SiteFile], Finding], home: SiteHome, set
 
 def _versions() -> Finding:
     from common.provenance import versions
+    from common.version import version_line
 
     found = versions()
     missing = [name for name, version in found.items() if version == "not installed"]
-    said = f"Python {sys.version.split()[0]}, flwr {found['flwr']}, torch {found['torch']}"
+    said = f"{version_line()}, Python {sys.version.split()[0]}, flwr {found['flwr']}, torch {found['torch']}"
     if missing or not found["flwr"].startswith("1.41."):
         return Finding(
             check="versions", status="fail", found=said + (f"; missing: {', '.join(missing)}" if missing else ""),

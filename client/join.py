@@ -106,34 +106,36 @@ def _policy_yaml(kit: Kit, authority: str) -> str:
     privacy = {key: _plain(value) for key, value in kit.study.get("privacy", {}).items()}
     model = _plain(kit.study.get("model", {}).get("name"))
     asks = ", ".join(f"{key} {privacy.get(key)}" for key in ("mode", "epsilon", "delta", "max_images"))
+    epsilon = privacy.get("epsilon") if privacy.get("mode") != "none" else "0.0"
     return f"""\
-# What this hospital allows, whatever the hub says. Everything is closed until the privacy officer opens it.
-# The study of the kit asks for: model {model}, {asks}.
-# Its digest, to allow it and no other:
-#   studies: [{kit.study_digest}]
-#   models: [{model}]
-#   modes: [{privacy.get("mode")}]
-# The authority that proves the hub of the kit (SHA-256 of its certificate); compare it with the consortium's:
-#   hubs: ["{authority}"]
-ceiling: 0.0
-delta_max: 1.0e-5
-min_patients: 20
-max_images: 8
-models: []
-studies: []
-modes: []
-hubs: []
-# Whether private studies may go on with patients of a study without privacy (refuse or allow).
-after_unbounded: refuse
-# Local times between which the site works, for example ["20:00", "06:00"]; null: at any hour.
-opening_hours: null
-# Whether score histograms of validation and test patients may leave: once a round and once a run, exact.
-release_metrics: false
-# What may leave of models that this site trains without noise and keeps: none, verdict (helps, hurts or cannot tell),
-# rounded (figures on a grid of 0.05), or full, which is for public data.
-own_models: none
-# How many runs of one study may ask about the patients.
-runs_per_study: 1
+## What this hospital allows, whatever the hub says. All is closed: this file says nothing yet.
+## The privacy officer opens a line by taking the `# ` before it away; each line may be opened by itself.
+## The study of the kit asks for: model {model}, {asks}.
+
+## Lifetime epsilon of the cohort over all studies, and the epsilon of one study; the study of the kit needs this much.
+# ceiling: {epsilon}
+# study_ceiling: {epsilon}
+## The digest of the study, to allow it and no other; its network and its way to be private.
+# studies: [{kit.study_digest}]
+# models: [{model}]
+# modes: [{privacy.get("mode")}]
+## The authority that proves the hub of the kit (SHA-256 of its certificate); compare it with the consortium's.
+# hubs: ["{authority}"]
+## Whether score histograms of validation and test patients may leave: once a round and once a run, exact.
+# release_metrics: true
+## What may leave of models that this site trains without noise and keeps: none, verdict (helps, hurts or cannot tell),
+## rounded (figures on a grid of 0.05), or full, which is for public data.
+# own_models: verdict
+## Largest delta, fewest patients with which the site trains, most images of a patient that enter a step.
+# delta_max: 1.0e-5
+# min_patients: 20
+# max_images: 8
+## How many runs of one study may ask about the patients.
+# runs_per_study: 1
+## Whether private studies may go on with patients of a study without privacy (refuse or allow).
+# after_unbounded: refuse
+## Local times between which the site works; without the line, at any hour.
+# opening_hours: ["20:00", "06:00"]
 """
 
 

@@ -12,6 +12,7 @@ from client.pause import pause_facts
 from client.policy import load_policy
 from client.site_file import SiteHome
 from common.errors import OncoFedError
+from common.version import version_facts
 
 
 def overview(home: SiteHome) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def overview(home: SiteHome) -> dict[str, Any]:
     """
     settings = home.read()
     return (
-        {"schema_version": 1, "name": settings.name, "hub": settings.hub}
+        {"schema_version": 1, "name": settings.name, "hub": settings.hub, "release": version_facts()}
         | state(home)
         | pause_facts(home)
         | _left(home.egress, _stamp(home.egress))

@@ -14,11 +14,12 @@ import numpy as np
 from flwr.app import ConfigRecord, RecordDict
 
 from common.messages import BODY, CLAIMS, SIGNATURE, Arrays, Request
+from common.provenance import PROTOCOL_VERSION
 from common.received import parse_object
 from common.trust.journal import canonical
 from common.trust.signing import SiteKey, signature_holds
 
-PROTOCOL = "oncofed-request/1"
+PROTOCOL = f"oncofed-request/{PROTOCOL_VERSION}"
 ANSWERS = "answers"
 """Field of an answer: the digest of the claims that it answers."""
 

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
+from common.cli.version import add_version
 from common.guard import Guarded, say
 from server import heads_cli, sites_cli
 from server.study_cli import Home, register
@@ -52,6 +53,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+add_version(app)
+
 
 @app.command()
 def init(
@@ -69,12 +72,14 @@ def init(
 
     Example: oncofed-hub init --address hub.org:9443
     """
-    from server.hub.home import HubConfig, create, hub_home
+    from common.trust.address import check_address
+    from server.hub.home import checked_config, create, hub_home
     from server.hub.journal import record
 
-    names = tuple(dict.fromkeys([address.rpartition(":")[0].strip("[]"), *(name or ())]))
+    host, _ = check_address(address)
+    names = tuple(dict.fromkeys([host, *(name or ())]))
     place = hub_home(home)
-    config = HubConfig(
+    config = checked_config(
         name=consortium,
         bind=bind,
         port=port,

@@ -12,6 +12,7 @@ import typer
 
 from common.errors import FederationError, NetworkError
 from common.guard import say
+from common.version import version_line
 
 if TYPE_CHECKING:
     from server.hub.conductor import Conductor
@@ -186,6 +187,7 @@ def _overrides(place: HubHome, study: Path | None) -> Sequence[str]:
 
 def _say_status(found: Mapping[str, Any]) -> None:
     say(f"Hub: {found['hub']['status']}")
+    say(version_line())
     for site in found["sites"]:
         say(f"{site['name']}: {site['status']}, {site['connection']}")
     if found["run"]:

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from common.cli.version import add_version
 from common.errors import FederationError, OncoFedError
 from common.guard import Guarded
 from simulations.audit_cli import HELP as AUDIT_HELP
@@ -75,6 +76,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+add_version(app)
 
 
 class EngineName(StrEnum):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ConfigError, TrustError
+from common.trust.address import check_address
 from common.trust.client_certificate import checked_client_certificate
 from common.trust.hub_key import checked_hub_key
 from common.trust.journal import canonical
@@ -30,8 +31,6 @@ MAX_BYTES = 1_000_000
 _NAME = re.compile(r"(?!node-)[a-z0-9][a-z0-9_-]{0,39}")
 """``node-7`` is how a hub calls a node that gave no name."""
 MAX_DECLARED = 2**20
-ADDRESS = r"^(?:[A-Za-z0-9._-]+|\[[0-9a-f:]+\]):[0-9]{1,5}$"
-"""``host:port`` of a hub; nothing that could mean something in a file of settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +58,7 @@ class Kit:
     def __post_init__(self) -> None:
         check_site_name(self.site)
         checked_hub_key(self.hub_key)
-        if not re.fullmatch(ADDRESS, self.hub):
-            raise ConfigError(f"The hub's address {self.hub[:80]!r} is not usable; expected host:port")
+        check_address(self.hub)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,14 +17,16 @@ from common.errors import ConfigError
 from common.notify import credential
 from common.supervisor import is_held, only_one
 from common.trust import pki
+from common.trust.address import check_address, check_host
 from common.trust.client_certificate import create_client_certificate
 from common.trust.durable import write_durably
-from common.trust.kit import ADDRESS
 from common.trust.signing import SiteKey
 
 OPERATOR = "OncoFed operator"
 """Name in the operator's certificate; with a blank, which no site's name has."""
 HOME_VARIABLE = "ONCOFED_HUB_HOME"
+LONGEST_NAME = 46
+"""Characters of a consortium's name: with what follows it, 64 are the most that a certificate may hold."""
 Port = Annotated[int, Field(ge=1, le=65_535)]
 
 
@@ -48,18 +50,21 @@ class HubConfig:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    name: str = "consortium"
+    name: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)] = "consortium"
     bind: str = "127.0.0.1"
     port: Port = 9443
     proxy: bool = True
     inner_port: Port = 9444
-    address: Annotated[str, Field(pattern=ADDRESS)] = "127.0.0.1:9443"
+    address: str = "127.0.0.1:9443"
     names: tuple[str, ...] = ("localhost", "127.0.0.1")
     overrides: tuple[str, ...] = ()
     restart_seconds: Annotated[float, Field(gt=0)] = 30.0
     monitor_port: Port | None = None
 
     def __post_init__(self) -> None:
+        check_address(self.address)
+        for host in (self.bind, *self.names):
+            check_host(host)
         if self.proxy and self.port == self.inner_port:
             raise ConfigError(f"port and inner_port are both {self.port}; the SuperLink behind the proxy needs its own")
 
@@ -83,6 +88,22 @@ class HubConfig:
 
 
 _ADAPTER = TypeAdapter(HubConfig)
+
+
+def checked_config(**fields: Any) -> HubConfig:
+    """Returns the settings, each within its range.
+
+    Raises:
+        ConfigError: Names each that is not.
+    """
+    try:
+        return _ADAPTER.validate_python(fields)
+    except ValidationError as error:
+        raise ConfigError(f"The settings are not usable: {_named(error)}") from None
+
+
+def _named(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'hub.yaml'}: {e['msg']}" for e in error.errors())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -218,8 +239,7 @@ class HubHome:
         except yaml.YAMLError as error:
             raise ConfigError(f"{self.config_file} is not YAML: {str(error).splitlines()[0]}") from None
         except ValidationError as error:
-            named = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise ConfigError(f"{self.config_file} is not valid ({named})") from None
+            raise ConfigError(f"{self.config_file} is not valid ({_named(error)})") from None
 
 
 def hub_home(given: Path | None) -> HubHome:

@@ -8,6 +8,7 @@ from typing import Any
 
 from common.errors import OncoFedError
 from common.trust.pki import certificate_facts
+from common.version import version_facts
 from server.hub.conductor import read_status
 from server.hub.control import Control
 from server.hub.daemon import state
@@ -32,6 +33,7 @@ def overview(home: HubHome, nodes: Mapping[int, str] | None = None) -> dict[str,
     ]
     return {
         "schema_version": 1,
+        "release": version_facts(),
         "hub": state(home),
         "certificate_days_left": round(certificate_facts(home.server).days_left()),
         "sites": sites,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ import pytest
 import yaml
 
 from client.join import join
-from client.policy import load_policy
+from client.policy import SitePolicy, check_request, load_policy
 from client.site_file import SiteHome
-from common.config import StudyConfig
+from common.config import StudyConfig, from_dict
 from common.errors import ConfigError
 from common.trust.kit import Kit, study_digest, write_kit
 from common.trust.pki import create_authority
@@ -68,3 +69,30 @@ def test_no_word_of_a_study_leaves_the_comment_of_the_policy(tmp_path: Path, end
 def _plain_policy(folder: Path) -> Any:
     folder.mkdir()
     return yaml.safe_load((_joined(folder).path / "policy.yaml").read_text())
+
+
+def test_each_line_of_the_policy_can_be_opened_by_itself(tmp_path: Path) -> None:
+    closed_file = _joined(tmp_path).path / "policy.yaml"
+    text = closed_file.read_text()
+    lines = [line for line in text.splitlines() if line.startswith("# ")]
+    closed = load_policy(closed_file)
+    assert closed == SitePolicy() and len(lines) >= 10
+    opened = tmp_path / "opened.yaml"
+    for line in lines:
+        key, _, _ = line[2:].partition(":")
+        opened.write_text(text.replace(f"\n{line}\n", f"\n{line[2:]}\n"))
+        found = load_policy(opened)
+        assert dataclasses.replace(closed, **{key: getattr(found, key)}) == found, f"{line} opens itself alone"
+    opened.write_text("\n".join(line[2:] if line.startswith("# ") else line for line in text.splitlines()))
+    check_request(load_policy(opened), from_dict(STUDY), 100, datetime(2026, 1, 1, 23))
+
+
+def test_declared_patients_stand_in_the_request_and_the_settings(tmp_path: Path) -> None:
+    home, kit = _joined(tmp_path), tmp_path / "kit.zip"
+    assert home.read().declared_patients == 1
+    fresh = SiteHome(tmp_path / "other")
+    assert join(fresh, kit, declared_patients=200).declared_patients == 200
+    assert fresh.read().declared_patients == 200
+    assert join(fresh, kit).declared_patients == 200
+    with pytest.raises(ConfigError, match="change it there first"):
+        join(fresh, kit, declared_patients=300)

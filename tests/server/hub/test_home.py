@@ -82,3 +82,25 @@ def test_secrets_change_only_while_the_hub_stands_still(home: HubHome) -> None:
         assert [path.read_bytes() for path in files] == before
     assert CliRunner().invoke(app, command).exit_code == 0
     assert all(path.read_bytes() != old for path, old in zip(files, before, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--address", "hub.example.org"], "host:port"),
+        (["--address", "hub.example.org:99999"], "1 to 65535"),
+        (["--address", "hub example:1"], "not usable"),
+        (["--port", "99999"], "65535"),
+        (["--bind", "no host"], "not usable"),
+        (["--name", "a/b"], "not usable"),
+        (["--consortium", "x" * 60], "46 characters"),
+        (["--consortium", ""], "1 character"),
+        (["--inner-port", "9443"], "inner_port"),
+    ],
+)
+def test_a_setting_that_could_not_work_is_refused_before_anything_is_made(
+    tmp_path: Path, options: list[str], words: str
+) -> None:
+    done = CliRunner().invoke(app, ["init", *options, "--home", str(tmp_path / "new")])
+    assert done.exit_code in (2, 3) and words in " ".join(done.output.split()), done.output
+    assert not (tmp_path / "new").exists()
