@@ -12,7 +12,8 @@ from common.errors import ConfigError
 from common.supervisor import only_one
 from common.trust import pki
 from common.trust.client_certificate import checked_client_certificate
-from common.trust.kit import check_site_name
+from common.trust.kit import check_site_name, read_kit
+from common.trust.signing import SiteKey
 from server.cli import app
 from server.hub.daemon import HubDaemon
 from server.hub.home import OPERATOR, HubConfig, HubHome, check_certificates, create, rotate
@@ -82,3 +83,19 @@ def test_secrets_change_only_while_the_hub_stands_still(home: HubHome) -> None:
         assert [path.read_bytes() for path in files] == before
     assert CliRunner().invoke(app, command).exit_code == 0
     assert all(path.read_bytes() != old for path, old in zip(files, before, strict=True))
+
+
+def test_the_key_for_requests_is_shown_and_made_anew_while_the_hub_is_stopped(home: HubHome) -> None:
+    show, anew = ["key", "--home", str(home.path)], ["key", "--new", "--home", str(home.path)]
+    before = CliRunner().invoke(app, show).stdout.strip()
+    assert before == SiteKey.read(home.signing_key).public_hex and len(before) == 64
+    with only_one(home.lock):
+        refused = CliRunner().invoke(app, anew)
+        assert refused.exit_code == ConfigError.exit_code and "stop it" in " ".join(refused.output.split())
+    after = CliRunner().invoke(app, anew).stdout.strip()
+    assert after != before and after == CliRunner().invoke(app, show).stdout.strip()
+
+
+def test_each_kit_carries_the_key_for_requests(home: HubHome) -> None:
+    kit = CliRunner().invoke(app, ["invite", "north", "--home", str(home.path)]).stdout.strip()
+    assert read_kit(Path(kit)).hub_key == SiteKey.read(home.signing_key).public_hex
