@@ -38,10 +38,10 @@ RELEASED = (
 )
 NOT_COVERED = (
     "the declared number of training patients, public by agreement",
-    "score histograms of validation and test patients: exact, without noise",
+    "score histograms of validation and test patients: exact, without noise; each question of the study once",
     "which round is best, chosen on validation patients",
     "hyper-parameters, chosen before the study",
-    "the site's own models (alone, fine-tuned), which stay there; their test histograms, thresholds, AUROC gaps do not",
+    "the site's own models (alone, fine-tuned), which stay there; figures about them leave as its policy says",
     "pictures and logs, which stay at the site",
     "studies without privacy on these patients: where one ran, the epsilon over all studies is unbounded",
     "that the site takes part, and how long its answers take",

@@ -25,7 +25,7 @@ class FleetGuard:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._objects: dict[int, set[str]] = {}
+        self._objects: dict[int, frozenset[str]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on, or refuses it."""
@@ -53,11 +53,12 @@ class FleetGuard:
 
     def _is_sent(self, request: Any, state: Any) -> bool:
         """Whether the object is part of a message to that very node; what was found once is remembered."""
-        known = self._objects.setdefault(request.node.node_id, set())
-        if request.object_id not in known:
-            known.clear()
-            known.update(_objects_sent(state, request.run_id, request.node.node_id))
-        return request.object_id in known or _is_gone(state, request.object_id)
+        node, wanted = request.node.node_id, request.object_id
+        if wanted in self._objects.get(node, ()):
+            return True
+        sent = frozenset(_objects_sent(state, request.run_id, node))
+        self._objects[node] = sent
+        return wanted in sent or _is_gone(state, wanted)
 
 
 _NAMING_NOBODY_ELSE = frozenset({

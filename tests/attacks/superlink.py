@@ -54,7 +54,7 @@ class Link:
         """Returns a message with whatever metadata its sender chose, and the id that it must have."""
         metadata = Metadata(
             run_id=self.run, message_id="", src_node_id=src, dst_node_id=dst, reply_to_message_id=reply_to,
-            group_id="", created_at=now().timestamp(), ttl=600.0, message_type="train",
+            group_id="", created_at=now().timestamp(), ttl=60.0 if reply_to else 600.0, message_type="train",
         )  # fmt: skip
         found = make_message(metadata, content)
         vars(found.metadata)["_message_id"] = found.object_id

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from client.cli import app
 from client.join import join
 from client.policy import SitePolicy, load_policy
 from client.site_file import SiteHome, open_real_site
 from common.config import StudyConfig
 from common.errors import ConfigError, DataError, SiteCode, TrustError
 from common.messages import Request
+from common.trust.hub_key import hub_fingerprint
 from common.trust.kit import Kit, write_kit
 from common.trust.pki import certificate_facts, create_authority
 
@@ -70,6 +73,30 @@ def test_a_hub_that_the_policy_does_not_name_is_refused(home: SiteHome, hubs: li
     with pytest.raises(TrustError, match="hub") as refused:
         open_real_site(home)
     assert refused.value.code is SiteCode.POLICY_REFUSED
+
+
+def test_joining_pins_the_hubs_key_and_a_home_without_one_answers_nobody(home: SiteHome) -> None:
+    opened(home)
+    assert open_real_site(home).hub_key == "cd" * 32
+    for damage in (
+        home.hub_key.unlink,
+        lambda: home.hub_key.write_text("cd"),
+        lambda: home.hub_key.write_bytes(b"\xff"),
+    ):
+        damage()
+        with pytest.raises(TrustError, match="hub") as refused:
+            open_real_site(home)
+        assert refused.value.code is SiteCode.POLICY_REFUSED
+
+
+def test_a_new_key_is_pinned_by_one_command(home: SiteHome) -> None:
+    opened(home)
+    command = ["trust-hub", "AB" * 32, "--home", str(home.path)]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0 and hub_fingerprint("ab" * 32) in done.output
+    assert open_real_site(home).hub_key == "ab" * 32
+    assert CliRunner().invoke(app, ["trust-hub", "no key", "--home", str(home.path)]).exit_code == TrustError.exit_code
+    assert open_real_site(home).hub_key == "ab" * 32
 
 
 def test_another_authority_in_the_same_home_is_refused(home: SiteHome, tmp_path: Path) -> None:

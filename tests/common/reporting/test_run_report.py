@@ -198,6 +198,17 @@ def test_paired_differences_decide_where_intervals_overlap(make_run: MakeRun) ->
     assert "better, non-inferior, equivalent" in text
 
 
+def test_a_hospital_that_says_only_that_it_hurts_is_believed_without_figures(make_run: MakeRun) -> None:
+    folder = make_run()
+    gate = {"harm": True, "verdict": "harm shown", "difference": None, "low": None, "high": None}
+    own = {"site_2": {"level": "verdict", "verdict": "hurts"}, "site_3": {"level": "none"}}
+    rewrite(folder, "evaluation.json", lambda d: d["do_no_harm"]["sites"].update(site_2=gate))
+    rewrite(folder, "evaluation.json", lambda d: d.update(own_release=own))
+    text = text_of(write_run_report(folder))
+    assert "site_2 says that the federated model is worse than its own by more than the margin of 0.05" in text
+    assert "not released by site_3" in text and "the hospital says: hurts" in text
+
+
 @pytest.mark.parametrize(("verdict", "sure"), [("harm shown", "leaves out 0"), ("harm suspected", "reaches 0")])
 def test_harm_stands_before_everything_else_but_the_status(make_run: MakeRun, verdict: str, sure: str) -> None:
     folder = make_run()

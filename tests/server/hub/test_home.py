@@ -12,7 +12,8 @@ from common.errors import ConfigError
 from common.supervisor import only_one
 from common.trust import pki
 from common.trust.client_certificate import checked_client_certificate
-from common.trust.kit import check_site_name
+from common.trust.kit import check_site_name, read_kit
+from common.trust.signing import SiteKey
 from server.cli import app
 from server.hub.daemon import HubDaemon
 from server.hub.home import OPERATOR, HubConfig, HubHome, check_certificates, create, rotate
@@ -104,3 +105,19 @@ def test_a_setting_that_could_not_work_is_refused_before_anything_is_made(
     done = CliRunner().invoke(app, ["init", *options, "--home", str(tmp_path / "new")])
     assert done.exit_code in (2, 3) and words in " ".join(done.output.split()), done.output
     assert not (tmp_path / "new").exists()
+
+
+def test_the_key_for_requests_is_shown_and_made_anew_while_the_hub_is_stopped(home: HubHome) -> None:
+    show, anew = ["key", "--home", str(home.path)], ["key", "--new", "--home", str(home.path)]
+    before = CliRunner().invoke(app, show).stdout.strip()
+    assert before == SiteKey.read(home.signing_key).public_hex and len(before) == 64
+    with only_one(home.lock):
+        refused = CliRunner().invoke(app, anew)
+        assert refused.exit_code == ConfigError.exit_code and "stop it" in " ".join(refused.output.split())
+    after = CliRunner().invoke(app, anew).stdout.strip()
+    assert after != before and after == CliRunner().invoke(app, show).stdout.strip()
+
+
+def test_each_kit_carries_the_key_for_requests(home: HubHome) -> None:
+    kit = CliRunner().invoke(app, ["invite", "north", "--home", str(home.path)]).stdout.strip()
+    assert read_kit(Path(kit)).hub_key == SiteKey.read(home.signing_key).public_hex
