@@ -43,7 +43,7 @@ def test_a_site_whose_ledger_went_back_is_named_and_then_kept_out(heads: Heads, 
         "site_1": "", "site_2": "forked", "site_3": ""}  # fmt: skip
     fourth = Federation(tmp_path / "fourth").run(f"{common} name=fourth")
     assert "site_2 (ledger-went-back)" in fourth["reason"]
-    assert "site_2" not in next(json.loads(line) for line in (tmp_path / "fourth/metrics.jsonl").open())["joined"]
+    assert "site_2" not in Federation(tmp_path / "fourth").rounds()[0]["joined"]
     heads.accept("site_2")
     assert Federation(tmp_path / "fifth").run(f"{common} name=fifth")["status"] == "COMPLETED"
 
