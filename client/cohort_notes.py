@@ -3,14 +3,40 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from common.privacy import notes
+from common.privacy.exposure import Row
 from common.privacy.ledger import Ledger
 
 if TYPE_CHECKING:
     from client.site import Site
+
+
+@dataclass(frozen=True, slots=True)
+class _Members:
+    """The site's patients as its ledger knows them.
+
+    Attributes:
+        digest: Keyed, of every patient's fingerprint, split and label, whatever their order.
+        sides: Fingerprints by split.
+    """
+
+    digest: str
+    sides: dict[str, frozenset[str]]
+
+    @classmethod
+    def of(cls, site: Site, ledger: Ledger) -> _Members:
+        members = dict.fromkeys(site.cohort.train_patients, ("train", None)) | dict(site.cohort.members)
+        rows = sorted([ledger.fingerprint(name), split, label] for name, (split, label) in members.items())
+        sides = {name: frozenset(str(row[0]) for row in rows if row[1] == name) for name in ("train", "val", "test")}
+        return cls(ledger.keyed(f"cohort:{json.dumps(rows)}"), sides)
+
+    def check_sides(self, rows: Sequence[Row]) -> None:
+        notes.check_sides(rows, self.sides["train"], self.sides["val"] | self.sides["test"])
 
 
 def check_cohort(site: Site, ledger: Ledger, study: str) -> None:
@@ -19,9 +45,7 @@ def check_cohort(site: Site, ledger: Ledger, study: str) -> None:
     Raises:
         DataError: It is another, or a patient has changed sides between training and validation or test.
     """
-    _check_sides(site, ledger)
-    digest = cohort_digest(site, ledger)
-    ledger.note(partial(notes.cohort_seen, study=study, digest=digest))
+    ledger.note(partial(_begun, members=_Members.of(site, ledger), study=study))
 
 
 def note_scored(site: Site, study: str, split: str) -> None:
@@ -32,12 +56,7 @@ def note_scored(site: Site, study: str, split: str) -> None:
         LedgerError: The ledger cannot be written or believed; nothing may leave.
     """
     with Ledger(site.ledger_path) as ledger:
-        rows = ledger.rows()
-        _check_sides(site, ledger)
-        if notes.is_begun(rows, study):
-            notes.cohort_seen(rows, study, cohort_digest(site, ledger))
-        patients = ledger.fingerprints([name for name, (part, _) in site.cohort.members.items() if part == split])
-        ledger.note(partial(notes.scoring, patients=patients))
+        ledger.note(partial(_scored, members=_Members.of(site, ledger), study=study, split=split))
 
 
 def agree(site: Site, study: str) -> bool:
@@ -47,20 +66,21 @@ def agree(site: Site, study: str) -> bool:
         DataError: The study has charged nothing here yet, or a patient has changed sides.
     """
     with Ledger(site.ledger_path) as ledger:
-        _check_sides(site, ledger)
-        row = notes.agreement(ledger.rows(), study, cohort_digest(site, ledger))
-        ledger.note(lambda rows: notes.agreement(rows, study, cohort_digest(site, ledger)))
-    return row is not None
+        return ledger.note(partial(_agreed, members=_Members.of(site, ledger), study=study))
 
 
-def cohort_digest(site: Site, ledger: Ledger) -> str:
-    """Returns a keyed digest of every patient's fingerprint, split and label, whatever their order."""
-    members = dict.fromkeys(site.cohort.train_patients, ("train", None)) | dict(site.cohort.members)
-    rows = sorted([ledger.fingerprints([name])[0], *place] for name, place in members.items())
-    return ledger.keyed(f"cohort:{json.dumps(rows)}")
+def _begun(rows: Sequence[Row], members: _Members, study: str) -> Row | None:
+    members.check_sides(rows)
+    return notes.cohort_seen(rows, study, members.digest)
 
 
-def _check_sides(site: Site, ledger: Ledger) -> None:
-    apart = [name for name, (part, _) in site.cohort.members.items() if part in ("val", "test")]
-    train = frozenset(ledger.fingerprints(site.cohort.train_patients))
-    notes.check_sides(ledger.rows(), train, frozenset(ledger.fingerprints(apart)))
+def _scored(rows: Sequence[Row], members: _Members, study: str, split: str) -> Row | None:
+    members.check_sides(rows)
+    if notes.is_begun(rows, study):
+        notes.cohort_seen(rows, study, members.digest)
+    return notes.scoring(rows, members.sides[split])
+
+
+def _agreed(rows: Sequence[Row], members: _Members, study: str) -> Row | None:
+    members.check_sides(rows)
+    return notes.agreement(rows, study, members.digest)

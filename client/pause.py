@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from client.site_file import SiteFile, SiteHome
-from common.errors import ConfigError, NetworkError, SiteClosed
+from common.errors import ConfigError, LedgerError, NetworkError, SiteClosed
 from common.supervisor import is_held
 from common.trust.durable import sync_folder, write_durably
 from common.trust.journal import canonical
@@ -88,7 +89,19 @@ def leave(home: SiteHome, seconds: float = STOP_SECONDS) -> Path:
         if time.monotonic() > deadline:
             raise NetworkError(f"The daemon still runs after {seconds:g} s, and answers nobody; end it, then try again")
         time.sleep(_POLL_SECONDS)
+    _release(home.path / settings.ledger)
     return home.left
+
+
+def _release(path: Path) -> None:
+    """Gives back the budget that is held for studies which will not run here any more."""
+    from common.privacy.ledger import Ledger
+    from common.privacy.notes import release_everything
+
+    if path.exists():
+        with suppress(LedgerError), Ledger(path) as ledger:  # one that is not believed lets nothing train anyway
+            for body in release_everything(ledger.rows()):
+                ledger.append(body)
 
 
 def check_not_left(home: SiteHome) -> None:

@@ -22,6 +22,7 @@ from common.errors import NetworkError
 OPEN = {
     "ceiling": 1000.0, "delta_max": 0.01, "min_patients": 1, "models": ["*"], "studies": ["*"],
     "modes": ["local", "none"], "hubs": ["*"], "release_metrics": True, "own_models": "full", "runs_per_study": None,
+    "after_unbounded": "allow",
 }  # fmt: skip
 COMMAND_SECONDS = 120.0
 _MODULES = {"hub": "server.cli", "site": "client.daemon_cli"}

@@ -24,10 +24,14 @@ def fingerprints(key: SiteKey, patients: Collection[str]) -> tuple[str, ...]:
     Raises:
         DataError: There is no patient.
     """
-    names = {unicodedata.normalize("NFC", patient) for patient in patients}
-    if not names:
+    if not patients:
         raise DataError("Expected at least one patient in the cohort, got none; offer patients before training")
-    return tuple(sorted(key.fingerprint(f"patient:{name}") for name in names))
+    return tuple(sorted({fingerprint(key, patient) for patient in patients}))
+
+
+def fingerprint(key: SiteKey, patient: str) -> str:
+    """Returns the fingerprint of a patient, 64 hex digits."""
+    return key.fingerprint(f"patient:{unicodedata.normalize('NFC', patient)}")
 
 
 def cohort_id(key: SiteKey, prints: Collection[str]) -> str:
@@ -40,8 +44,10 @@ def memberships(cohorts: Mapping[str, Collection[str]], cohort: str) -> set[froz
 
     Patients with the same set have the same history, so each set needs only one composition.
     """
-    members: dict[str, set[str]] = {patient: set() for patient in cohorts[cohort]}
-    for name, patients in cohorts.items():
-        for patient in members.keys() & set(patients):
-            members[patient].add(name)
-    return {frozenset(names) for names in members.values()}
+    groups = [(frozenset([cohort]), set(cohorts[cohort]))]
+    for name in cohorts.keys() - {cohort}:
+        others = set(cohorts[name])
+        inside = [(names | {name}, patients & others) for names, patients in groups]
+        outside = [(names, patients - others) for names, patients in groups]
+        groups = [(names, patients) for names, patients in inside + outside if patients]
+    return {names for names, _ in groups}

@@ -40,7 +40,7 @@ from common.privacy.exposure import (
     histories_of,
     unbounded_runs,
 )
-from common.privacy.fingerprints import cohort_id, fingerprints
+from common.privacy.fingerprints import cohort_id, fingerprint, fingerprints
 from common.privacy.pricing import Price, price_of
 from common.trust.durable import exclusive, make_folder, sync_folder
 from common.trust.journal import Entry, Head, first_bad, next_entry, read_head, write_head
@@ -164,16 +164,17 @@ class Ledger:
         body = {"kind": "unbounded", "cohort": cohort, "study": study, "run": run}
         self.note(lambda rows: None if any(body.items() <= row.items() for row in rows) else body)
 
-    def note(self, decide: Callable[[Sequence[Row]], Row | None]) -> None:
-        """Adds the row that ``decide`` makes of all rows so far, durably; nothing where it returns None.
+    def note(self, decide: Callable[[Sequence[Row]], Row | None]) -> bool:
+        """Adds the row that ``decide`` makes of all rows so far, durably; nothing, and False, where it returns None.
 
         It is asked once more, with the lock held, before its row is written; what it raises ends the call.
         """
         if decide(self._rows()) is None:
-            return
+            return False
         with self._writing() as (rows, append):
             if (body := decide(rows)) is not None:
                 append(body)
+        return body is not None
 
     def append(self, body: Row) -> None:
         """Adds a row as it is, durably; a charge is made with :meth:`charge`, this is for a restored backup's."""
@@ -183,9 +184,9 @@ class Ledger:
         """Returns every row's body with its ``seq`` and ``digest``, verified."""
         return self._rows()
 
-    def fingerprints(self, patients: Collection[str]) -> tuple[str, ...]:
-        """Returns the patients' fingerprints, as the rows hold them, sorted; none for no patient."""
-        return fingerprints(self._key, patients) if patients else ()
+    def fingerprint(self, patient: str) -> str:
+        """Returns a patient's fingerprint, as the rows hold it."""
+        return fingerprint(self._key, patient)
 
     def keyed(self, text: str) -> str:
         """Returns a keyed digest (64 hex digits) of a text that must not be guessed from it."""

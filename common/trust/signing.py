@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
 import threading
@@ -80,7 +79,7 @@ class SiteKey:
 
     def fingerprint(self, identifier: str) -> str:
         """Returns HMAC-SHA256 (hex) of an identifier under a key derived from the private one."""
-        return hmac.new(self._fingerprint_key, identifier.encode(), hashlib.sha256).hexdigest()
+        return hmac.digest(self._fingerprint_key, identifier.encode(), "sha256").hex()
 
 
 def signature_holds(public_hex: str, message: bytes, signature_hex: str) -> bool:

@@ -159,12 +159,14 @@ def test_a_site_that_keeps_its_scores_still_trains(federation: Federation, monke
     assert all("site_1" in row["joined"] for row in federation.rounds())
 
 
-def test_who_trained_before_a_crash_and_is_gone_after_it_is_lost(federation: Federation) -> None:
+def test_who_trained_before_a_crash_and_is_gone_after_it_is_lost(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for site in ("site_1", "site_2"):
         federation.mutations[site, 2] = lambda _: RuntimeError("killed")
     assert federation.run("strategy.quorum=2")["status"] == "FAILED"
     federation.mutations.clear()
-    federation.away = frozenset({3})
+    monkeypatch.setattr("server.enrolment._connected", lambda grid, expected: sorted(grid.get_node_ids())[:2])
     run = federation.run("strategy.quorum=2", resume=True)
     assert run["status"] == "PARTIAL" and "site_3 (unavailable)" in run["reason"]
     assert next(site for site in run["sites"] if site["name"] == "site_3")["rounds"] == 1

@@ -17,6 +17,7 @@ import pytest
 
 from common.config import compose
 from common.data.manifest import write_manifest
+from server.hub.home import HubHome
 from simulations.deployment import LocalDeployment, free_port
 from simulations.emulation import declared, emulated_cohorts
 
@@ -74,9 +75,17 @@ class Deployment(LocalDeployment):
         return self
 
     def begin(self, name: str, *arguments: str) -> Run:
-        """Starts ``oncofed-hub run`` in the background."""
-        folder = self.run(name, *arguments)
+        """Starts ``oncofed-hub run`` in the background; each new one of a study of its own."""
+        folder = self.run(name, *([] if "--resume" in arguments else [self._study_of(name)]), *arguments)
         return Run(folder, self.processes[f"run {name}"])
+
+    def _study_of(self, name: str) -> str:
+        """Returns the file of the hub's study under the run's name, unless it has one of its own."""
+        overrides = HubHome(self.home("hub")).config().overrides
+        named = any(override.startswith("name=") for override in overrides)
+        path = self.folder / f"{name}.study.yaml"
+        path.write_text(json.dumps([*overrides, *([] if named else [f"name={name}"])]))
+        return str(path)
 
     def state(self, name: str) -> dict[str, Any]:
         try:

@@ -35,8 +35,9 @@ MORE = ("privacy.epsilon=50", "privacy.mode=none", "model.width=8", "training.ro
 def agreed(deployment: Deployment) -> Iterator[Path]:
     """The victim's policy names the one study that it joined for; yields the hub's settings."""
     hub = HubHome(deployment.home("hub"))
-    deployment.policy(VICTIM, studies=[hub.config().study().digest()])
     before = hub.config_file.read_text()
+    deployment.settings("hub", overrides=[*hub.config().overrides, "name=agreed"])
+    deployment.policy(VICTIM, studies=[hub.config().study().digest()])
     yield hub.config_file
     hub.config_file.write_text(before)
     deployment.policy(VICTIM)
@@ -69,7 +70,7 @@ def test_code_that_a_hub_sends_never_runs_at_a_site(deployment: Deployment, tmp_
     _the_mark_is_left_where_code_runs(marks)
     home = HubHome(deployment.home("hub"))
     app, folder = _bundle(tmp_path / "app", marks, component), deployment.folder / "runs" / f"code-{len(component)}"
-    overrides = list(home.config().overrides)
+    overrides = [*home.config().overrides, f"name=code-{len(component)}"]
     folder.mkdir(parents=True)
     Control(home).submit(app, Conductor(home)._run_config(folder, overrides, resume=False))
     deployment.until(lambda: _ended(folder), 240, "the end of the run")
