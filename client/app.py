@@ -16,6 +16,7 @@ from client import egress
 from client.opening import open_site
 from client.pause import check_answers
 from client.proof import check_proof
+from client.rehearsal import twin
 from client.site import Site
 from client.site_file import HOME_VARIABLE, SiteHome, site_home
 from common.errors import OncoFedError, SiteCode
@@ -67,7 +68,8 @@ def _answer(content: RecordDict, context: Context, handlers: dict[str, Handler])
         check_answers(SiteHome(site.home))
         if site.hub_key:
             check_proof(site.home, site.name, site.hub_key, request, content)
-        answer: Answer | Refusal = handlers[request.purpose](site, request)
+        answering = twin(site, request) if request.rehearsal else site
+        answer: Answer | Refusal = handlers[request.purpose](answering, request)
     except OncoFedError as error:
         log.warning("%s refused (%s): %s", site.name, error.code, error)
         answer = Refusal(site=site.name, code=error.code)
@@ -92,13 +94,20 @@ def _journalled(
     if home is not None:
         egress.append(
             home.egress,
-            purpose=request.purpose if request else "unread",
+            purpose=_purpose(request),
             run=request.run if request else "",
             round_index=request.round_index if request else 0,
             content=packed,
             refusal=answer.code if isinstance(answer, Refusal) else None,
         )
     return packed
+
+
+def _purpose(request: Request | None) -> str:
+    """Returns what the journal says of a request; a rehearsal told nothing of a patient."""
+    if request is None:
+        return "unread"
+    return f"rehearsal of {request.purpose}" if request.rehearsal else request.purpose
 
 
 def _hospital() -> SiteHome | None:

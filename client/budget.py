@@ -31,6 +31,17 @@ def reserve_study(site: Site, plan: PrivacyPlan, request: Request) -> None:
         ledger.note(partial(notes.reservation, cohort=cohort, price=price, rounds=rounds, run=request.run))
 
 
+def check_affordable(site: Site, plan: PrivacyPlan, request: Request) -> None:
+    """Refuses what :func:`reserve_study` would refuse now, and holds nothing.
+
+    Raises:
+        BudgetExceeded: Says in which round the ceiling would be passed.
+    """
+    with Ledger(site.ledger_path) as ledger:
+        cohort, price = ledger.register_cohort(site.cohort.train_patients), _price(site, plan, request)
+        notes.reservation(ledger.rows(), cohort, price, request.study.training.rounds, request.run)
+
+
 def is_charged(site: Site, request: Request) -> bool:
     """Tells whether the ledger holds a charge for this very round.
 

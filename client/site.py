@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from client.budget import charge_round, is_charged, reserve_study
+from client.budget import charge_round, check_affordable, is_charged, reserve_study
 from client.certificate import read_certificate
 from client.cohort_notes import note_scored as remember_scored
 from client.kept import KEPT, KeptUpdate
@@ -113,6 +113,16 @@ class Site:
             dataset=self.cohort.dataset,
             readiness=readiness,
         )
+
+    def check_budget(self, request: Request) -> None:
+        """Refuses a study that the ledger could not pay to its end, and holds nothing for it.
+
+        Raises:
+            BudgetExceeded: Says in which round the ceiling would be passed.
+        """
+        plan = self._plan(request.study)
+        if plan is not None:
+            check_affordable(self, plan, request)
 
     def train(self, request: Request) -> TrainAnswer:
         """Returns the site's update; the ledger is charged, durably, before the first gradient.

@@ -51,6 +51,7 @@ class Request:
         round_index: 1-based round, 0 outside the rounds.
         split: Which patients to evaluate on.
         arrays: Global weights of the trained tensors, float32; empty where none are needed.
+        rehearsal: Whether the site answers with synthetic patients, and charges nothing.
     """
 
     purpose: Purpose
@@ -59,6 +60,7 @@ class Request:
     round_index: int = 0
     split: Split = "val"
     arrays: Arrays = field(default_factory=dict)
+    rehearsal: bool = False
 
     def __post_init__(self) -> None:
         """Refuses what the types forbid, since a hub can send anything: scores of training patients above all."""
@@ -69,6 +71,7 @@ class Request:
             )
         if type(self.round_index) is not int or self.round_index < 0:
             raise ConfigError("Expected a whole round_index of at least 0 from the hub")
+        received.check_flag("rehearsal", self.rehearsal)
         if not isinstance(self.run, str) or not 0 < len(self.run) <= MAX_RUN:
             raise ConfigError(f"Expected the name of a run, 1 to {MAX_RUN} characters, from the hub")
 
@@ -175,6 +178,7 @@ def pack_request(request: Request) -> RecordDict:
         "run": request.run,
         "round_index": request.round_index,
         "split": request.split,
+        "rehearsal": request.rehearsal,
     }
     return _pack(body, request.arrays)
 

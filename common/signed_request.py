@@ -44,15 +44,24 @@ class Claims:
     site: str
     number: int
     expires: int
+    rehearsal: bool = False
     protocol: str = PROTOCOL
 
     @classmethod
     def of(cls, request: Request, *, site: str, number: int, expires: int) -> Claims:
         """Returns the claims of a request to a site; reads all of its weights."""
         return cls(
-            study=request.study.digest(), run=request.run, round_index=request.round_index, purpose=request.purpose,
-            split=request.split, weights=weights_digest(request.arrays), site=site, number=number, expires=expires,
-        )  # fmt: skip
+            study=request.study.digest(),
+            run=request.run,
+            round_index=request.round_index,
+            purpose=request.purpose,
+            split=request.split,
+            rehearsal=request.rehearsal,
+            weights=weights_digest(request.arrays),
+            site=site,
+            number=number,
+            expires=expires,
+        )
 
     def to(self, site: str, number: int) -> Claims:
         """Returns the claims of the same request to another site."""

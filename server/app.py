@@ -24,7 +24,7 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Conducts one run; keys of the run-config: ``overrides``, ``out-dir``, ``resume``, ``ticket``.
+    """Conducts one run; keys of the run-config: ``overrides``, ``out-dir``, ``resume``, ``ticket``, ``rehearsal``.
 
     Raises:
         OncoFedError: The run FAILED; Flower then marks it failed.
@@ -35,7 +35,7 @@ def main(grid: Grid, context: Context) -> None:
     except OncoFedError as error:
         log.error("FAILED: %s", error)
         raise
-    log.info("%s. Report: %s", status, folder.path / "report.html")
+    log.info("%s: %s", status, folder.path)
 
 
 def conduct(grid: Grid, context: Context) -> tuple[RunFolder, str]:
@@ -52,11 +52,13 @@ def conduct(grid: Grid, context: Context) -> tuple[RunFolder, str]:
     if register := os.environ.get(REGISTER):
         Tickets.of(Path(register).parent).use(str(context.run_config.get("ticket", "")), path)
     folder = RunFolder.create(path, resume=bool(resume))
-    run = Run(grid, study, folder, overrides=overrides, resume=bool(resume))
+    rehearsal = str(context.run_config.get("rehearsal", "")) == "true"
+    run = Run(grid, study, folder, overrides=overrides, resume=bool(resume), rehearsal=rehearsal)
     try:
         status = run.conduct()
     finally:
-        render(folder.path)
+        if not run.rehearsal:
+            render(folder.path)
     return folder, status
 
 

@@ -43,7 +43,9 @@ class Roster:
     refused: Mapping[str, SiteCode]
 
 
-def enrol(grid: Grid, study: StudyConfig, run: str, expected: Expected, signer: Signer) -> Roster:
+def enrol(
+    grid: Grid, study: StudyConfig, run: str, expected: Expected, signer: Signer, *, rehearsal: bool = False
+) -> Roster:
     """Returns the roster after asking every connected node once.
 
     Where a hub keeps a register of its sites (:func:`registered_sites`), all of them are waited for, a site may only
@@ -56,13 +58,14 @@ def enrol(grid: Grid, study: StudyConfig, run: str, expected: Expected, signer: 
         run: Identifier of the run, hex.
         expected: What a card must say of the model.
         signer: Signs the requests.
+        rehearsal: Whether sites answer with synthetic patients.
 
     Raises:
         FederationError: Fewer nodes than the quorum connected within ``strategy.join_timeout`` seconds.
     """
     registered = registered_sites()
     nodes = wait_for_nodes(grid, study.strategy.quorum, study.strategy.join_timeout, expected=registered)
-    request = Request(purpose="enrol", study=study, run=run)
+    request = Request(purpose="enrol", study=study, run=run, rehearsal=rehearsal)
     messages = signer.messages(request, {node: registered.get(node, "") for node in nodes})
     answers = ask(grid, messages, "query", study.strategy.round_timeout)
     ready = _ready(registered_keys()) if study.strategy.require_readiness else None

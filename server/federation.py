@@ -46,14 +46,22 @@ log = logging.getLogger("oncofed")
 
 
 class Run:
-    """One run of a study, from enrolment to the last file."""
+    """One run of a study, from enrolment to the last file.
 
-    def __init__(self, grid: Grid, study: StudyConfig, folder: RunFolder, *, overrides: str, resume: bool) -> None:
+    A rehearsal is one round with the sites' synthetic patients: it shows that everything works, costs no privacy, and
+    leaves no model.
+    """
+
+    def __init__(
+        self, grid: Grid, study: StudyConfig, folder: RunFolder, *, overrides: str, resume: bool,
+        rehearsal: bool = False,
+    ) -> None:  # fmt: skip
         self.grid, self.study, self.folder = grid, study, folder
         before = folder.read_json("run.json") if resume else {}
         self.run_id = str(before.get("run_id") or secrets.token_hex(8))
         self.resumed = self._latest() if resume else None
         self.started = str(before.get("started") or now())
+        self.rehearsal = rehearsal or before.get("rehearsal") is True
         self.progress = Progress()
         self.signer = Signer.of(folder.path, study.strategy.round_timeout)
         self.roster = Roster(nodes={}, cards={}, refused={})
@@ -90,7 +98,9 @@ class Run:
 
     def _enrol(self) -> Federation:
         self.model, shape = hub_model(self.study)
-        self.roster = enrol(self.grid, self.study, self.run_id, expected_of(self.model, shape), self.signer)
+        self.roster = enrol(
+            self.grid, self.study, self.run_id, expected_of(self.model, shape), self.signer, rehearsal=self.rehearsal
+        )
         self.progress.lost |= self.roster.refused
         for site, code in self.roster.refused.items():
             log.warning("%s does not take part: %s", site, code)
@@ -103,7 +113,7 @@ class Run:
         if missing := missing_quorum(self.study.strategy, declared):
             raise FederationError(f"There is no quorum: {missing}. {self.progress.reason()}")
         log.info("%d sites take part: %s", len(self.roster.nodes), ", ".join(self.roster.nodes))
-        return Federation(self.grid, self.study, self.run_id, self.roster, self.signer)
+        return Federation(self.grid, self.study, self.run_id, self.roster, self.signer, self.rehearsal)
 
     def _rounds(self, federation: Federation) -> Mapping[str, NDArray[np.float32]]:
         assert self.model is not None
@@ -117,7 +127,8 @@ class Run:
             self.progress.miss(self.roster.nodes)
             log.info("resumed after round %d", self.progress.rounds_done)
         self._forget_later_rounds()
-        for round_index in range(self.progress.rounds_done + 1, self.study.training.rounds + 1):
+        last = 1 if self.rehearsal else self.study.training.rounds
+        for round_index in range(self.progress.rounds_done + 1, last + 1):
             result = self._train(federation, combiner, round_index, arrays)
             arrays = result.arrays
             average = blend(average, arrays, self.study.strategy.averaging if round_index > 1 else 0.0)
@@ -216,7 +227,8 @@ class Run:
     def _finish(self, federation: Federation, best: Mapping[str, NDArray[np.float32]]) -> None:
         assert self.model is not None
         load_trainable(self.model, best)
-        self._write_model(self.model)
+        if not self.rehearsal:
+            self._write_model(self.model)
         nodes = self.roster.nodes
         self._validate_the_missing(federation, best)
         assessment = Assessment(federation, self.folder, self.progress.lost)
@@ -227,7 +239,8 @@ class Run:
                 self.progress.lost[site] = statement.code
             else:
                 self.folder.write_json(f"privacy/{site}.json", statement)
-                self._compare_ledger(site, statement)
+                if not self.rehearsal:
+                    self._compare_ledger(site, statement)
 
     def _compare_ledger(self, site: str, statement: Mapping[str, Any]) -> None:
         """Names a site whose ledger does not go on where the hub saw it last; it takes part in no later run."""
@@ -260,7 +273,9 @@ class Run:
     def _write_status(self, status: str, reason: str) -> None:
         own = {"run_id": self.run_id, "started": self.started, "engine": getattr(self.grid, "engine", "flower")}
         document = run_document(self.study, self.roster, self.progress, self.model, status, reason)
-        self.folder.write_json("run.json", document | own | {"influence": self._influence()})
+        self.folder.write_json(
+            "run.json", document | own | {"influence": self._influence(), "rehearsal": self.rehearsal}
+        )
 
     def _influence(self) -> list[dict[str, Any]]:
         equal = self.study.strategy.weighting == "equal"

@@ -37,6 +37,7 @@ class Federation:
     run: str
     roster: Roster
     signer: Signer
+    rehearsal: bool = False
 
     def limits(self, parameters: int) -> Limits:
         """Returns the largest norms of the sites' updates of ``parameters`` trained coordinates."""
@@ -50,7 +51,7 @@ class Federation:
 
     def stream(self, purpose: Purpose, sites: Mapping[str, int], **fields: Any) -> Any:
         """Yields ``(site, answer)`` in the order of arrival."""
-        request = Request(purpose=purpose, study=self.study, run=self.run, **fields)
+        request = Request(purpose=purpose, study=self.study, run=self.run, rehearsal=self.rehearsal, **fields)
         kind = purpose if purpose in ("train", "evaluate") else "query"
         names = {node: site for site, node in sites.items()}
         timeout = self.study.strategy.round_timeout

@@ -30,7 +30,7 @@ Study = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to ``oncofed-hub``."""
-    for command in (study, run, stop, release, verify_release, status):
+    for command in (study, check, run, stop, release, verify_release, status):
         app.command()(command)
 
 
@@ -82,10 +82,43 @@ def run(
     record(place, "end", run=str(found.get("run_id")), status=str(found.get("status")))
     if json_:
         print(json.dumps({"folder": str(folder)} | found, indent=2))
-    reason = f" ({found['reason']})" if found.get("reason") else ""
-    say(f"{found.get('status')}{reason}. Report: {folder / 'report.html'}")
+    say(f"{found.get('status')}{_reason(found)}. Report: {folder / 'report.html'}")
     if found.get("status") != "COMPLETED":
         raise typer.Exit(FederationError.exit_code)
+
+
+def check(study: Study = None, json_: Json = False, home: Home = None) -> None:
+    """Rehearse a study: each site does all that it asks with synthetic patients, one round, charged nothing.
+
+    Ends with 0 when every site could do everything, so that a long run does not fail after hours.
+
+    Example: oncofed-hub check next.yaml
+    """
+    from server.hub.conductor import Conductor, read_status
+    from server.hub.home import hub_home
+    from server.hub.journal import record
+
+    place = hub_home(home)
+    overrides = _overrides(place, study)
+    record(place, "check")
+    conductor = Conductor(place)
+    try:
+        folder = conductor.start(overrides, None, _progress, rehearsal=True)
+    except KeyboardInterrupt:
+        _leave_or_stop(conductor)
+        raise
+    found = read_status(folder) or {}
+    if json_:
+        print(json.dumps({"folder": str(folder)} | found, indent=2))
+    for site in found.get("sites", ()):
+        say(f"{site['name']}: {'ready' if site['status'] == 'ok' else site['code']}")
+    say(f"{found.get('status')}{_reason(found)}. Nothing was charged, and no patient was used.")
+    if found.get("status") != "COMPLETED":
+        raise typer.Exit(FederationError.exit_code)
+
+
+def _reason(found: Mapping[str, Any]) -> str:
+    return f" ({found['reason']})" if found.get("reason") else ""
 
 
 def _leave_or_stop(conductor: Conductor) -> None:

@@ -55,6 +55,7 @@ overrides = ""
 out-dir = ""
 resume = ""
 ticket = ""
+rehearsal = ""
 """
 
 
@@ -62,10 +63,12 @@ class Conductor:
     """Starts and follows runs of the hub's study."""
 
     def __init__(self, home: HubHome) -> None:
-        self._home, self._control = home, Control(home)
+        self._home, self._control, self._rehearsal = home, Control(home), False
 
-    def start(self, overrides: Sequence[str], out: Path | None, progress: Progress) -> Path:
+    def start(self, overrides: Sequence[str], out: Path | None, progress: Progress, *, rehearsal: bool = False) -> Path:
         """Returns the folder of a new run of the study that ``overrides`` compose, once it has ended.
+
+        A ``rehearsal`` is one round with synthetic patients at every site, which costs no privacy.
 
         Raises:
             ConfigError: The study or the folder cannot be used.
@@ -73,11 +76,12 @@ class Conductor:
             FederationError: The run kept breaking down.
         """
         study = compose(overrides)
-        name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{study.name}"
+        kind = "check-" if rehearsal else ""
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{kind}{study.name}"
         folder = RunFolder.create((out or self._home.runs / name).resolve(), resume=False).path
         self._check_free()
         progress({"phase": "starting", "folder": str(folder), "rounds": study.training.rounds})
-        return self._follow(folder, overrides, progress)
+        return self._follow(folder, overrides, progress, rehearsal=rehearsal)
 
     def resume(self, folder: Path, progress: Progress) -> Path:
         """Returns the folder of an interrupted run, or of one that was left running, once it has ended.
@@ -127,7 +131,9 @@ class Conductor:
                 "(oncofed-hub run --resume), or end it (oncofed-hub stop)"
             )
 
-    def _follow(self, folder: Path, overrides: Sequence[str], progress: Progress, *, runs: bool = False) -> Path:
+    def _follow(
+        self, folder: Path, overrides: Sequence[str], progress: Progress, *, runs: bool = False, rehearsal: bool = False
+    ) -> Path:
         """Submits, watches, and submits again with ``resume`` while the run broke down without an end.
 
         What ``runs`` already is watched first.
@@ -135,6 +141,7 @@ class Conductor:
         with only_one(self._home.run_lock):
             write_durably(self._home.last_run, f"{folder}\n")
             self._home.stop_asked.unlink(missing_ok=True)
+            self._rehearsal = rehearsal
             return self._to_its_end(folder, overrides, progress, runs)
 
     def _to_its_end(self, folder: Path, overrides: Sequence[str], progress: Progress, runs: bool) -> Path:
@@ -229,7 +236,8 @@ class Conductor:
     def _run_config(self, folder: Path, overrides: Sequence[str], *, resume: bool) -> dict[str, str]:
         where = {"resume": str(folder)} if resume else {"out-dir": str(folder)}
         ticket = Tickets.of(self._home.path).issue(folder)
-        return {"overrides": shlex.join(overrides), "out-dir": "", "resume": "", "ticket": ticket} | where
+        return {"overrides": shlex.join(overrides), "out-dir": "", "resume": "", "ticket": ticket,
+                "rehearsal": "true" if self._rehearsal else ""} | where  # fmt: skip
 
     def _app(self) -> Path:
         """Returns a Flower app without a line of code: hub and sites run what is installed on them."""
