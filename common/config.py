@@ -92,6 +92,8 @@ class SimulationConfig:
     """Other ceilings for single sites by name, for instance ``+simulation.ceilings.site_2=1.0``."""
     ledger_dir: str | None = None
     """Folder of the sites' ledgers when they outlive one run; default: inside the run."""
+    start_seconds: Positive = 600.0
+    """Longest time that Flower's SuperLink may take to start or to answer, on a machine short of processor time."""
     cache_dir: str | None = None
     """Folder of preprocessed images, for many runs and for data larger than memory; default: kept in memory."""
 

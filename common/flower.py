@@ -47,6 +47,18 @@ def quicken(heartbeat: float | None = None) -> None:
         vars(common)["HEARTBEAT_DEFAULT_INTERVAL"] = heartbeat
 
 
+def wait_for_tasks(seconds: float) -> None:
+    """Has this SuperLink wait so long for the first sign of life of a task, and twice that for each later one.
+
+    Flower's own 30 s pass on a machine short of processor time while the aggregator still imports its libraries, and
+    Flower then ends the run. Who started the task sees its process end, so nobody waits for a dead one.
+    """
+    from flwr.supercore.corestate import in_memory_corestate, sql_corestate
+
+    for module in (sql_corestate, in_memory_corestate):
+        vars(module)["HEARTBEAT_DEFAULT_INTERVAL"] = seconds
+
+
 def endure_cuts() -> None:
     """Has every HTTP client of Flower in this process try again after a TLS handshake that broke off or took too long.
 

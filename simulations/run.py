@@ -192,7 +192,14 @@ def _run_on_flower(plan: Plan, watch: _Watch) -> None:
     log = plan.folder / "flower.log"
     before = _run_json(plan.folder)
     with tempfile.TemporaryDirectory(prefix="oncofed-app-") as scratch:
-        run = run_flower(app_dir(Path(scratch)), num_nodes=plan.sites, run_config=plan.run_config, log=log, tick=watch)
+        run = run_flower(
+            app_dir(Path(scratch)),
+            num_nodes=plan.sites,
+            run_config=plan.run_config,
+            log=log,
+            patience=plan.study.simulation.start_seconds,
+            tick=watch,
+        )
     if not _has_ended(plan.folder, before) or (status_of(plan.folder)["status"] != "FAILED" and not run.completed):
         raise FederationError(f"Flower ended the run as {run.status}: {run.details or 'no reason given'}; see {log}")
 

@@ -29,8 +29,6 @@ from common.errors import ConfigError, FederationError
 from simulations.environment import flower_environment
 
 CONNECTION = "oncofed"
-START_SECONDS = 120.0
-SUBMIT_SECONDS = 120.0
 POLL_SECONDS = 0.5
 ASK_SECONDS = 15.0
 """Between two calls of ``flwr ls``, each of which takes a second of a core; the end of a run is seen without it."""
@@ -70,6 +68,7 @@ def run_flower(
     run_config: Mapping[str, str | int | float | bool],
     log: Path,
     cpus_per_client: int = 1,
+    patience: float = 600.0,
     tick: Tick = lambda: None,
 ) -> FlowerRun:
     """Returns how Flower's simulation of the app in ``app_dir`` ended, after everything it started has ended.
@@ -80,6 +79,7 @@ def run_flower(
         run_config: Overrides of ``[tool.flwr.app.config]``.
         log: File that gets everything the runtime prints.
         cpus_per_client: CPU cores that one simulated client holds; cores divided by it train at once.
+        patience: Longest time, seconds, that the SuperLink may take to start, and a ``flwr`` command to answer.
         tick: Called about twice a second while the run is on.
 
     Raises:
@@ -88,13 +88,13 @@ def run_flower(
         KeyboardInterrupt: On Ctrl-C or SIGTERM, once everything is stopped.
     """
     federation = f"num-supernodes={num_nodes} client-resources-num-cpus={cpus_per_client}"
-    with _superlink(log) as superlink:
+    with _superlink(log, patience) as superlink:
         run_id = superlink.submit(app_dir, run_config, federation)
         return superlink.follow(run_id, tick)
 
 
 @contextlib.contextmanager
-def _superlink(log: Path) -> Iterator[SuperLink]:
+def _superlink(log: Path, patience: float) -> Iterator[SuperLink]:
     scripts = _scripts()
     from simulations.processes import watchdog
 
@@ -105,7 +105,7 @@ def _superlink(log: Path) -> Iterator[SuperLink]:
         log.open("wb") as sink,
         _sigterm_interrupts(),
     ):
-        superlink = SuperLink(Path(folder), scripts, mark=mark, log=log, sink=sink)
+        superlink = SuperLink(Path(folder), scripts, mark=mark, log=log, sink=sink, patience=patience)
         try:
             superlink.start()
             yield superlink
@@ -117,7 +117,8 @@ def _superlink(log: Path) -> Iterator[SuperLink]:
 class SuperLink:
     """One SuperLink in simulation mode, with a home and a port of its own."""
 
-    def __init__(self, folder: Path, scripts: Path, *, mark: str, log: Path, sink: IO[bytes]) -> None:
+    def __init__(self, folder: Path, scripts: Path, *, mark: str, log: Path, sink: IO[bytes], patience: float) -> None:
+        self._patience = patience
         self._folder, self._scripts, self._mark, self._log, self._sink = folder, scripts, mark, log, sink
         self._port = _free_port()
         self._home = folder / "home"
@@ -226,12 +227,12 @@ class SuperLink:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 start_new_session=True,
-                timeout=SUBMIT_SECONDS,
+                timeout=self._patience,
                 check=False,
             )
         except subprocess.TimeoutExpired:
             raise FederationError(
-                f"`flwr {arguments[0]}` did not answer within {SUBMIT_SECONDS:g} s; see {self._log}"
+                f"`flwr {arguments[0]}` did not answer within {self._patience:g} s; see {self._log}"
             ) from None
         self._sink.write(done.stderr)
         return _json(done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
@@ -254,11 +255,11 @@ class SuperLink:
         (self._home / "config.toml").write_text(address + "insecure = true\n", encoding="utf-8")
 
     def _wait_until_it_answers(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self._patience
         while not _healthy(self._port):
             self._require_alive()
             if time.monotonic() > deadline:
-                raise FederationError(f"Flower's SuperLink did not answer within {START_SECONDS:g} s; see {self._log}")
+                raise FederationError(f"Flower's SuperLink did not answer within {self._patience:g} s; see {self._log}")
             time.sleep(POLL_SECONDS / 2)
 
     def _require_alive(self) -> None:

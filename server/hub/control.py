@@ -20,8 +20,6 @@ from server.hub.processes import CERTIFICATE_VARIABLE
 from server.hub.registry import KnownSite, Registry
 
 CONNECTION = "hub"
-ANSWER_SECONDS = 120.0
-"""A command imports Flower first, which takes seconds on a loaded machine."""
 PULSE_SECONDS = 0.2
 
 
@@ -30,7 +28,7 @@ class Control:
 
     Args:
         home: The hub.
-        pulse: Called before each of Flower's commands and, since one may take :data:`ANSWER_SECONDS`, every
+        pulse: Called before each of Flower's commands and, since one may take ``patience_seconds``, every
             :data:`PULSE_SECONDS` while it runs.
     """
 
@@ -134,14 +132,14 @@ class Control:
             try:
                 return _json(*self._wait(process))
             except subprocess.TimeoutExpired:
-                said = f"The SuperLink did not answer `flwr {arguments[0]}` in {ANSWER_SECONDS:g} s"
-                raise NetworkError(said) from None
+                waited = f"{self._config.patience_seconds:g} s (patience_seconds in hub.yaml)"
+                raise NetworkError(f"The SuperLink did not answer `flwr {arguments[0]}` in {waited}") from None
             finally:
                 process.kill()
 
     def _wait(self, process: subprocess.Popen[str]) -> tuple[str, str]:
         """Returns what the command wrote to stdout and stderr, once it ended."""
-        deadline = time.monotonic() + ANSWER_SECONDS
+        deadline = time.monotonic() + self._config.patience_seconds
         while True:
             self._pulse()
             try:

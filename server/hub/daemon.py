@@ -27,7 +27,7 @@ from common.trust.durable import write_durably
 from server.hub.control import Control
 from server.hub.home import HubHome, check_certificates
 from server.hub.interrupted import settle
-from server.hub.processes import SECRET_VARIABLE, write_launcher
+from server.hub.processes import PATIENCE_VARIABLE, SECRET_VARIABLE, write_launcher
 from server.hub.proxy import nginx, proxy_files
 from server.hub.signing_key import public_key
 from server.hub.tickets import Tickets
@@ -171,7 +171,8 @@ class HubDaemon:
             "--enable-supernode-auth",
             "--disable-runtime-dependency-installation",
         ]
-        own = {SECRET_VARIABLE: str(home.proxy_secret)} if config.proxy else {}
+        own = {PATIENCE_VARIABLE: str(config.patience_seconds)}
+        own |= {SECRET_VARIABLE: str(home.proxy_secret)} if config.proxy else {}
         return self._child("superlink", arguments, flower_environment(home.flower, **own))
 
     def _superexec(self) -> Child:

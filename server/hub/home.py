@@ -45,6 +45,8 @@ class HubConfig:
         names: DNS names and addresses in the server's certificate.
         overrides: Hydra overrides of the study.
         restart_seconds: Longest pause before a dead process is started again.
+        patience_seconds: Longest time that a machine short of processor time may take to start the aggregator, or to
+            answer one of Flower's commands.
         monitor_port: Port on 127.0.0.1 for ``/health`` and ``/metrics``; None: no such page.
     """
 
@@ -59,6 +61,7 @@ class HubConfig:
     names: tuple[str, ...] = ("localhost", "127.0.0.1")
     overrides: tuple[str, ...] = ()
     restart_seconds: Annotated[float, Field(gt=0)] = 30.0
+    patience_seconds: Annotated[float, Field(ge=30, le=86_400)] = 600.0
     monitor_port: Port | None = None
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ import resource
 import sys
 from pathlib import Path
 
-from common.flower import endure_cuts, quicken, show_certificate
+from common.flower import endure_cuts, quicken, show_certificate, wait_for_tasks
 from common.supervisor import die_with_parent, is_held
 from server.hub import fleet_guard, gate
 from server.hub.proxy import OPEN_FILES, nginx
@@ -22,6 +22,8 @@ CERTIFICATE_VARIABLE = "ONCOFED_HUB_OPERATOR"
 """Names the operator's certificate, whose key lies beside it, where a proxy asks for it."""
 SECRET_VARIABLE = "ONCOFED_HUB_PROXY_SECRET"
 """Names the file of the secret by which the SuperLink knows the proxy, where there is one."""
+PATIENCE_VARIABLE = "ONCOFED_HUB_PATIENCE"
+"""For how many seconds the SuperLink waits for a task's first sign of life."""
 AGGREGATOR_LOCK = "aggregator.lock"
 
 
@@ -37,6 +39,7 @@ def main() -> None:
     if name == "superlink":
         from flwr.superlink.cli.flower_superlink import flower_superlink as command
 
+        wait_for_tasks(float(os.environ[PATIENCE_VARIABLE]))
         gate.install(_proxy_secret())
         fleet_guard.install()
     elif name == "superexec":

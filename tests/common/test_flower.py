@@ -31,6 +31,18 @@ print(json.dumps([pause, again, heartbeat.HEARTBEAT_DEFAULT_INTERVAL, waits]))
     assert found == [0.1, 0.1, 10.0, 4]
 
 
+def test_a_task_may_take_long_to_start_where_it_is_claimed() -> None:
+    found = _run("""
+import inspect, json
+from common.flower import wait_for_tasks
+wait_for_tasks(600.0)
+from flwr.supercore.corestate import sql_corestate
+claim = inspect.getsource(sql_corestate.SqlCoreState.claim_task)
+print(json.dumps([sql_corestate.HEARTBEAT_DEFAULT_INTERVAL, "seconds=HEARTBEAT_DEFAULT_INTERVAL" in claim]))
+""")
+    assert found == [600.0, True]
+
+
 def test_it_says_when_it_is_too_late() -> None:
     found = _run("""
 import json
