@@ -100,6 +100,9 @@ hubs: []
 # Local times between which the site works, for example ["20:00", "06:00"]; null: at any hour.
 opening_hours: null
 release_metrics: false
+# Fewest patients of a split whose scores may leave, and of a group or class that may be counted.
+min_split: 10
+min_group: 5
 """
 
 

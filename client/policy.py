@@ -37,6 +37,10 @@ class SitePolicy:
         opening_hours: Local times ``("20:00", "06:00")`` between which the site works, over midnight if the second is
             the smaller; None: always. The policy's other limits hold at any hour.
         release_metrics: Whether score histograms of the site's patients may leave.
+        min_split: Fewest patients of a split whose score histograms may leave.
+        min_group: Fewest patients of a group, and of a class unless it is empty, that may be counted to the hub; the
+            study's ``min_cell`` holds where it is larger. It holds for whatever sums and differences of all counts
+            that ever left can single out (:mod:`client.release_floor`).
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -53,6 +57,8 @@ class SitePolicy:
     modes: tuple[Literal["local", "none"], ...] = ()
     opening_hours: tuple[Hour, Hour] | None = None
     release_metrics: bool = False
+    min_split: Annotated[int, Field(ge=1)] = 10
+    min_group: Annotated[int, Field(ge=1)] = 5
 
     def __post_init__(self) -> None:
         limits = [self.ceiling, 0.0 if self.study_ceiling is None else self.study_ceiling]
@@ -77,7 +83,7 @@ class SitePolicy:
         """Returns the policy of an emulated hospital, whose patients are public: only its ceiling limits."""
         return cls(
             ceiling=ceiling, delta_max=0.5, min_patients=1, max_images=1_000_000, models=(ANY,), studies=(ANY,),
-            hubs=(ANY,), modes=("local", "none"), release_metrics=True,
+            hubs=(ANY,), modes=("local", "none"), release_metrics=True, min_split=1, min_group=1,
         )  # fmt: skip
 
 

@@ -94,7 +94,7 @@ class Site:
             site=self.name,
             declared_patients=self.declared_patients,
             input_shape=shape,
-            counts=suppress(self.cohort.counts, study.evaluation.min_cell),
+            counts=suppress(self.cohort.counts, max(study.evaluation.min_cell, self.policy.min_group)),
             frozen_digest=frozen_digest(model),
             code_digest=code_digest(),
             seeded=self.randomness("enrol", 0).seeded,
@@ -151,6 +151,7 @@ class Site:
 
         Raises:
             TrustError: The policy does not release metrics, or this run's test was opened with another model.
+            TooFewPatients: So few patients would be counted that the policy keeps them.
         """
         from common.models.weights import load_trainable, state_digest
 
@@ -169,10 +170,12 @@ class Site:
         ``request.arrays`` are the federated weights to compare with and to fine-tune.
         """
         from client.own_models import own_models
+        from client.release_floor import check_split
         from common.models.weights import load_trainable
 
         self._check_release(request)
         study = request.study
+        check_split(self.policy, self.cohort.load(study, "test").patient_labels().numpy())
         federated, fresh = (self._model(study, self._input_shape(study)) for _ in range(2))
         load_trainable(federated, request.arrays)
         answer = own_models(self.name, federated, fresh, partial(self.cohort.load, study), study, self.randomness)
@@ -223,18 +226,22 @@ class Site:
     def _scores(
         self, model: Classifier, data: PatientTensors, study: StudyConfig, subgroups: Sequence[str] = ()
     ) -> DocumentAnswer:
+        from client.release_floor import releasing
         from common.evaluation.subgroups import grouped_state
         from common.training import predict
 
         rows = [self.cohort.attributes.get(patient, {}) for patient in data.patients]
-        state = grouped_state(
-            predict(model, data).numpy(),
-            data.patient_labels().numpy(),
-            rows,
-            subgroups,
-            bins=study.evaluation.bins,
-            min_cell=study.evaluation.min_cell,
-        )
+        labels = data.patient_labels().numpy()
+        with releasing(self, study, data.patients, labels) as admits:
+            state = grouped_state(
+                predict(model, data).numpy(),
+                labels,
+                rows,
+                subgroups,
+                bins=study.evaluation.bins,
+                min_cell=max(study.evaluation.min_cell, self.policy.min_group),
+                admits=admits,
+            )
         return DocumentAnswer(site=self.name, document=state.to_json())
 
 

@@ -22,6 +22,7 @@ class SiteCode(StrEnum):
     BAD_UPDATE = "bad-update"
     NO_ANSWER = "no-answer"
     UNAVAILABLE = "unavailable"
+    TOO_FEW = "too-few-patients"
     UNKNOWN = "unknown"
 
 
@@ -64,6 +65,12 @@ class SiteClosed(TrustError):
     """The site does not work at this hour."""
 
     code = SiteCode.UNAVAILABLE
+
+
+class TooFewPatients(TrustError):
+    """Counts of so few patients would leave that they could be told apart: the site's policy keeps them."""
+
+    code = SiteCode.TOO_FEW
 
 
 class BudgetExceeded(OncoFedError):

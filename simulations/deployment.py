@@ -22,6 +22,7 @@ from common.errors import NetworkError
 OPEN = {
     "ceiling": 1000.0, "delta_max": 0.01, "min_patients": 1, "models": ["*"], "studies": ["*"],
     "modes": ["local", "none"], "hubs": ["*"], "release_metrics": True,
+    "min_split": 1, "min_group": 1,
 }  # fmt: skip
 COMMAND_SECONDS = 120.0
 _MODULES = {"hub": "server.cli", "site": "client.daemon_cli"}

@@ -24,6 +24,7 @@ PLAIN_CODES: Mapping[str, str] = {
     SiteCode.BAD_UPDATE: "sent an answer that the hub rejected",
     SiteCode.NO_ANSWER: "did not answer in time",
     SiteCode.UNAVAILABLE: "could not be reached",
+    SiteCode.TOO_FEW: "released no scores: too few patients for its own policy",
     SiteCode.UNKNOWN: "failed for a reason it did not give",
 }
 
