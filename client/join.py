@@ -130,6 +130,9 @@ def _policy_yaml(kit: Kit, authority: str) -> str:
 # delta_max: 1.0e-5
 # min_patients: 20
 # max_images: 8
+## Fewest patients of a split whose scores may leave, and of a group or class that may be counted.
+# min_split: 10
+# min_group: 5
 ## How many runs of one study may ask about the patients.
 # runs_per_study: 1
 ## Whether private studies may go on with patients of a study without privacy (refuse or allow).

@@ -37,7 +37,7 @@ def own_models(
     """
     from client.baseline import own_threshold, personalise, train_alone
     from common.evaluation.answers import OwnModel, OwnModels
-    from common.evaluation.scores import ScoreState
+    from common.evaluation.scores import ScoreState, coarsened
     from common.training import predict
 
     train_data, val_data, test_data = load("train"), load("val"), load("test")
@@ -47,7 +47,8 @@ def own_models(
 
     def keep(name: OwnName, model: Classifier) -> None:
         scores[name] = predict(model, test_data).numpy()
-        state = ScoreState.of(scores[name], labels, study.evaluation.bins)
+        bins = study.evaluation.bins
+        state = ScoreState.of(coarsened(scores[name], bins), labels, bins)
         models[name] = OwnModel(state, own_threshold(model, val_data, study))
 
     train_alone(fresh, train_data, val_data, study, randomness("baseline", 0))

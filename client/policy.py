@@ -45,6 +45,10 @@ class SitePolicy:
             common model helps, figures on a coarse grid, or everything, which is for public data.
         runs_per_study: How many runs of one study may ask about the patients; None: any number. A run that goes on
             after a crash is the same run.
+        min_split: Fewest patients of a split whose score histograms may leave.
+        min_group: Fewest patients of a group, and of a class unless it is empty, that may be counted to the hub; the
+            study's ``min_cell`` holds where it is larger. It holds for whatever sums and differences of all counts
+            that ever left can single out (:mod:`client.release_floor`).
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -64,6 +68,8 @@ class SitePolicy:
     release_metrics: bool = False
     own_models: OwnLevel = "none"
     runs_per_study: Annotated[int, Field(ge=1)] | None = 1
+    min_split: Annotated[int, Field(ge=1)] = 10
+    min_group: Annotated[int, Field(ge=1)] = 5
 
     def __post_init__(self) -> None:
         limits = [self.ceiling, 0.0 if self.study_ceiling is None else self.study_ceiling]
@@ -89,7 +95,7 @@ class SitePolicy:
         return cls(
             ceiling=ceiling, delta_max=0.5, min_patients=1, max_images=1_000_000, models=(ANY,), studies=(ANY,),
             hubs=(ANY,), modes=("local", "none"), release_metrics=True, after_unbounded="allow", own_models="full",
-            runs_per_study=None,
+            runs_per_study=None, min_split=1, min_group=1,
         )  # fmt: skip
 
 

@@ -103,7 +103,7 @@ class Site:
             site=self.name,
             declared_patients=self.declared_patients,
             input_shape=shape,
-            counts=suppress(self.cohort.counts, study.evaluation.min_cell),
+            counts=suppress(self.cohort.counts, max(study.evaluation.min_cell, self.policy.min_group)),
             frozen_digest=frozen_digest(model),
             protocol=PROTOCOL_VERSION,
             mathematics_digest=mathematics_digest(),
@@ -175,6 +175,7 @@ class Site:
         Raises:
             TrustError: The policy does not release metrics, or this run's test was opened with another model.
             QuestionRefused: The study does not ask this, or not about these weights.
+            TooFewPatients: So few patients would be counted that the policy keeps them.
         """
         from common.models.weights import load_trainable, state_digest
 
@@ -200,6 +201,7 @@ class Site:
             QuestionRefused: The study asks for no such models, or the test was opened with other weights.
         """
         from client.own_models import own_models, released
+        from client.release_floor import check_split
         from common.models.weights import load_trainable
 
         self._check_own(request)
@@ -207,6 +209,7 @@ class Site:
         if (before := questions.compare_own(request.arrays)) is not None:
             return DocumentAnswer(site=self.name, document=before)
         study = request.study
+        check_split(self.policy, self.cohort.load(study, "test").patient_labels().numpy())
         for split in ("val", "test"):
             remember_scored(self, study.digest(), split)
         federated, fresh = (self._model(study, self._input_shape(study)) for _ in range(2))
@@ -278,18 +281,22 @@ class Site:
     def _scores(
         self, model: Classifier, data: PatientTensors, study: StudyConfig, subgroups: Sequence[str] = ()
     ) -> DocumentAnswer:
+        from client.release_floor import releasing
         from common.evaluation.subgroups import grouped_state
         from common.training import predict
 
         rows = [self.cohort.attributes.get(patient, {}) for patient in data.patients]
-        state = grouped_state(
-            predict(model, data).numpy(),
-            data.patient_labels().numpy(),
-            rows,
-            subgroups,
-            bins=study.evaluation.bins,
-            min_cell=study.evaluation.min_cell,
-        )
+        labels = data.patient_labels().numpy()
+        with releasing(self, study, data.patients, labels) as admits:
+            state = grouped_state(
+                predict(model, data).numpy(),
+                labels,
+                rows,
+                subgroups,
+                bins=study.evaluation.bins,
+                min_cell=max(study.evaluation.min_cell, self.policy.min_group),
+                admits=admits,
+            )
         return DocumentAnswer(site=self.name, document=state.to_json())
 
 

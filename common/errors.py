@@ -27,6 +27,7 @@ class SiteCode(StrEnum):
     LEDGER_WENT_BACK = "ledger-went-back"
     NO_ANSWER = "no-answer"
     UNAVAILABLE = "unavailable"
+    TOO_FEW = "too-few-patients"
     UNKNOWN = "unknown"
 
 
@@ -87,6 +88,12 @@ class NotReleased(TrustError):
     """The site keeps an answer that a run can do without, as its policy says."""
 
     code = SiteCode.NOT_RELEASED
+
+
+class TooFewPatients(TrustError):
+    """Counts of so few patients would leave that they could be told apart: the site's policy keeps them."""
+
+    code = SiteCode.TOO_FEW
 
 
 class BudgetExceeded(OncoFedError):

@@ -20,7 +20,19 @@ from typing import Any
 from simulations.timing import interleaved
 
 NETWORKS = ("small_cnn", "mobilenet_v3_small", "lite0", "resnet18", "densenet121")
-PARTS = ("startup", "engines", "memory", "overhead", "flower", "scale", "bootstrap", "loading", "gradcam")
+PARTS = (
+    "startup",
+    "engines",
+    "noise",
+    "histograms",
+    "memory",
+    "overhead",
+    "flower",
+    "scale",
+    "bootstrap",
+    "loading",
+    "gradcam",
+)
 OWN_MODELS_OFF = ("evaluation.local_baseline=false", "evaluation.personal_epochs=0")
 SIZES = (28, 64, 128, 224)
 ROWS = {28: 64, 64: 32, 128: 16, 224: 8}
@@ -257,12 +269,16 @@ def main() -> None:
     import torch
 
     from simulations.benchmark_gradcam import heatmaps
+    from simulations.benchmark_histograms import histograms
     from simulations.benchmark_loading import loading
+    from simulations.benchmark_noise import noise
 
     torch.set_num_threads(1)
     parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "startup": lambda: startup(options.repeats),
         "engines": lambda: engines(options.sizes, options.networks, options.repeats),
+        "noise": lambda: noise(options.networks, options.repeats),
+        "histograms": histograms,
         "memory": lambda: memory(options.sizes, options.networks),
         "overhead": lambda: overhead([]),
         "flower": flower,

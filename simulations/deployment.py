@@ -23,6 +23,7 @@ OPEN = {
     "ceiling": 1000.0, "delta_max": 0.01, "min_patients": 1, "models": ["*"], "studies": ["*"],
     "modes": ["local", "none"], "hubs": ["*"], "release_metrics": True, "own_models": "full", "runs_per_study": None,
     "after_unbounded": "allow",
+    "min_split": 1, "min_group": 1,
 }  # fmt: skip
 COMMAND_SECONDS = 120.0
 _MODULES = {"hub": "server.cli", "site": "client.daemon_cli"}

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from common.errors import ConfigError
-from common.evaluation.scores import MAX_GROUPS, ScoreState
+from common.evaluation.scores import MAX_GROUPS, ScoreState, coarsened
 
 OTHER, UNKNOWN = "other", "unknown"
 MAX_VALUES = 24
@@ -69,8 +69,11 @@ def grouped_state(
     *,
     bins: int,
     min_cell: int,
+    admits: Callable[[Iterable[NDArray[np.bool_]]], bool] = lambda groups: True,
 ) -> ScoreState:
     """Returns the score state of patients with the subgroups that may leave the site.
+
+    Where patients are few, scores are told in coarser bins: :func:`common.evaluation.scores.merged_bins`.
 
     Args:
         probabilities: Score a patient, (P,) in [0, 1].
@@ -79,12 +82,17 @@ def grouped_state(
         wanted: ``evaluation.subgroups`` of the study.
         bins: ``evaluation.bins``.
         min_cell: Smallest number of patients of a class in a group, unless none.
+        admits: Says of the groups (P,) of one attribute whether they may leave too, after those before; where not, the
+            attribute does not leave.
     """
-    scores, classes = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
+    scores, classes = coarsened(np.asarray(probabilities, dtype=np.float64), bins), np.asarray(labels)
     groups: dict[str, ScoreState] = {}
     for attribute in map(Attribute.parse, wanted):
         values = np.array([attribute.group(row.get(attribute.name, "")) for row in attributes], dtype=object)
-        for value, members in released(values, classes, min_cell).items():
+        found = released(values, classes, min_cell)
+        if not admits(found.values()):
+            continue
+        for value, members in found.items():
             name = f"{_slug(attribute.name)}={value}"
             groups[name] = ScoreState.of(scores[members], classes[members], bins)
     whole = ScoreState.of(scores, classes, bins)

@@ -13,7 +13,7 @@ from common.evaluation.calibration import summarise_calibration
 from common.evaluation.decision import net_benefit
 from common.evaluation.intervals import Floats, Interval
 from common.evaluation.metrics import Confusion
-from common.evaluation.scores import ScoreState, bin_edges, nearest_edge
+from common.evaluation.scores import ScoreState, bin_edges, merged_bins, nearest_edge
 
 SPECIFICITY = 0.9
 FPR = np.linspace(0.0, 1.0, 51)
@@ -64,6 +64,7 @@ def summarise(
     area = metrics.auroc_interval(state, how.confidence)
     at = metrics.sensitivity_at_specificity(state, how.specificity)
     calibration = summarise_calibration(state, how.confidence)
+    errors = _binning_errors(state, strata or {"": state}, how)
     return {
         "patients": state.patients,
         "malignant": state.malignant,
@@ -71,7 +72,7 @@ def summarise(
         "auroc": {
             **_limits(area),
             "method": area.method if area else "DeLong",
-            "binning_error": metrics.auroc_binning_error(state) or 0.0,
+            "binning_error": errors["auroc"],
             "bootstrap": limits.of("auroc"),
         },
         **{name: _limits(rate) for name, rate in metrics.rates(table, how.confidence).items()},
@@ -81,19 +82,44 @@ def summarise(
         "auprc": {
             "value": metrics.auprc(state),
             **limits.of("auprc"),
-            "binning_error": metrics.auprc_binning_error(state) or 0.0,
+            "binning_error": errors["auprc"],
         },
         "pr": metrics.pr_points(state) | limits.band("pr"),
         "balanced_accuracy": {"value": metrics.balanced_accuracy(table), **limits.of("balanced_accuracy")},
         "sensitivity_at_specificity": {
             "specificity": how.specificity,
-            **(at or dict.fromkeys(("value", "threshold", "binning_error"))),
+            **(
+                (at | {"binning_error": errors["sensitivity"]})
+                if at
+                else dict.fromkeys(("value", "threshold", "binning_error"))
+            ),
             **limits.of("sensitivity_at_specificity"),
         },
         **calibration,
-        "brier": calibration["brier"] | limits.of("brier"),
+        "brier": calibration["brier"] | {"binning_error": errors["brier"]} | limits.of("brier"),
+        "ece": calibration["ece"] | {"binning_error": errors["ece"]},
         "net_benefit": net_benefit(state),
     }
+
+
+def _binning_errors(state: ScoreState, strata: Mapping[str, ScoreState], how: Measure) -> dict[str, Any]:
+    """Returns how far each figure may lie from that of the scores themselves.
+
+    A small site tells its scores in coarser bins. Figures of the true scores and of what was told each lie within the
+    coarsest site's error of the figure in its bins, so within twice that of each other.
+    """
+    merged = max(merged_bins(part.bins, part.patients) for part in strata.values())
+    coarse, times = (state, 1) if merged == 1 else (state.collapsed(merged), 2)
+    at = metrics.sensitivity_at_specificity(coarse, how.specificity)
+    calibration = summarise_calibration(coarse, how.confidence)
+    found = {
+        "auroc": metrics.auroc_binning_error(coarse) or 0.0,
+        "auprc": metrics.auprc_binning_error(coarse) or 0.0,
+        "sensitivity": at["binning_error"] if at else None,
+        "brier": calibration["brier"]["binning_error"],
+        "ece": calibration["ece"]["binning_error"],
+    }
+    return {name: None if error is None else min(1.0, times * error) for name, error in found.items()}
 
 
 class _Bootstrap:

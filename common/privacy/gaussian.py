@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from common.privacy.stream import SecretStream
+from common.privacy.stream import SPARE, SecretStream
 
-PAIRS = 1 << 13
-"""Pairs of normals in a block; its six scratch rows of 64 KiB stay in a second-level cache."""
+PAIRS = 1 << 14
+"""Pairs of normals in a block; its scratch rows stay in a second-level cache."""
 LARGEST = 9.35
 """No draw is larger: sqrt(2 * 63 * ln 2); a true normal is with a probability of 9e-21."""
 _SINE = (
@@ -29,6 +29,7 @@ class NormalBlocks:
 
     def __init__(self, stream: SecretStream) -> None:
         self._stream = stream
+        self._words = np.empty(2 * PAIRS + SPARE, np.int64)
         self._scratch = np.empty((4, PAIRS))
         self._drawn = np.empty(2 * PAIRS)
 
@@ -38,7 +39,7 @@ class NormalBlocks:
         The array is overwritten by the next call.
         """
         pairs = min(PAIRS, -(-most // 2))
-        words = self._stream.words(2 * pairs)
+        words = self._stream.fill(self._words, 2 * pairs)
         sines, cosines = self._drawn[:pairs], self._drawn[pairs : 2 * pairs]
         radius, angle, square, _ = (row[:pairs] for row in self._scratch)
         _radii(words[:pairs], std, radius, self._scratch[3, :pairs].view(np.int64))

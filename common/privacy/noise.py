@@ -95,12 +95,22 @@ class GridNoise:
             values -= len(block)
             yield np.rint(block, out=block)
 
-    def add(self, values: NDArray[Any], noise: NDArray[np.float64], out: NDArray[np.float32]) -> None:
-        """Writes the noisy sum to ``out``, float32: ``values``, rounded to the grid, plus ``noise`` steps of it.
+    def noisy(self, total: NDArray[Any], stream: SecretStream) -> NDArray[np.float32]:
+        """Returns the sum (D,), rounded to the grid, plus noise on the grid, float32 (D,).
 
         float32 rounds a multiple of the grid to a multiple of the grid, and what it rounds are integers only.
+
+        Raises:
+            ModelError: A step has more values than the sensitivity allows for.
         """
-        steps = np.multiply(values, 1 / self.grid, dtype=np.float64)
-        np.rint(steps, out=steps)
-        steps += noise
-        np.multiply(steps, self.grid, out=out, casting="unsafe")
+        noisy, done = np.empty(len(total), np.float32), 0
+        for noise in self.draw(len(total), stream):
+            part = slice(done, done + len(noise))
+            steps = total[part].astype(np.float64)
+            steps *= 1 / self.grid
+            np.rint(steps, out=steps)
+            steps += noise
+            steps *= self.grid
+            noisy[part] = steps
+            done += len(noise)
+        return noisy

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from opacus.optimizers import DPOptimizer
 from torch import Tensor
 
 from common.privacy.noise import GridNoise
 from common.privacy.stream import SecretStream
-
-Floats = NDArray[np.float64]
 
 
 class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
@@ -71,12 +67,10 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
         if self._noised:
             raise RuntimeError("This sum was noised before: two draws of noise on one sum would tell it")
         self._noised = True
-        noise = _Pieces(self._noise.draw(sum(parameter.numel() for parameter in self.params), self._stream))
-        for parameter in self.params:
-            parameter.grad = torch.empty_like(parameter, memory_format=torch.contiguous_format)
-            total, out = parameter.summed_grad.reshape(-1).numpy(), parameter.grad.view(-1).numpy()
-            for part, piece in noise.over(len(out)):
-                self._noise.add(total[part], piece, out[part])
+        total = torch.cat([parameter.summed_grad.reshape(-1) for parameter in self.params])
+        noisy = torch.from_numpy(self._noise.noisy(total.numpy(), self._stream))
+        for parameter, grad in zip(self.params, noisy.split([p.numel() for p in self.params]), strict=True):
+            parameter.grad = grad.view_as(parameter)
 
     def forget(self) -> None:
         """Takes the sums before noise off the parameters, where they would travel with a pickled model."""
@@ -95,20 +89,3 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
 
     def clip_and_accumulate(self) -> None:
         """Does nothing: the gradient engine has clipped already."""
-
-
-class _Pieces:
-    """Blocks of noise cut to the sizes of parameters; no value is handed out twice."""
-
-    def __init__(self, blocks: Iterator[Floats]) -> None:
-        self._blocks, self._left = blocks, np.empty(0)
-
-    def over(self, count: int) -> Iterator[tuple[slice, Floats]]:
-        """Yields the next ``count`` values of noise in pieces, each with its place."""
-        done = 0
-        while done < count:
-            if not len(self._left):
-                self._left = next(self._blocks)
-            piece, self._left = np.split(self._left, [min(len(self._left), count - done)])
-            yield slice(done, done + len(piece)), piece
-            done += len(piece)

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 KEY_BYTES = 32
 _WORD, _BLOCK = 8, 16
+FILL = 1 << 15
+SPARE = 2
+_ZEROS = memoryview(bytes(_WORD * FILL))
 _SALT = b"oncofed secret stream 1"
 
 
@@ -36,6 +39,14 @@ class SecretStream:
     def words(self, count: int) -> NDArray[np.int64]:
         """Returns ``count`` words of 64 random bits, int64."""
         return np.frombuffer(self._cipher.update(bytes(_WORD * count)), dtype=np.int64)
+
+    def fill(self, buffer: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+        """Returns ``count`` words of 64 random bits in the first places of ``buffer``, without new memory.
+
+        Two places more than ``count`` are the cipher's working space; at most ``FILL`` words at a time.
+        """
+        self._cipher.update_into(_ZEROS[: _WORD * count], buffer.view(np.uint8).data)
+        return buffer[:count]
 
     def uniforms(self, count: int) -> NDArray[np.float64]:
         """Returns ``count`` draws from the 2^53 multiples of 2^-53 in [0, 1), float64."""

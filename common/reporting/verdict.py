@@ -29,6 +29,7 @@ PLAIN_CODES: Mapping[str, str] = {
     SiteCode.LEDGER_WENT_BACK: "has a privacy ledger that does not go on where the hub saw it last",
     SiteCode.NO_ANSWER: "did not answer in time",
     SiteCode.UNAVAILABLE: "could not be reached",
+    SiteCode.TOO_FEW: "released no scores: too few patients for its own policy",
     SiteCode.UNKNOWN: "failed for a reason it did not give",
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -212,13 +211,4 @@ class TestGrid:
 
 
 def _released(noise: GridNoise, total: NDArray[np.floating], key: int) -> NDArray[np.float32]:
-    out = np.empty(len(total), np.float32)
-    done = 0
-    for block in _drawn(noise, len(total), key):
-        noise.add(total[done : done + len(block)], block, out[done : done + len(block)])
-        done += len(block)
-    return out
-
-
-def _drawn(noise: GridNoise, values: int, key: int) -> Iterator[NDArray[np.float64]]:
-    yield from noise.draw(values, _stream(key))
+    return noise.noisy(total, _stream(key))

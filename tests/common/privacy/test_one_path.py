@@ -65,6 +65,7 @@ PLACES: dict[str, set[str]] = {
     },
     "draws the noise": {
         "common/privacy/noise.py::GridNoise.draw",
+        "common/privacy/noise.py::GridNoise.noisy",
         "common/privacy/optimizer.py::PatientOptimizer.add_noise",
     },
     "opens a secret stream": {"common/privacy/randomness.py::Randomness._of_root.stream"},
@@ -101,6 +102,7 @@ _CALLS = {
     "discrete_gaussian": "draws the noise",
     "NormalBlocks": "draws the noise",
     "draw": "draws the noise",
+    "noisy": "draws the noise",
     "SecretStream": "opens a secret stream",
 } | dict.fromkeys(
     (

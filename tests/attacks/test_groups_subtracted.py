@@ -1,0 +1,170 @@
+"""A hub subtracts what it was told of two groups that differ in one patient, and reads her diagnosis off."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from client.policy import SitePolicy
+from client.release_floor import FILE, check_split, refined
+from client.site import Cohort, Site
+from common.config import DataConfig, EvaluationConfig, ModelConfig, PrivacyConfig, StudyConfig, TrainingConfig
+from common.data.loading import PatientTensors
+from common.errors import DataError, SiteCode, TooFewPatients
+from common.evaluation.scores import ScoreState
+from common.messages import Request
+from common.models.weights import trainable_state
+from common.models.zoo import build_model
+from common.privacy.randomness import Randomness
+
+PATIENTS = 40
+STUDY = StudyConfig(
+    name="counted",
+    data=DataConfig(image_size=0),
+    model=ModelConfig(name="mlp", width=4),
+    training=TrainingConfig(rounds=1),
+    privacy=PrivacyConfig(mode="none"),
+    evaluation=EvaluationConfig(subgroups=()),
+)
+TARGET = 7
+
+
+def _ages() -> list[int]:
+    """As in the attack: one woman is 44 and nobody else is."""
+    ages = np.random.default_rng(0).integers(38, 52, PATIENTS)
+    ages[ages == 44] = 45
+    ages[TARGET] = 44
+    return ages.tolist()
+
+
+def _attributes() -> dict[str, Mapping[str, str]]:
+    return {
+        f"p{i}": {"age": str(age), "decade": "old" if age >= 45 or i == TARGET else "young", "scanner": "ab"[i % 2]}
+        for i, age in enumerate(_ages())
+    }
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return _site(tmp_path, PATIENTS)
+
+
+def _site(home: Path, patients: int, policy: SitePolicy | None = None) -> Site:
+    names = tuple(f"p{index}" for index in range(patients))
+    labels = (torch.arange(patients) // 2 % 2).float()
+    inputs = torch.rand((patients, 5), generator=torch.Generator().manual_seed(0))
+    data = PatientTensors(inputs, labels, torch.arange(patients), names)
+    attributes = _attributes() | {name: {"age": "60"} for name in names[PATIENTS:]}
+    return Site(
+        name="site_1",
+        declared_patients=100,
+        cohort=Cohort(train_patients=names, counts={}, load=lambda study, split: data, attributes=attributes),
+        policy=policy or dataclasses.replace(SitePolicy.emulated(10.0), min_split=10, min_group=5),
+        randomness=lambda purpose, round_index: Randomness.from_entropy(),
+        home=home,
+        ledger_path=home / "ledger.sqlite",
+    )
+
+
+def _asked(site: Site, *subgroups: str, min_cell: int = 5, split: str = "test") -> dict[str, ScoreState]:
+    evaluation = dataclasses.replace(STUDY.evaluation, subgroups=subgroups, min_cell=min_cell)
+    study = dataclasses.replace(STUDY, evaluation=evaluation)
+    arrays = trainable_state(build_model(study.model, (5,), study.seed))
+    answer = site.evaluate(Request(purpose="evaluate", study=study, run="aa", split=split, arrays=arrays))
+    state = ScoreState.from_json(answer.document)
+    return {"": state.without_groups(), **state.groups}
+
+
+def _singled_out(told: list[dict[str, ScoreState]]) -> list[int]:
+    """Sizes of all differences of two counts, and of a whole less two groups, below five patients."""
+    counts = [np.concatenate([s.positives, s.negatives]) for part in told for s in part.values()]
+    found = []
+    for first, second in itertools.permutations(counts, 2):
+        size = int(np.abs(first - second).sum())
+        found += [size] if (first >= second).all() and 0 < size < 5 else []
+    return found
+
+
+def test_two_columns_of_one_study_that_agree_but_for_one_patient(site: Site) -> None:
+    told = _asked(site, "age:45", "decade")
+    assert {name.partition("=")[0] for name in told} == {"", "age"}
+    assert _singled_out([told]) == []
+
+
+def test_two_cut_points_in_two_studies(site: Site) -> None:
+    first, second = _asked(site, "age:44"), _asked(site, "age:45")
+    assert len(first) == 3 and set(second) == {""}
+    assert _singled_out([first, second]) == []
+
+
+def test_a_study_that_lowers_min_cell_does_not_lower_the_site_s_floor(site: Site) -> None:
+    young = sum(age < 39 for age in _ages())
+    assert 0 < young < 5
+    assert set(_asked(site, "age:39", min_cell=0)) == {""}
+
+
+def test_a_split_with_one_patient_more_is_refused_until_enough_have_joined(site: Site, tmp_path: Path) -> None:
+    _asked(site)
+    with pytest.raises(TooFewPatients) as refused:
+        _asked(_site(tmp_path, PATIENTS + 1))
+    assert refused.value.code is SiteCode.TOO_FEW
+    assert _asked(_site(tmp_path, PATIENTS + 20))[""].patients == PATIENTS + 20
+
+
+def test_the_same_question_is_answered_again_and_large_groups_leave(site: Site) -> None:
+    first, second = _asked(site, "scanner"), _asked(site, "scanner")
+    assert first == second and len(first) == 3
+
+
+def test_the_memory_outlives_the_process_names_nobody_and_must_be_readable(site: Site, tmp_path: Path) -> None:
+    _asked(site, "age:44")
+    text = (tmp_path / FILE).read_text()
+    assert not any(f'"p{index}"' in text for index in range(PATIENTS))
+    (tmp_path / FILE).write_text(text[:-20])
+    with pytest.raises(DataError, match="restored"):
+        _asked(site)
+
+
+@pytest.mark.parametrize(
+    ("malignant", "benign", "leaves"), [(5, 5, True), (0, 10, True), (4, 20, False), (4, 5, False), (0, 9, False)]
+)
+def test_a_split_below_the_policy_s_floors_does_not_leave(malignant: int, benign: int, leaves: bool) -> None:
+    policy, labels = SitePolicy(), np.array([1] * malignant + [0] * benign)
+    assert (policy.min_split, policy.min_group) == (10, 5)
+    if leaves:
+        return check_split(policy, labels)
+    with pytest.raises(TooFewPatients, match="min_split"):
+        check_split(policy, labels)
+
+
+def test_a_small_split_is_refused_by_evaluate_and_baseline(tmp_path: Path) -> None:
+    site = _site(tmp_path, 9)
+    for ask in (lambda: _asked(site), lambda: site.baseline(Request(purpose="baseline", study=STUDY, run="aa"))):
+        with pytest.raises(TooFewPatients):
+            ask()
+
+
+sets = st.lists(st.frozensets(st.sampled_from("abcdefgh"), min_size=1), max_size=6)
+
+
+@given(sets)
+@settings(max_examples=200)
+def test_every_sum_and_difference_of_released_sets_is_made_of_atoms(released: list[frozenset[str]]) -> None:
+    """Two people in one atom are in the same sets, whatever the order; so no combination of counts tells them apart."""
+    atoms: list[frozenset[str]] = []
+    for one in released:
+        atoms = refined(atoms, one)
+    assert sum(map(len, atoms)) == len(frozenset().union(*released, frozenset())), "atoms overlap, or miss somebody"
+    for one in released:
+        assert all(atom <= one or not atom & one for atom in atoms)
+    signature = {a: tuple(a in one for one in released) for a in "abcdefgh"}
+    assert all(len({signature[a] for a in atom}) == 1 for atom in atoms)
+    assert len({signature[next(iter(atom))] for atom in atoms}) == len(atoms), "finer than need be"
