@@ -20,7 +20,7 @@ from typing import Any
 from common.errors import ConfigError, TrustError
 from common.trust.address import check_address
 from common.trust.client_certificate import checked_client_certificate
-from common.trust.hub_key import checked_hub_key
+from common.trust.hub_key import checked_hub_key, hub_fingerprint
 from common.trust.journal import canonical
 from common.trust.pki import checked_public_line, key_fingerprint
 from common.trust.signing import SiteKey, signature_holds
@@ -238,6 +238,7 @@ This kit holds no private key. It lets your hospital find the hub at {kit.hub} a
 1. Install OncoFed on the machine that can read your images, as its guide for hospital engineers says.
 2. `oncofed-site join {kit.site}.kit.zip` makes your keys on that machine; they never leave it.
 3. Send the file `request.json` that it writes to the hub's operator, and read them its fingerprint by telephone.
+   Let them read you theirs: the hub signs its requests with the key {hub_fingerprint(kit.hub_key)}.
 4. Edit `site.yaml` (where the images are) and `policy.yaml` (what your privacy officer allows; all is closed now).
 5. `oncofed-site doctor`, and when it is green `oncofed-site start`.
 
