@@ -249,6 +249,8 @@ class Run:
             verdict = heads.take(site, statement) if heads else "later"
         except (TrustError, KeyError, IndexError, TypeError, ValueError, AttributeError):
             verdict = "forked"
+        if verdict == "unproven":
+            log.warning("%s: its ledger is believed as it is: %s", site, IN_WORDS[verdict])
         if verdict in BAD:
             log.warning("%s: its ledger is not believed: %s", site, IN_WORDS[verdict])
             self.progress.lost[site] = SiteCode.LEDGER_WENT_BACK

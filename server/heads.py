@@ -20,7 +20,7 @@ from common.trust.durable import exclusive, write_durably
 
 FILE = "heads.json"
 Verdict = Literal["first", "later", "another key", "went back", "forked", "unproven"]
-BAD = ("another key", "went back", "forked", "unproven")
+BAD = ("another key", "went back", "forked")
 IN_WORDS: dict[Verdict, str] = {
     "first": "first seen",
     "later": "goes on where the hub saw it last",
@@ -28,7 +28,7 @@ IN_WORDS: dict[Verdict, str] = {
     "went back": "it ends before the row that the hub has seen: an older copy was put back",
     "forked": "its rows are not those that the hub has seen: two copies of it were written to, or an older one was "
     "put back and written to",
-    "unproven": "it tells none of its rows, so the hub cannot see whether it goes on where it was",
+    "unproven": "it is too long to tell its rows, so the hub cannot see whether it goes on where it was",
 }
 
 

@@ -62,6 +62,14 @@ def test_what_other_studies_spent_is_counted(joined: SiteHome) -> None:
     assert found.status == "warn" and f"epsilon {spent:.3f} of" in found.found and "refused" in found.found
 
 
+def test_a_study_without_privacy_on_these_patients_is_a_warning(joined: SiteHome) -> None:
+    allow(joined, STUDY.privacy.epsilon)
+    with Ledger(joined.path / "ledger.sqlite") as ledger:
+        ledger.charge_unbounded(cohort=ledger.register_cohort(PATIENTS), study="open", run="r")
+    (found,) = findings(joined, "budget")
+    assert found.status == "warn" and "unbounded" in found.found and "after_unbounded" in (found.fix or "")
+
+
 @pytest.fixture
 def child(joined: SiteHome, request: pytest.FixtureRequest) -> Iterator[None]:
     """A process that the daemon says it has started, with the environment that it gives, or without one variable."""

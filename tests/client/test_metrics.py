@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -90,3 +91,11 @@ def test_no_path_is_in_the_page(joined: SiteHome) -> None:
     page = site_page(joined, datetime.now(UTC))
     shown = json.dumps(page.facts) + "".join(metric.text() for metric in page.metrics)
     assert str(joined.path) not in shown and "p1" not in shown
+
+
+def test_after_a_study_without_privacy_the_epsilon_is_infinite(joined: SiteHome) -> None:
+    charge(joined, 1)
+    with Ledger(joined.path / "ledger.sqlite") as ledger:
+        ledger.charge_unbounded(cohort=ledger.register_cohort(["p1", "p2"]), study="open", run="r")
+    assert values(joined)["oncofed_site_epsilon_spent", ""] == math.inf
+    assert overview(joined)["budget"]["epsilon"] == "unbounded"

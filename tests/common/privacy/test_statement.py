@@ -6,6 +6,7 @@ import copy
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -109,6 +110,12 @@ class TestContent:
         assert (empty["epsilon"], empty["remaining"], empty["plain_words"]) == (0.0, 6.0, None)
         assert verify_statement(empty) == 0.0
 
+    def test_after_a_study_without_privacy_the_lifetime_is_unbounded_in_words(self, account: Account) -> None:
+        said = told(PLAN, replace(account, lifetime_epsilon=math.inf, unbounded_runs=2))
+        assert (said["lifetime_epsilon"], said["remaining"], said["unbounded_runs"]) == ("unbounded", 0.0, 2)
+        assert "2 runs without privacy" in said["lifetime_in_words"]
+        assert verify_statement(said) == pytest.approx(said["epsilon"], rel=0.01)
+
     def test_without_a_plan_there_is_no_guarantee(self, account: Account) -> None:
         open_ = told(None, account)
         assert (open_["private"], open_["epsilon"], open_["delta"]) == (False, None, None)
@@ -177,6 +184,9 @@ LIES: dict[str, Edit] = {
     "course": lambda s: s["by_round"][2].update(epsilon=0.1),
     "headline noise": lambda s: s.update(noise_multiplier=9.0),
     "headline rate": lambda s: s["sampling"].update(rate=0.01),
+    "unbounded without a run": lambda s: s.update(lifetime_epsilon="unbounded", remaining=0.0),
+    "a run without privacy hidden in the figure": lambda s: s.update(unbounded_runs=1),
+    "more charges than were allowed": lambda s: s.update(charges_allowed=2),
     "accountant missing": lambda s: s.pop("accountant"),
     "nothing": lambda s: s.clear(),
 }
@@ -219,8 +229,6 @@ class TestVerification:
             assert ours <= max(1.01 * independent, independent + 0.02)
 
     def test_the_rdp_bound_is_accepted_although_it_is_not_tight(self, account: Account) -> None:
-        from dataclasses import replace
-
         rdp = replace(account, lifetime_epsilon=epsilon_of([PLAN.event()] * 5, PLAN.delta, "rdp"))
         claim = told(replace(PLAN, accountant="rdp"), rdp)
         assert verify_statement(claim) < claim["epsilon"]

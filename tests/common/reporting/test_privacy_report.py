@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import re
 from typing import Any
 
@@ -68,6 +70,19 @@ def test_what_other_studies_spent_is_in_the_picture(account: Account) -> None:
     s = statement(PLAN, account)
     assert "all studies together" not in render(s)
     assert "all studies together" in render(s | {"lifetime_epsilon": s["epsilon"] + 1})
+
+
+def test_a_study_without_privacy_on_the_same_patients_is_said_first(account: Account) -> None:
+    page = render(statement(PLAN, dataclasses.replace(account, lifetime_epsilon=math.inf, unbounded_runs=2)))
+    assert "Over all studies it is unbounded: 2 runs without" in page
+    assert 'verdict bad"' in page and "verdict good" not in page
+
+
+def test_a_cohort_that_changed_during_the_study_is_said(account: Account) -> None:
+    assert "The cohort changed" not in render(statement(PLAN, account))
+    assert "were changed 2 times during the study" in render(
+        statement(PLAN, dataclasses.replace(account, cohort_changes=2))
+    )
 
 
 def test_without_a_guarantee_the_first_line_says_so() -> None:
