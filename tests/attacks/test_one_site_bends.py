@@ -11,9 +11,13 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, RecordDict
 
+from common.config import compose
 from common.messages import ARRAYS, BODY, VALUES, Request
+from common.overrides import split_overrides
 from server.enrolment import REGISTER
-from tests.scenarios.conftest import Federation
+from server.hub.tickets import Tickets
+from simulations.emulation import build_site, site_names
+from tests.scenarios.conftest import QUICK, Federation
 
 SHORT = (
     "training.rounds=2 evaluation.local_baseline=false evaluation.resamples=20 strategy.quorum=2 "
@@ -143,14 +147,17 @@ def test_honest_sites_are_never_scaled_down(federation: Federation) -> None:
 
 
 @pytest.fixture
-def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hub's register that agreed on 30 patients with each of four sites."""
+def registered(tmp_path: Path, federation: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub's register that agreed with each of four sites on the patients that it has."""
+    study = compose(split_overrides(f"{QUICK} {SHORT} privacy=none"))
+    sizes = [build_site(study, name, tmp_path / name).declared_patients for name in site_names(study)]
     rows = {
-        f"site_{node}": {"status": "approved", "changed": "", "node_id": node, "declared_patients": 30}
-        for node in range(1, 5)
+        f"site_{node}": {"status": "approved", "changed": "", "node_id": node, "declared_patients": size}
+        for node, size in enumerate(sizes, start=1)
     }
     (tmp_path / "sites.json").write_text(json.dumps({"schema_version": 1, "sites": rows}))
     monkeypatch.setenv(REGISTER, str(tmp_path / "sites.json"))
+    federation.ticket = Tickets.of(tmp_path).issue(federation.folder)
 
 
 def _many(content: RecordDict) -> None:
@@ -171,7 +178,7 @@ def test_a_refusal_in_anothers_name_blames_nobody_else(
     federation: Federation, liar: Callable[..., dict[str, Any]]
 ) -> None:
     def refuse(content: RecordDict) -> None:
-        content[BODY] = type(content[BODY])({"status": "refused", "site": "site_2", "code": "policy-refused"})
+        content[BODY].update({"status": "refused", "site": "site_2", "code": "policy-refused"})
 
     run = liar(refuse, "enrol")
     assert run["reason"] == "lost: node-1 (policy-refused)"

@@ -38,6 +38,7 @@ class Federation:
     mutations: dict[tuple[str, int], Mutation] = field(default_factory=dict)
     error: OncoFedError | None = None
     tamper: Tampering = lambda request, site, content: None
+    ticket: str = ""
 
     def run(self, overrides: str = "", *, resume: bool = False, rehearsal: bool = False) -> dict[str, Any]:
         from server.app import conduct
@@ -45,7 +46,7 @@ class Federation:
         text = f"{QUICK} {overrides}".strip()
         config = {"overrides": text, "out-dir": "" if resume else str(self.folder)}
         config["resume"] = str(self.folder) if resume else ""
-        config["rehearsal"] = "true" if rehearsal else ""
+        config |= {"rehearsal": "true" if rehearsal else "", "ticket": self.ticket}
         sites = compose(split_overrides(text)).partition.sites
         grid = InProcessGrid(self._app(), num_nodes=sites, run_config=config)
         context = Context(run_id=1, node_id=0, node_config={}, state=RecordDict(), run_config=config)
