@@ -122,26 +122,48 @@ class TestExact:
         """With everything in doubt, every decision is exact arithmetic's; the draws are the very same."""
         quick = discrete_gaussian(300, 1000, _stream(4))
         asked = []
-        right = discrete._Uniform.below_exp
+        right = discrete._Uniform.below
         monkeypatch.setattr(discrete, "_DOUBT", 2.0)
-        monkeypatch.setattr(discrete._Uniform, "below_exp", lambda self, e: (asked.append(e), right(self, e))[1])
+        monkeypatch.setattr(discrete._Uniform, "below", lambda self, p: (asked.append(p), right(self, p))[1])
         assert np.array_equal(quick, discrete_gaussian(300, 1000, _stream(4)))
-        assert len(asked) > 600
+        assert len(asked) > 400
 
-    @given(st.fractions(0, 30), st.integers(1, 200))
+    def test_the_rungs_are_decided_with_more_bits(self) -> None:
+        """A word that is a probability's first 63 bits: what it is below is in the bits that follow."""
+        for rung, least in zip(discrete._ladder(), range(1, 10), strict=True):
+            found = {int(discrete._wholes(np.array([rung]), _stream(key))[0]) for key in range(30)}
+            assert found == {least - 1, least}
+            assert discrete._wholes(np.array([rung - 1, rung + 1]), _stream()).tolist() == [least, least - 1]
+        assert discrete._wholes(np.array([0]), _stream())[0] >= 9
+
+    @given(st.fractions(0, 30, max_denominator=2**42), st.integers(1, 200))
     def test_bounds_of_the_exponential_hold_it_and_are_close(self, exponent: Fraction, bits: int) -> None:
         from mpmath import exp, mp, mpf
 
         with mp.workdps(200):
             truth = exp(-mpf(exponent.numerator) / exponent.denominator) * mpf(2) ** bits
-            low, high = (mpf(side.numerator) / side.denominator for side in discrete._exp_bounds(exponent, bits))
-            assert low <= truth <= high and high - low < mpf(2) ** -40
+            self._hold(truth, discrete._exp(exponent)(bits))
+
+    @given(st.integers(1, 12), st.integers(1, 200))
+    def test_bounds_of_the_tail_hold_it_and_are_close(self, least: int, bits: int) -> None:
+        from mpmath import inf, mp, mpf, nsum
+
+        with mp.workdps(200):
+            tails = [nsum(lambda k: mp.exp(-(k**2) / 2), [start, inf]) for start in (least, 0)]
+            self._hold(tails[0] / tails[1] * mpf(2) ** bits, discrete._tail(least)(bits))
+
+    @staticmethod
+    def _hold(truth: object, bounds: tuple[Fraction, Fraction]) -> None:
+        from mpmath import mpf
+
+        low, high = (mpf(side.numerator) / side.denominator for side in bounds)
+        assert low <= truth <= high and high - low < mpf(2) ** -40
 
     def test_a_decision_at_the_known_bits_reads_more(self) -> None:
         """63 bits of e^-1 itself: whether the number lies below is in the bits that follow."""
-        low, _ = discrete._exp_bounds(Fraction(1), 63)
-        answers = {discrete._Uniform(math.floor(low), _stream(key)).below_exp(Fraction(1)) for key in range(40)}
-        assert answers == {True, False}
+        probability = discrete._exp(Fraction(1))
+        known = math.floor(probability(63)[0])
+        assert {discrete._Uniform(known, _stream(key)).below(probability) for key in range(40)} == {True, False}
 
     @pytest.mark.parametrize("scale", [0, -1, MAX_SCALE + 1])
     def test_a_scale_out_of_range_is_refused(self, scale: int) -> None:
