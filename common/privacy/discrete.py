@@ -1,13 +1,17 @@
-"""The discrete Gaussian, drawn exactly (Canonne, Kamath and Steinke 2020, algorithm 3), many values at a time.
+"""The discrete Gaussian, drawn exactly, many values at a time.
 
+Rejection from whole multiples of the scale plus a uniform rest, as Karney (2016, section 3) does for the normal; the
+distribution is that of Canonne, Kamath and Steinke (2020), whose own sampler (algorithm 3) rejects half as much again.
 Every decision is the one that exact arithmetic takes: floating point decides only where its error cannot matter, and
 the rest, about one in 2^39, is decided with as many more bits of the stream and digits of e as it takes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Context, Decimal
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +19,18 @@ from numpy.typing import NDArray
 from common.privacy.stream import SPARE, SecretStream
 
 MAX_SCALE = 1 << 42
-"""Largest standard deviation: a draw of eight of them, squared in units of it, is exact to 2^-44 in float64."""
+"""Largest standard deviation: ten of them still fit int64, and a share of one is exact to 2^-53."""
 _BITS = 63
 _DOUBT = 2.0**-40
-"""Float64 errs by less than 2^-44 here; what is nearer than this is decided exactly."""
+"""Float64 errs by less than 2^-48 here; what is nearer than this is decided exactly."""
 _TRIALS = 8192
 """Trials at a time: their rows of 64 KiB stay in a second-level cache."""
-_TRIALS_A_VALUE = 2.2
-"""One in 2.08 is kept: (1 - 1/e) sqrt(pi / 2e)."""
+_TRIALS_A_VALUE = 1.5
+"""One in 1.4 is kept: sqrt(pi / 2) over the sum of exp(-k^2 / 2)."""
+_MOST_WHOLES = 10
+"""10 scales and more have less than 2^-63 of the mass."""
+Bounds = Callable[[int], tuple[Fraction, Fraction]]
+"""Two numbers around 2^bits times some probability, nearer to each other than 2^-40, for any number of bits."""
 
 
 def discrete_gaussian(count: int, scale: int, stream: SecretStream) -> NDArray[np.int64]:
@@ -44,42 +52,50 @@ def discrete_gaussian(count: int, scale: int, stream: SecretStream) -> NDArray[n
 
 
 def _trials(words: NDArray[np.int64], scale: int, stream: SecretStream) -> NDArray[np.int64]:
-    """A discrete Laplace draw of this scale each (algorithm 2), kept with the probability that makes it Gaussian.
+    """|Y| = U + scale K with U uniform below scale and P(K = k) ~ exp(-k^2 / 2), kept with exp(-x (2K + x) / 2).
 
-    |Y| = U + scale V with U uniform and V geometric; Y is kept with exp(-U/scale) exp(-(|Y| - scale)^2 / 2 scale^2).
+    x is U / scale, so a kept |Y| has weight exp(-(K + x)^2 / 2) = exp(-|Y|^2 / 2 scale^2).
     """
     first, second, third = (row & (2**_BITS - 1) for row in words)
     rests = first - first // scale * scale
-    times = _geometric(second, stream)
-    kept = _kept(rests, times, third, scale, stream) & (first < scale * (2**_BITS // scale))
-    sizes, negative = (rests + scale * times)[kept], words[0][kept] < 0
+    wholes = _wholes(second, stream)
+    kept = _kept(rests, wholes, third, scale, stream) & (first < scale * (2**_BITS // scale))
+    sizes, negative = (rests + scale * wholes)[kept], words[0][kept] < 0
     signed = np.where(negative, -sizes, sizes)
     found: NDArray[np.int64] = signed[~negative | (sizes > 0)]  # else zero would come twice as often
     return found
 
 
-def _geometric(bits: NDArray[np.int64], stream: SecretStream) -> NDArray[np.int64]:
-    """V with P(V >= k) = e^-k: the largest k for which the uniform lies below e^-k."""
-    depth = -np.log((bits + 0.5) * 2.0**-_BITS)
-    doubtful = (bits < 2**44) | (np.abs(depth - np.rint(depth)) < _DOUBT)
-    found: NDArray[np.int64] = np.floor(depth).astype(np.int64)
+def _wholes(bits: NDArray[np.int64], stream: SecretStream) -> NDArray[np.int64]:
+    """K: the largest k for which the uniform lies below P(K >= k)."""
+    below, doubtful = np.zeros(len(bits), np.int8), bits == 0
+    for rung in _ladder():
+        below += bits < rung
+        doubtful |= bits == rung
+    found = below.astype(np.int64)
     for index in np.flatnonzero(doubtful):
         uniform, power = _Uniform(int(bits[index]), stream), 0
-        while uniform.below_exp(Fraction(power + 1)):
+        while uniform.below(_tail(power + 1)):
             power += 1
         found[index] = power
     return found
 
 
+@lru_cache(maxsize=1)
+def _ladder() -> tuple[int, ...]:
+    """2^63 P(K >= k), rounded down, for k = 1.. while it is not zero: what lies on a rung is decided exactly."""
+    return tuple(int(_tail(power)(_BITS)[0]) for power in range(1, _MOST_WHOLES))
+
+
 def _kept(
-    rests: NDArray[np.int64], times: NDArray[np.int64], bits: NDArray[np.int64], scale: int, stream: SecretStream
+    rests: NDArray[np.int64], wholes: NDArray[np.int64], bits: NDArray[np.int64], scale: int, stream: SecretStream
 ) -> NDArray[np.bool_]:
-    sizes = rests / scale + times
-    margin = np.exp(times - 0.5 - 0.5 * sizes * sizes) - bits * 2.0**-_BITS
+    shares = rests / scale
+    margin = np.exp(shares * (-0.5 * shares - wholes)) - bits * 2.0**-_BITS
     kept: NDArray[np.bool_] = margin > 0
     for index in np.flatnonzero(np.abs(margin) < _DOUBT):
-        size, power = Fraction(int(rests[index]), scale) + int(times[index]), int(times[index])
-        kept[index] = _Uniform(int(bits[index]), stream).below_exp(size * size / 2 - power + Fraction(1, 2))
+        share, whole = Fraction(int(rests[index]), scale), int(wholes[index])
+        kept[index] = _Uniform(int(bits[index]), stream).below(_exp(share * (2 * whole + share) / 2))
     return kept
 
 
@@ -89,10 +105,10 @@ class _Uniform:
     def __init__(self, known: int, stream: SecretStream) -> None:
         self._known, self._bits, self._stream = known, _BITS, stream
 
-    def below_exp(self, exponent: Fraction) -> bool:
-        """Returns whether the number is below exp(-exponent), exactly."""
+    def below(self, probability: Bounds) -> bool:
+        """Returns whether the number is below the probability, exactly."""
         while True:
-            low, high = _exp_bounds(exponent, self._bits)
+            low, high = probability(self._bits)
             if self._known + 1 <= low:
                 return True
             if self._known >= high:
@@ -101,10 +117,34 @@ class _Uniform:
             self._bits += 64
 
 
-def _exp_bounds(exponent: Fraction, bits: int) -> tuple[Fraction, Fraction]:
-    """Returns two numbers around 2^bits exp(-exponent), nearer to each other than 2^-40."""
-    digits = Context(prec=bits // 3 + 40)
-    power = digits.divide(Decimal(-exponent.numerator), Decimal(exponent.denominator))
-    value = Fraction(digits.exp(power)) * 2**bits  # the decimal module rounds exp correctly
-    slack = value * Fraction(abs(exponent.numerator) // exponent.denominator + 3, 10 ** (digits.prec - 1))
+def _exp(exponent: Fraction) -> Bounds:
+    """exp(-exponent), for an exponent of at least 0."""
+
+    def bounds(bits: int) -> tuple[Fraction, Fraction]:
+        digits = _digits(bits)
+        power = digits.divide(Decimal(-exponent.numerator), Decimal(exponent.denominator))
+        return _around(Fraction(digits.exp(power)) * 2**bits, digits, 3 + int(exponent))
+
+    return bounds
+
+
+def _tail(least: int) -> Bounds:
+    """P(K >= least): the sum of exp(-k^2 / 2) from there over the sum from 0, each cut where no digit changes."""
+
+    def bounds(bits: int) -> tuple[Fraction, Fraction]:
+        digits = _digits(bits)
+        last = least + int((5 * digits.prec) ** 0.5) + 2
+        weights = [Fraction(digits.exp(Decimal(-k * k) / 2)) for k in range(last)]
+        return _around(sum(weights[least:], Fraction(0)) / sum(weights) * 2**bits, digits, 8)
+
+    return bounds
+
+
+def _digits(bits: int) -> Context:
+    return Context(prec=bits // 3 + 60)
+
+
+def _around(value: Fraction, digits: Context, roundings: int) -> tuple[Fraction, Fraction]:
+    """The decimal module rounds exp correctly: so many roundings of its last digit stand in the value."""
+    slack = value * Fraction(roundings, 10 ** (digits.prec - 2))
     return value - slack, value + slack

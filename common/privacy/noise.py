@@ -28,9 +28,33 @@ ARITHMETIC = 2.0**-10
 """Share of the clipping norm that float32 arithmetic of gradients, norms and sums may move a sum by."""
 EXACT_VALUES = 100_000
 """Up to so many values a step, noise is drawn exactly: dearer by value, and such a step has few of them."""
+AHEAD = 5_000
+"""Values that are drawn at a time where a step has fewer."""
 EXACT, ROUNDED = "discrete Gaussian", "rounded Gaussian"
 MAX_MULTIPLIER = 1 << 14
 """Above what :func:`common.privacy.accounting.solve_noise_multiplier` finds; more would leave the samplers' range."""
+
+
+class NoiseSource:
+    """Noise step after step from one stream; that of small steps is drawn ahead, for a call costs as much as values.
+
+    No value is handed out twice, and what is left at the end is thrown away.
+    """
+
+    def __init__(self, noise: GridNoise, stream: SecretStream) -> None:
+        self._noise, self._stream = noise, stream
+        self._ahead = np.empty((0, 0))
+
+    def draw_step(self, values: int) -> Iterator[NDArray[np.float64]]:
+        """Yields the noise of the next step as :meth:`GridNoise.draw` does."""
+        if values > AHEAD:
+            yield from self._noise.draw(values, self._stream)
+            return
+        if self._ahead.shape[0] == 0 or self._ahead.shape[1] != values:
+            (drawn,) = self._noise.draw(AHEAD // values * values, self._stream)
+            self._ahead = drawn.reshape(-1, values)
+        row, self._ahead = self._ahead[0], self._ahead[1:]
+        yield row
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +119,8 @@ class GridNoise:
             values -= len(block)
             yield np.rint(block, out=block)
 
-    def noisy(self, total: NDArray[Any], stream: SecretStream) -> NDArray[np.float32]:
-        """Returns the sum (D,), rounded to the grid, plus noise on the grid, float32 (D,).
+    def noisy(self, total: NDArray[Any], source: NoiseSource) -> NDArray[np.float32]:
+        """Returns the sum (D,), rounded to the grid, plus the source's next noise, float32 (D,).
 
         float32 rounds a multiple of the grid to a multiple of the grid, and what it rounds are integers only.
 
@@ -104,7 +128,7 @@ class GridNoise:
             ModelError: A step has more values than the sensitivity allows for.
         """
         noisy, done = np.empty(len(total), np.float32), 0
-        for noise in self.draw(len(total), stream):
+        for noise in source.draw_step(len(total)):
             part = slice(done, done + len(noise))
             steps = total[part].astype(np.float64)
             steps *= 1 / self.grid

@@ -8,7 +8,7 @@ import torch
 from opacus.optimizers import DPOptimizer
 from torch import Tensor
 
-from common.privacy.noise import GridNoise
+from common.privacy.noise import GridNoise, NoiseSource
 from common.privacy.stream import SecretStream
 
 
@@ -35,7 +35,7 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
             expected_batch_size=expected_batch_patients,
             loss_reduction="mean",
         )
-        self._noise, self._stream = noise, stream
+        self._noise, self._source = noise, NoiseSource(noise, stream)
         self._parts, self._noised = 0, True
 
     def begin(self) -> None:
@@ -68,7 +68,7 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
             raise RuntimeError("This sum was noised before: two draws of noise on one sum would tell it")
         self._noised = True
         total = torch.cat([parameter.summed_grad.reshape(-1) for parameter in self.params])
-        noisy = torch.from_numpy(self._noise.noisy(total.numpy(), self._stream))
+        noisy = torch.from_numpy(self._noise.noisy(total.numpy(), self._source))
         for parameter, grad in zip(self.params, noisy.split([p.numel() for p in self.params]), strict=True):
             parameter.grad = grad.view_as(parameter)
 

@@ -19,6 +19,7 @@ from common.config import ModelConfig, PrivacyConfig, TrainingConfig
 from common.data.loading import PatientTensors
 from common.models.parts import select_part
 from common.models.zoo import Classifier, build_model
+from common.privacy.noise import NoiseSource
 from common.privacy.plan import PrivacyPlan
 from common.privacy.randomness import Randomness
 from common.training import predict, train
@@ -54,17 +55,16 @@ def _trained(training: TrainingConfig = TRAINING, plan: PrivacyPlan | None = Non
     return _weights(model)
 
 
-def _noise(plan: PrivacyPlan, values: int, randomness: Randomness) -> Tensor:
+def _noise(plan: PrivacyPlan, values: int, source: NoiseSource) -> Tensor:
     """The noise of the next step, float64 (values,)."""
-    blocks = [block.copy() for block in plan.noise.draw(values, randomness.noise)]
-    return torch.from_numpy(np.concatenate(blocks)) * plan.noise.grid
+    return torch.from_numpy(np.concatenate([block.copy() for block in source.draw_step(values)])) * plan.noise.grid
 
 
 def _by_hand(plan: PrivacyPlan, mu: float = 0.0) -> Tensor:
     """DP-SGD over patients as its definition reads, in float64: no engine, no optimizer, one patient at a time."""
     model, data, randomness = _model().double(), _data(), Randomness.from_seed(3)
     parameters = list(model.parameters())
-    start = [p.detach().clone() for p in parameters]
+    start, source = [p.detach().clone() for p in parameters], NoiseSource(plan.noise, randomness.noise)
     for sample in plan.sample(data.num_patients, randomness.sampling):
         total = [torch.zeros_like(p) for p in parameters]
         for patient in sample.tolist():
@@ -76,7 +76,7 @@ def _by_hand(plan: PrivacyPlan, mu: float = 0.0) -> Tensor:
             norm = torch.sqrt(sum((g**2).sum() for g in grads))
             for acc, grad in zip(total, grads, strict=True):
                 acc += grad * min(1.0, plan.clip_norm / (float(norm) + 1e-6))
-        drawn = _noise(plan, sum(p.numel() for p in parameters), randomness).split([p.numel() for p in parameters])
+        drawn = _noise(plan, sum(p.numel() for p in parameters), source).split([p.numel() for p in parameters])
         with torch.no_grad():
             for p, acc, first, noise in zip(parameters, total, start, drawn, strict=True):
                 noised = (acc + noise.view_as(acc)) / plan.expected_batch_patients
@@ -150,8 +150,9 @@ def test_what_is_charged_is_what_runs_whoever_is_present(present: int) -> None:
     model = _model()
     report = train(model, some, TRAINING, randomness=randomness, plan=plan)
     assert report.steps == plan.event().steps == TRAINING.local_steps
+    source = NoiseSource(plan.noise, reference.noise)
     for _ in range(report.steps):
-        _noise(plan, _weights(model).numel(), reference)
+        _noise(plan, _weights(model).numel(), source)
     assert randomness.noise.words(2).tolist() == reference.noise.words(2).tolist()
 
 

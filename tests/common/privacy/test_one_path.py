@@ -66,6 +66,8 @@ PLACES: dict[str, set[str]] = {
     "draws the noise": {
         "common/privacy/noise.py::GridNoise.draw",
         "common/privacy/noise.py::GridNoise.noisy",
+        "common/privacy/noise.py::NoiseSource.draw_step",
+        "common/privacy/optimizer.py::PatientOptimizer.__init__",
         "common/privacy/optimizer.py::PatientOptimizer.add_noise",
     },
     "opens a secret stream": {"common/privacy/randomness.py::Randomness._of_root.stream"},
@@ -101,7 +103,9 @@ _CALLS = {
     "charge_unbounded": "charges",
     "discrete_gaussian": "draws the noise",
     "NormalBlocks": "draws the noise",
+    "NoiseSource": "draws the noise",
     "draw": "draws the noise",
+    "draw_step": "draws the noise",
     "noisy": "draws the noise",
     "SecretStream": "opens a secret stream",
 } | dict.fromkeys(
