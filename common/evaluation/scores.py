@@ -30,8 +30,8 @@ SCHEMA_VERSION = 2
 """1 had dense histograms and no subgroups."""
 DEFAULT_BINS = 4096
 MIN_BINS, MAX_BINS = 16, 65_536
-PATIENTS_A_BIN = 4
-"""Patients for each bin in which a site tells scores; a choice, see ``docs/metrics.md`` for what it costs."""
+PATIENTS_A_GROUP = 4
+"""Fewest patients whose scores are told as one, where a split has as many."""
 MAX_PATIENTS = 10**9
 """Largest count of one class: the number of pairs, 10**18, still fits int64."""
 MAX_GROUPS = 256
@@ -65,38 +65,28 @@ def bin_edges(bins: int) -> Floats:
     return edges
 
 
-def merged_bins(bins: int, patients: int) -> int:
-    """Returns how many neighbouring bins are told as one where a split has so many patients.
-
-    The least power of two that leaves at most one bin for every four patients, or 16. The rule is public: a histogram
-    tells how many patients there are anyway. In fine bins each of a few patients' scores leaves to four digits, and a
-    hub that asks with weights of its choice learns as much of each of them.
-
-    Raises:
-        DataError: ``bins`` is no power of two, which the bins of every study are.
-    """
-    if bins & (bins - 1):
-        raise DataError(f"Expected a power of two of score bins, got {bins}: set evaluation.bins to 4096.")
-    most = max(MIN_BINS, patients // PATIENTS_A_BIN)
-    return 1 << max(0, (-(-bins // most) - 1).bit_length())
-
-
 def coarsened(scores: Floats, bins: int) -> Floats:
-    """Returns the scores (P,), each moved into the middle one of the fine bins that are told as one with its own.
+    """Returns the scores (P,), each told as the median of a group of patients with neighbouring scores.
 
-    What leaves are still counts of fine bins, so states of sites of any size add. A score moves by less than the width
-    of its coarse bin, ``2 * merged_bins / bins`` in probability. Pairs of a site that fall in one coarse bin count half
-    in the AUROC, so its own AUROC moves by at most half their share of its pairs.
+    The patients in the order of their scores are cut into groups of :data:`PATIENTS_A_GROUP` or more (microaggregation:
+    Domingo-Ferrer and Mateo-Sanz 2002, section 3); all of a group are counted in the bin of its lower median. So no
+    patient is counted alone, wherever a hub's weights put the scores, and one patient's score moves no bin unless it
+    is the median. The order of groups is kept: a site's own AUROC moves by at most half the share of the pairs that
+    are told alike. What leaves are counts in the study's bins, so states of sites of any size add.
 
     Raises:
         DataError: ``bins`` is out of range.
     """
-    edges, merged = bin_edges(bins), merged_bins(bins, len(scores))
-    if merged == 1:
-        return scores
-    middle = np.searchsorted(edges[1:-1], scores, side="right") // merged * merged + merged // 2
-    valid = (scores >= 0) & (scores <= 1)  # others are refused where they are counted
-    return np.where(valid, (edges[middle] + edges[middle + 1]) / 2, scores)
+    edges = bin_edges(bins)
+    if not len(scores) or not ((scores >= 0) & (scores <= 1)).all():
+        return scores  # nothing to tell, or what is refused where it is counted
+    order = np.argsort(scores, kind="stable")
+    told = np.empty_like(scores)
+    for group in np.array_split(order, max(1, len(scores) // PATIENTS_A_GROUP)):
+        median = scores[group[(len(group) - 1) // 2]]
+        at = int(np.searchsorted(edges[1:-1], median, side="right"))
+        told[group] = (edges[at] + edges[at + 1]) / 2
+    return told
 
 
 def nearest_edge(threshold: float, bins: int) -> float:
@@ -202,10 +192,11 @@ class ScoreState:
         """Returns the counts of all patients alone."""
         return ScoreState(self.positives, self.negatives)
 
-    def collapsed(self, merged: int) -> ScoreState:
-        """Returns the counts of all patients in ``bins / merged`` bins, each a union of ``merged`` neighbours."""
-        both = (counts.reshape(-1, merged).sum(axis=1) for counts in (self.positives, self.negatives))
-        return ScoreState(*both)
+    @property
+    def is_grouped(self) -> bool:
+        """Whether every bin with a patient has as many as :func:`coarsened` puts into one."""
+        patients = self.positives + self.negatives
+        return int(patients[patients > 0].min(initial=self.patients)) >= min(PATIENTS_A_GROUP, self.patients)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the state as a JSON object of whole numbers: of each histogram the occupied bins and their counts.

@@ -73,7 +73,7 @@ def grouped_state(
 ) -> ScoreState:
     """Returns the score state of patients with the subgroups that may leave the site.
 
-    Where patients are few, scores are told in coarser bins: :func:`common.evaluation.scores.merged_bins`.
+    No patient's score is told alone: :func:`common.evaluation.scores.coarsened`.
 
     Args:
         probabilities: Score a patient, (P,) in [0, 1].

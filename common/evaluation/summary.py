@@ -13,7 +13,7 @@ from common.evaluation.calibration import summarise_calibration
 from common.evaluation.decision import net_benefit
 from common.evaluation.intervals import Floats, Interval
 from common.evaluation.metrics import Confusion
-from common.evaluation.scores import ScoreState, bin_edges, merged_bins, nearest_edge
+from common.evaluation.scores import ScoreState, bin_edges, nearest_edge
 
 SPECIFICITY = 0.9
 FPR = np.linspace(0.0, 1.0, 51)
@@ -102,24 +102,24 @@ def summarise(
     }
 
 
-def _binning_errors(state: ScoreState, strata: Mapping[str, ScoreState], how: Measure) -> dict[str, Any]:
-    """Returns how far each figure may lie from that of the scores themselves.
+def _binning_errors(state: ScoreState, strata: Mapping[str, ScoreState], how: Measure) -> dict[str, float | None]:
+    """Returns how far each figure may lie from that of the scores themselves; None where no bound is known.
 
-    A small site tells its scores in coarser bins. Figures of the true scores and of what was told each lie within the
-    coarsest site's error of the figure in its bins, so within twice that of each other.
+    A site tells groups of patients at their medians (:func:`common.evaluation.scores.coarsened`). At one site the order
+    of groups is right, so figures of order keep their bound; values have none, and nor has the order over several sites.
     """
-    merged = max(merged_bins(part.bins, part.patients) for part in strata.values())
-    coarse, times = (state, 1) if merged == 1 else (state.collapsed(merged), 2)
-    at = metrics.sensitivity_at_specificity(coarse, how.specificity)
-    calibration = summarise_calibration(coarse, how.confidence)
-    found = {
-        "auroc": metrics.auroc_binning_error(coarse) or 0.0,
-        "auprc": metrics.auprc_binning_error(coarse) or 0.0,
+    grouped = any(part.is_grouped for part in strata.values())
+    if grouped and len(strata) > 1:
+        return dict.fromkeys(("auroc", "auprc", "sensitivity", "brier", "ece"))
+    at = metrics.sensitivity_at_specificity(state, how.specificity)
+    calibration = summarise_calibration(state, how.confidence)
+    return {
+        "auroc": metrics.auroc_binning_error(state) or 0.0,
+        "auprc": metrics.auprc_binning_error(state) or 0.0,
         "sensitivity": at["binning_error"] if at else None,
-        "brier": calibration["brier"]["binning_error"],
-        "ece": calibration["ece"]["binning_error"],
+        "brier": None if grouped else calibration["brier"]["binning_error"],
+        "ece": None if grouped else calibration["ece"]["binning_error"],
     }
-    return {name: None if error is None else min(1.0, times * error) for name, error in found.items()}
 
 
 class _Bootstrap:
