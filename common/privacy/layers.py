@@ -84,6 +84,31 @@ def instantiated(parameter: Tensor, gradients: Tensor) -> Piece:
     return Piece(squares, lambda weights: {parameter: weighted_sum(weights, flat).view_as(parameter)})
 
 
+def bounded_above(squares: Tensor, sizes: Tensor) -> Tensor:
+    """Returns squared norms that rounding cannot have made too small.
+
+    Where the terms of a gradient cancel, its square from Gram matrices is lost in rounding, and so is the sum that is
+    added: a hub can choose weights under which one patient's terms cancel, and the norm would let through whatever the
+    rounding left. Both errors are at most a small multiple of the unit roundoff times the terms' sizes (Higham 2002,
+    section 3.1), so a share of those is added, and what is let through stays bounded.
+
+    Args:
+        squares: As computed, (P,).
+        sizes: Sum over the terms of a patient's gradient of their norms, (P,).
+    """
+    return squares.clamp(min=0) + _ROUNDING_UNITS * torch.finfo(squares.dtype).eps * sizes.square()
+
+
+def squarable(*values: Tensor) -> bool:
+    """Returns whether no square here is so large that the square of its partner could vanish in the float's range."""
+    return all(float(part.abs().amax()) <= _SQUARABLE for part in values if part.numel())
+
+
+_SQUARABLE = 1e10
+_ROUNDING_UNITS = 2.0**11
+"""In float32 2^-12 of the square of the sizes: under one per cent of the norm where 64 terms do not cancel at all."""
+
+
 def conv2d(layer: nn.Conv2d, inputs: Tensor, grads: Tensor, patients: Patients) -> list[Piece]:
     """Returns the pieces of a convolution; ``inputs`` (N, C, H, W), ``grads`` (N, O, h, w)."""
     pieces = []
@@ -98,7 +123,7 @@ def _conv_weight(layer: nn.Conv2d, inputs: Tensor, grads: Tensor, patients: Pati
     if layer.groups > 1:
         return instantiated(layer.weight, patients.total(_grads_folded(layer, inputs, grads)))
     positions, outputs, taps = grads.shape[2] * grads.shape[3], layer.out_channels, layer.weight[0].numel()
-    if positions * (outputs + taps) < outputs * taps:
+    if positions * (outputs + taps) < outputs * taps and squarable(inputs, grads):
         return _conv_gram(layer, inputs, grads, patients)
     if positions >= _LOOP_POSITIONS:
         return instantiated(layer.weight, _grads_by_patient(layer, inputs, grads, patients))
@@ -157,7 +182,9 @@ def _conv_gram(layer: nn.Conv2d, inputs: Tensor, grads: Tensor, patients: Patien
     """Norms from Gram matrices, without any gradient of the weight's size; the sum is one plain weight gradient."""
     taps = patients.padded(_unfolded(layer, inputs).transpose(1, 2)).flatten(1, 2)
     outs = patients.padded(grads.flatten(2).transpose(1, 2)).flatten(1, 2)
-    squares = (torch.bmm(taps, taps.transpose(1, 2)) * torch.bmm(outs, outs.transpose(1, 2))).sum((1, 2)).clamp_(min=0)
+    by_taps, by_outs = torch.bmm(taps, taps.transpose(1, 2)), torch.bmm(outs, outs.transpose(1, 2))
+    sizes = (by_taps.diagonal(dim1=1, dim2=2) * by_outs.diagonal(dim1=1, dim2=2)).sqrt().sum(1)
+    squares = bounded_above((by_taps * by_outs).sum((1, 2)), sizes)
 
     def weighted(weights: Tensor) -> Sums:
         by_row = weights[patients.of_row]
@@ -172,9 +199,8 @@ def linear(layer: nn.Linear, inputs: Tensor, grads: Tensor, patients: Patients) 
     pieces = []
     if layer.weight.requires_grad:
         by_row = inputs.dim() == 2
-        pieces.append(
-            _linear_gram(layer, inputs, grads, patients) if by_row else _linear_full(layer, inputs, grads, patients)
-        )
+        gram = by_row and squarable(inputs, grads)
+        pieces.append((_linear_gram if gram else _linear_full)(layer, inputs, grads, patients))
     if layer.bias is not None and layer.bias.requires_grad:
         per_row = grads.flatten(1, -2).sum(1) if grads.dim() > 2 else grads
         pieces.append(instantiated(layer.bias, patients.total(per_row)))
@@ -182,12 +208,13 @@ def linear(layer: nn.Linear, inputs: Tensor, grads: Tensor, patients: Patients) 
 
 
 def _linear_gram(layer: nn.Linear, inputs: Tensor, grads: Tensor, patients: Patients) -> Piece:
-    if patients.single:
-        squares = grads.square().sum(1) * inputs.square().sum(1)
-    else:
+    sizes = grads.square().sum(1) * inputs.square().sum(1)
+    squares = sizes
+    if not patients.single:
         same = patients.of_row[:, None] == patients.of_row[None, :]
         gram = torch.where(same, (inputs @ inputs.T) * (grads @ grads.T), 0.0)
-        squares = patients.total(gram.sum(1)).clamp_(min=0)
+        squares = patients.total(gram.sum(1))
+    squares = bounded_above(squares, patients.total(sizes.sqrt()))
 
     def weighted(weights: Tensor) -> Sums:
         by_row = weights[patients.of_row]
@@ -198,7 +225,9 @@ def _linear_gram(layer: nn.Linear, inputs: Tensor, grads: Tensor, patients: Pati
 
 
 def _linear_full(layer: nn.Linear, inputs: Tensor, grads: Tensor, patients: Patients) -> Piece:
-    rows = torch.bmm(grads.flatten(1, -2).transpose(1, 2), inputs.flatten(1, -2))
+    by_row = (part.flatten(1, -2) if part.dim() > 2 else part.unsqueeze(1) for part in (grads, inputs))
+    outs, taps = by_row
+    rows = torch.bmm(outs.transpose(1, 2), taps)
     return instantiated(layer.weight, patients.total(rows))
 
 
