@@ -24,6 +24,7 @@ def own_models(
     load: Callable[[str], PatientTensors],
     study: StudyConfig,
     randomness: Callable[[str, int], Randomness],
+    together: int = 1,
 ) -> OwnModels:
     """Returns what may leave of the models that stay: test score counts, thresholds, differences of AUROC.
 
@@ -34,6 +35,7 @@ def own_models(
         load: Returns the site's patients of a split.
         study: The study.
         randomness: Of the site.
+        together: How many neighbouring scores are told as one.
     """
     from client.baseline import own_threshold, personalise, train_alone
     from common.evaluation.answers import OwnModel, OwnModels
@@ -48,7 +50,7 @@ def own_models(
     def keep(name: OwnName, model: Classifier) -> None:
         scores[name] = predict(model, test_data).numpy()
         bins = study.evaluation.bins
-        state = ScoreState.of(coarsened(scores[name], bins), labels, bins)
+        state = ScoreState.of(coarsened(scores[name], bins, together), labels, bins)
         models[name] = OwnModel(state, own_threshold(model, val_data, study))
 
     train_alone(fresh, train_data, val_data, study, randomness("baseline", 0))

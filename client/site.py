@@ -214,7 +214,9 @@ class Site:
             remember_scored(self, study.digest(), split)
         federated, fresh = (self._model(study, self._input_shape(study)) for _ in range(2))
         load_trainable(federated, request.arrays)
-        answer = own_models(self.name, federated, fresh, partial(self.cohort.load, study), study, self.randomness)
+        load = partial(self.cohort.load, study)
+        together = self.policy.min_group
+        answer = own_models(self.name, federated, fresh, load, study, self.randomness, together)
         document = released(answer, self.policy.own_models, study.evaluation.margin)
         questions.keep_own(document)
         return DocumentAnswer(site=self.name, document=document)
@@ -295,6 +297,7 @@ class Site:
                 subgroups,
                 bins=study.evaluation.bins,
                 min_cell=max(study.evaluation.min_cell, self.policy.min_group),
+                together=self.policy.min_group,
                 admits=admits,
             )
         return DocumentAnswer(site=self.name, document=state.to_json())

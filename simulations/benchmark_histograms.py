@@ -31,7 +31,10 @@ def _row(patients: int, sites: int, spread: float, repeats: int) -> dict[str, An
     labels = (np.arange(patients) < round(MALIGNANT * patients)).astype(int)
     for _ in range(repeats):
         scores = [1 / (1 + np.exp(-spread * generator.normal(SEPARATION * labels, 1.0))) for _ in range(sites)]
-        states = [grouped_state(part, labels, [{}] * patients, (), bins=DEFAULT_BINS, min_cell=0) for part in scores]
+        states = [
+            grouped_state(part, labels, [{}] * patients, (), bins=DEFAULT_BINS, min_cell=0, together=5)
+            for part in scores
+        ]
         exact.append(roc_auc_score(np.tile(labels, sites), np.concatenate(scores)))
         told.append(auroc(sum(states[1:], states[0])) or 0.0)
     error = np.subtract(told, exact)

@@ -30,8 +30,8 @@ SCHEMA_VERSION = 2
 """1 had dense histograms and no subgroups."""
 DEFAULT_BINS = 4096
 MIN_BINS, MAX_BINS = 16, 65_536
-PATIENTS_A_GROUP = 4
-"""Fewest patients whose scores are told as one, where a split has as many."""
+LEAST_GROUP = 4
+"""Where every bin with a patient has so many, the scores are taken for groups at their medians."""
 MAX_PATIENTS = 10**9
 """Largest count of one class: the number of pairs, 10**18, still fits int64."""
 MAX_GROUPS = 256
@@ -65,24 +65,25 @@ def bin_edges(bins: int) -> Floats:
     return edges
 
 
-def coarsened(scores: Floats, bins: int) -> Floats:
+def coarsened(scores: Floats, bins: int, together: int) -> Floats:
     """Returns the scores (P,), each told as the median of a group of patients with neighbouring scores.
 
-    The patients in the order of their scores are cut into groups of :data:`PATIENTS_A_GROUP` or more (microaggregation:
-    Domingo-Ferrer and Mateo-Sanz 2002, section 3); all of a group are counted in the bin of its lower median. So no
-    patient is counted alone, wherever a hub's weights put the scores, and one patient's score moves no bin unless it
-    is the median. The order of groups is kept: a site's own AUROC moves by at most half the share of the pairs that
-    are told alike. What leaves are counts in the study's bins, so states of sites of any size add.
+    The patients in the order of their scores are cut into groups of ``together`` or more (microaggregation:
+    Domingo-Ferrer and Mateo-Sanz 2002, section 3); all of a group are counted in the bin of its lower median, and with
+    1 the scores stay as they are. So no patient is counted alone, wherever a hub's weights put the scores, and one
+    patient's score moves no bin unless it is the median. The order of groups is kept: a site's own AUROC moves by at
+    most half the share of the pairs that are told alike. What leaves are counts in the study's bins, so states of
+    sites of any size add.
 
     Raises:
         DataError: ``bins`` is out of range.
     """
     edges = bin_edges(bins)
-    if not len(scores) or not ((scores >= 0) & (scores <= 1)).all():
+    if together == 1 or not len(scores) or not ((scores >= 0) & (scores <= 1)).all():
         return scores  # nothing to tell, or what is refused where it is counted
     order = np.argsort(scores, kind="stable")
     told = np.empty_like(scores)
-    for group in np.array_split(order, max(1, len(scores) // PATIENTS_A_GROUP)):
+    for group in np.array_split(order, max(1, len(scores) // together)):
         median = scores[group[(len(group) - 1) // 2]]
         at = int(np.searchsorted(edges[1:-1], median, side="right"))
         told[group] = (edges[at] + edges[at + 1]) / 2
@@ -194,9 +195,9 @@ class ScoreState:
 
     @property
     def is_grouped(self) -> bool:
-        """Whether every bin with a patient has as many as :func:`coarsened` puts into one."""
+        """Whether the patients seem to be told in groups, as :func:`coarsened` does: no bin has a few alone."""
         patients = self.positives + self.negatives
-        return int(patients[patients > 0].min(initial=self.patients)) >= min(PATIENTS_A_GROUP, self.patients)
+        return int(patients[patients > 0].min(initial=self.patients)) >= min(LEAST_GROUP, self.patients)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the state as a JSON object of whole numbers: of each histogram the occupied bins and their counts.

@@ -69,11 +69,10 @@ def grouped_state(
     *,
     bins: int,
     min_cell: int,
+    together: int = 1,
     admits: Callable[[Iterable[NDArray[np.bool_]]], bool] = lambda groups: True,
 ) -> ScoreState:
     """Returns the score state of patients with the subgroups that may leave the site.
-
-    No patient's score is told alone: :func:`common.evaluation.scores.coarsened`.
 
     Args:
         probabilities: Score a patient, (P,) in [0, 1].
@@ -82,10 +81,11 @@ def grouped_state(
         wanted: ``evaluation.subgroups`` of the study.
         bins: ``evaluation.bins``.
         min_cell: Smallest number of patients of a class in a group, unless none.
+        together: How many neighbouring scores are told as one (:func:`common.evaluation.scores.coarsened`).
         admits: Says of the groups (P,) of one attribute whether they may leave too, after those before; where not, the
             attribute does not leave.
     """
-    scores, classes = coarsened(np.asarray(probabilities, dtype=np.float64), bins), np.asarray(labels)
+    scores, classes = coarsened(np.asarray(probabilities, dtype=np.float64), bins, together), np.asarray(labels)
     groups: dict[str, ScoreState] = {}
     for attribute in map(Attribute.parse, wanted):
         values = np.array([attribute.group(row.get(attribute.name, "")) for row in attributes], dtype=object)

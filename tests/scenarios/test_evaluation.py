@@ -11,6 +11,7 @@ from flwr.app import Context, Message
 
 from common.evaluation.scores import ScoreState
 from common.messages import pack_answer, unpack_answer, unpack_request
+from common.signed_request import bind, claims_digest
 from tests.scenarios.conftest import Federation
 
 
@@ -129,7 +130,8 @@ def test_a_site_whose_answer_on_its_own_models_is_no_answer_makes_the_run_partia
                 answer = unpack_answer(reply.content)
                 if unpack_request(message.content).purpose == "baseline" and answer.site == "site_2":
                     document = {**answer.document, "differences": {"federated_minus_local": {"value": 5}}}
-                    reply.content = pack_answer(dataclasses.replace(answer, document=document))
+                    lied = pack_answer(dataclasses.replace(answer, document=document))
+                    reply.content = bind(lied, claims_digest(message.content))
                 return reply
 
             return lie

@@ -116,10 +116,10 @@ Intervals cover the chance of drawing these patients, not the training seed.</p>
 <p>Once, at the end, on patients that no round had seen. The federated model calls a patient malignant at a
 probability of {{ number(evaluation.threshold, "%.4g") }} or more, fixed before the test was opened; a local model at
 the threshold of its own site's validation patients. Rates stand with their {{ confidence }} Wilson interval, AUROC
-with DeLong's (or Newcombe's where few patients or a perfect area leave DeLong's meaningless). A site tells
-no score alone: at least four patients with neighbouring scores are told at their median{% if binning_error is not none
-%}, which moves a site's AUROC in this report by at most {{ number(binning_error, "%.3f") }} and usually by a tenth of
-what chance alone makes of it{% endif %}.</p>
+with DeLong's (or Newcombe's where few patients or a perfect area leave DeLong's meaningless). Scores
+travel as counts in bins, and a hospital tells them in groups of patients at their median, as its policy says{% if
+binning_error is not none %}; that moves a site's AUROC in this report by at most
+{{ number(binning_error, "%.5f") }}{% endif %}.</p>
 {{ figure("roc", "ROC curves of the federated model on test patients, with AUROC; the band is the pooled curve's " ~
 confidence ~
 " interval at each point.") }}

@@ -8,12 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
+from client.policy import SitePolicy
 from common.evaluation.metrics import auroc
-from common.evaluation.scores import PATIENTS_A_GROUP, ScoreState, bin_edges, coarsened
+from common.evaluation.scores import ScoreState, bin_edges, coarsened
 from common.evaluation.subgroups import grouped_state
 from common.evaluation.summary import Measure, summarise
 
-sizes = st.integers(4, 400)
+GROUP = SitePolicy().min_group
+sizes = st.integers(GROUP, 400)
 bins = st.sampled_from([16, 256, 4096, 4099, 65_536])
 seeds = st.integers(0, 2**32)
 
@@ -27,17 +29,17 @@ def _scores(patients: int, seed: int) -> np.ndarray:
 
 
 @given(bins, sizes, seeds)
-def test_every_count_is_of_four_patients_or_more(count: int, patients: int, seed: int) -> None:
+def test_every_count_is_of_as_many_patients_as_the_policy_says(count: int, patients: int, seed: int) -> None:
     labels = np.arange(patients) % 2
-    state = grouped_state(_scores(patients, seed), labels, [{}] * patients, (), bins=count, min_cell=0)
+    state = grouped_state(_scores(patients, seed), labels, [{}] * patients, (), bins=count, min_cell=0, together=GROUP)
     told = state.positives + state.negatives
-    assert told[told > 0].min() >= PATIENTS_A_GROUP and told.sum() == patients and state.is_grouped
+    assert told[told > 0].min() >= GROUP and told.sum() == patients and state.is_grouped
 
 
 @given(bins, sizes, seeds)
 def test_a_group_is_told_where_one_of_its_patients_is_and_in_order(count: int, patients: int, seed: int) -> None:
     scores = _scores(patients, seed)
-    told = coarsened(scores, count)
+    told = coarsened(scores, count, GROUP)
     assert (np.diff(told[np.argsort(scores, kind="stable")]) >= 0).all()
     inner = bin_edges(count)[1:-1]
     places = {int(place) for place in np.searchsorted(inner, scores, side="right")}
@@ -50,14 +52,14 @@ def test_one_patient_who_stands_apart_does_not_show(patients: int, seed: int, ap
     generator = np.random.default_rng(seed)
     scores = np.full(patients, 0.3) + generator.uniform(0, 1e-9, patients)
     scores[int(generator.integers(patients))] = apart
-    told = coarsened(scores, 4096)
+    told = coarsened(scores, 4096, GROUP)
     assert len(np.unique(np.searchsorted(bin_edges(4096)[1:-1], told, side="right"))) == 1
 
 
 @given(sizes, seeds)
 def test_an_auroc_moves_by_at_most_half_the_pairs_that_are_told_alike(patients: int, seed: int) -> None:
     labels, scores = np.arange(patients) % 2, _scores(patients, seed)
-    state = grouped_state(scores, labels, [{}] * patients, (), bins=4096, min_cell=0)
+    state = grouped_state(scores, labels, [{}] * patients, (), bins=4096, min_cell=0, together=GROUP)
     together = float(state.positives @ state.negatives) / (state.malignant * state.benign)
     assert abs(auroc(state) - roc_auc_score(labels, scores)) <= together / 2 + 1e-12
 
@@ -67,7 +69,7 @@ def test_the_order_of_a_timid_model_survives() -> None:
     generator = np.random.default_rng(0)
     labels = np.arange(200) % 2
     scores = 0.5 + 0.001 * generator.normal(labels, 1.0)
-    state = grouped_state(scores, labels, [{}] * 200, (), bins=4096, min_cell=0)
+    state = grouped_state(scores, labels, [{}] * 200, (), bins=4096, min_cell=0, together=GROUP)
     assert auroc(state) == pytest.approx(roc_auc_score(labels, scores), abs=0.02)
 
 
@@ -77,7 +79,7 @@ def test_states_of_a_small_and_a_large_site_add() -> None:
     for patients in (40, 2000):
         labels = np.arange(patients) % 2
         scores = generator.beta(2 + labels, 3 - labels)
-        states.append(grouped_state(scores, labels, [{}] * patients, (), bins=4096, min_cell=0))
+        states.append(grouped_state(scores, labels, [{}] * patients, (), bins=4096, min_cell=0, together=GROUP))
         everybody.append((scores, labels))
     pooled = states[0] + states[1]
     assert pooled.patients == 2040 and ScoreState.from_json(pooled.to_json(), 4096) == pooled
@@ -85,7 +87,7 @@ def test_states_of_a_small_and_a_large_site_add() -> None:
     assert auroc(pooled) == pytest.approx(exact, abs=0.003)
 
 
-@given(st.lists(st.integers(8, 600), min_size=1, max_size=3), seeds)
+@given(st.lists(st.integers(2 * GROUP, 600), min_size=1, max_size=3), seeds)
 def test_the_errors_that_a_report_states_are_bounds_and_where_there_is_none_it_states_none(
     patients: list[int], seed: int
 ) -> None:
@@ -94,7 +96,9 @@ def test_the_errors_that_a_report_states_are_bounds_and_where_there_is_none_it_s
     for site, count in enumerate(patients):
         labels.append(np.arange(count) % 2)
         scores.append(generator.beta(2 + labels[-1], 3 - labels[-1]))
-        strata[str(site)] = grouped_state(scores[-1], labels[-1], [{}] * count, (), bins=1024, min_cell=0)
+        strata[str(site)] = grouped_state(
+            scores[-1], labels[-1], [{}] * count, (), bins=1024, min_cell=0, together=GROUP
+        )
     pooled = sum(list(strata.values())[1:], strata["0"])
     told = summarise(pooled, threshold=0.5, measure=Measure(resamples=0), strata=strata)
     truth, classes = np.concatenate(scores), np.concatenate(labels)
