@@ -9,6 +9,7 @@ them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,8 @@ from server.hub.gate import FOR_HOSPITALS, App, Receive, Scope, Send
 
 HUB_NODE = 1
 """Flower's number of the SuperLink, which requests come from and answers go to."""
+LATEST = 1e11
+"""Seconds since 1970, in the year 5138; no clock and no time to live goes beyond."""
 _REFUSAL = b'{"detail": "A hospital may only answer what the hub has sent to it"}'
 _HEADERS = [(b"content-type", b"application/json"), (b"content-length", str(len(_REFUSAL)).encode())]
 
@@ -92,7 +95,17 @@ def _is_answer(request: Any, state: Any) -> bool:
     told, node = request.messages_list[0].metadata, request.node.node_id
     if (told.src_node_id, told.dst_node_id) != (node, HUB_NODE) or not told.reply_to_message_id:
         return False
+    if not _are_times(told.created_at, told.ttl, *request.clientapp_runtime_list):
+        return False
     return _receiver(state, told.reply_to_message_id) in (node, None)
+
+
+def _are_times(*seconds: float) -> bool:
+    """Whether Flower can store and add them; it stores not-a-number as nothing, and then fails on each pull.
+
+    An answer that comes late has a negative time to live, and Flower has words for it.
+    """
+    return all(math.isfinite(value) and abs(value) < LATEST for value in seconds)
 
 
 def _receiver(state: Any, message_id: str) -> int | None:

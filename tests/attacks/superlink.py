@@ -50,12 +50,14 @@ class Link:
         b, c = self.keys
         return b, c
 
-    def message(self, content: RecordDict, src: int, dst: int, reply_to: str = "") -> Message:
+    def message(self, content: RecordDict, src: int, dst: int, reply_to: str = "", **chosen: Any) -> Message:
         """Returns a message with whatever metadata its sender chose, and the id that it must have."""
-        metadata = Metadata(
-            run_id=self.run, message_id="", src_node_id=src, dst_node_id=dst, reply_to_message_id=reply_to,
-            group_id="", created_at=now().timestamp(), ttl=60.0 if reply_to else 600.0, message_type="train",
-        )  # fmt: skip
+        honest: dict[str, Any] = {
+            "run_id": self.run, "message_id": "", "src_node_id": src, "dst_node_id": dst, "group_id": "",
+            "reply_to_message_id": reply_to, "created_at": now().timestamp(), "ttl": 60.0 if reply_to else 600.0,
+            "message_type": "train",
+        }  # fmt: skip
+        metadata = Metadata(**honest | chosen)
         found = make_message(metadata, content)
         vars(found.metadata)["_message_id"] = found.object_id
         return found
