@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from common.aggregation import Arrays, blend
 from common.config import StudyConfig, to_dict
-from common.errors import ConfigError, FederationError, OncoFedError, SiteCode, TrustError
+from common.errors import ConfigError, FederationError, OncoFedError, SiteCode
 from common.evaluation.decision import operating_point
 from common.evaluation.metrics import auroc, log_loss
 from common.evaluation.scores import ScoreState
