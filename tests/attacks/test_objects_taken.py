@@ -1,4 +1,4 @@
-"""One hospital announces what another or the hub will send, with other children, so that the owner's push is refused."""
+"""One hospital announces what another or the hub will send, with other children, so that its push is refused."""
 
 from __future__ import annotations
 

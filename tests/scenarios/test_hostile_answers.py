@@ -113,11 +113,13 @@ def test_an_update_that_is_none_is_left_out_and_named(federation: Federation) ->
     assert federation.rounds()[0]["joined"] == ["site_10", "site_11"]
 
 
-@pytest.mark.parametrize("document", [{}, {"epsilon": float("nan")}])
-def test_a_statement_that_states_nothing_is_its_sites_loss(federation: Federation, document: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("document", "code"), [({}, "bad-answer"), ({"epsilon": float("nan")}, "bad-update")])
+def test_a_statement_that_states_nothing_is_its_sites_loss(
+    federation: Federation, document: dict[str, Any], code: str
+) -> None:
     hostile(federation, "statement", sites(fields(document=document)))
     run = federation.run(f"{SHORT} privacy=none")
-    assert run["status"] == "PARTIAL" and "site_1 (bad-answer)" in run["reason"]
+    assert run["status"] == "PARTIAL" and f"site_1 ({code})" in run["reason"]
     assert written(federation) == {"site_2.json", "site_3.json"}
 
 
