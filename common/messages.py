@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
@@ -204,11 +205,17 @@ def unpack_request(content: RecordDict) -> Request:
 def pack_answer(answer: Answer | Refusal) -> RecordDict:
     """Returns the answer as Flower records."""
     if isinstance(answer, Refusal):
-        return _pack({"status": "refused", "site": answer.site, "code": answer.code.value}, {})
+        return _pack({"status": "refused", "site": answer.site, "code": answer.code.value, **_unguessable()}, {})
     arrays = answer.arrays if isinstance(answer, TrainAnswer) else {}
     fields = {key: value for key, value in _shallow(answer).items() if key != "arrays"}
     kind = _NAMES[type(answer)]
-    return _pack({"status": "ok", "kind": kind, "site": answer.site, "answer": json.dumps(fields)}, arrays)
+    body = {"status": "ok", "kind": kind, "site": answer.site, "answer": json.dumps(fields)}
+    return _pack(body | _unguessable(), arrays)
+
+
+def _unguessable() -> dict[str, str]:
+    """Returns a random text, without which another site could name an answer's hash to the SuperLink before it came."""
+    return {"nonce": secrets.token_hex(16)}
 
 
 def unpack_answer(content: RecordDict) -> Answer | Refusal:

@@ -19,6 +19,9 @@ MAX_INPUT_VALUES = 2**24
 """Values of one network input: a picture of 4096 x 4096."""
 MAX_KEY, MAX_LINE = 128, 4_000
 """Characters of a name, and of any other text, in a document that a page may show."""
+COUNTED_SPLITS = frozenset({"train", "val", "test"})
+COUNTED = frozenset({"patients", "malignant", "benign"})
+"""What a site's card may count, and of whom."""
 MAX_FACTS = 32
 """Texts in a list, and lists and texts in what a site tells of its data set."""
 
@@ -92,10 +95,15 @@ def check_shape(shape: object) -> None:
 
 
 def check_counts(counts: object) -> None:
-    """Refuses all but whole numbers or None, by split and class."""
+    """Refuses all but whole numbers or None, by split and class; a split that is counted has all of them."""
     check_mapping("counts", counts)
-    for row in dict(counts).values():  # type: ignore[call-overload]
+    rows = dict(counts)  # type: ignore[call-overload]
+    if not rows.keys() <= COUNTED_SPLITS:
+        raise ConfigError(f"Expected counts of the splits {', '.join(sorted(COUNTED_SPLITS))}")
+    for row in rows.values():
         check_mapping("counts of a split", row)
+        if set(row) != COUNTED:
+            raise ConfigError(f"Expected each counted split to have {', '.join(sorted(COUNTED))}")
         for count in row.values():
             if count is not None:
                 check_whole("count", count, 0, MAX_WHOLE)

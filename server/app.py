@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from flwr.app import Context
@@ -63,14 +64,33 @@ def conduct(grid: Grid, context: Context) -> tuple[RunFolder, str]:
 
 
 def render(path: Path) -> None:
-    """Writes ``report.html``, the model card and the sites' privacy reports from the files of the run."""
+    """Writes ``report.html``, the model card and the sites' privacy reports from the files of the run.
+
+    A page that cannot be written stops neither the others nor the run: ``report_error`` in ``run.json`` names it.
+    """
     from common.reporting.model_card import write_model_card
     from common.reporting.run_report import write_run_report
     from common.reporting.study_privacy import write_privacy_pages
 
-    write_privacy_pages(path)
-    write_run_report(path)
-    write_model_card(path)
+    pages: dict[str, Callable[[Path], object]] = {
+        "the privacy pages": write_privacy_pages,
+        "the report": write_run_report,
+        "the model card": write_model_card,
+    }
+    failed = [problem for name, write in pages.items() if (problem := _problem(name, write, path))]
+    if failed:
+        folder = RunFolder(path)
+        folder.write_json("run.json", folder.read_json("run.json") | {"report_error": "; ".join(failed)})
+
+
+def _problem(name: str, write: Callable[[Path], object], path: Path) -> str:
+    """Writes a page and returns what stands in its way; empty: nothing."""
+    try:
+        write(path)
+    except Exception as error:  # sites choose much of what stands in these files
+        log.exception("%s cannot be written", name)
+        return f"{name} cannot be written: an unexpected {type(error).__name__} at the hub; see its log"
+    return ""
 
 
 def _log_to_stderr() -> None:

@@ -79,10 +79,11 @@ class Assessment:
         return dict.fromkeys(sorted(kept), None) | self._read(told, read_own, self._own_fit)
 
     def _scores_fit(self, site: str, state: ScoreState) -> bool:
-        return scores_fit(self._federation.roster.cards[site], "test", state)
+        return scores_fit(self._federation.roster.cards[site], "test", state, self._rules.subgroups)
 
     def _own_fit(self, site: str, own: OwnModels | Coarse) -> bool:
-        return isinstance(own, Coarse) or all(self._scores_fit(site, model.scores) for model in own.models.values())
+        card = self._federation.roster.cards[site]
+        return isinstance(own, Coarse) or all(scores_fit(card, "test", model.scores) for model in own.models.values())
 
     def _compared(self, models: Mapping[str, Any], own: Mapping[str, OwnModels]) -> dict[str, Any]:
         rules = self._rules

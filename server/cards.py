@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from common.config import StudyConfig
 from common.data.shapes import input_shape
 from common.errors import SiteCode
 from common.evaluation.scores import ScoreState
+from common.evaluation.subgroups import are_asked_for
 from common.messages import Refusal, SiteCard
 from common.models.parts import select_part
 from common.models.weights import frozen_digest
@@ -105,8 +106,8 @@ def counts_fit(card: SiteCard) -> bool:
     return all((count or 0) <= most for row in card.counts.values() for count in row.values())
 
 
-def scores_fit(card: SiteCard, split: str, state: ScoreState) -> bool:
-    """Returns whether scores could be those of the patients that the card counts in ``split``.
+def scores_fit(card: SiteCard, split: str, state: ScoreState, subgroups: Sequence[str] = ()) -> bool:
+    """Returns whether scores could be those of the patients that the card counts in ``split``, and of no other groups.
 
     Each class holds exactly as many as the card says; where the card suppresses the number, the split holds at most
     :func:`most_scored` patients.
@@ -115,4 +116,6 @@ def scores_fit(card: SiteCard, split: str, state: ScoreState) -> bool:
     told = card.counts.get(split, {})
     found = {"malignant": malignant, "benign": benign, "patients": malignant + benign}
     exact = all(told.get(name) in (None, count) for name, count in found.items())
-    return exact and malignant + benign <= most_scored(card.declared_patients)
+    return (
+        exact and are_asked_for(state.groups, subgroups) and malignant + benign <= most_scored(card.declared_patients)
+    )

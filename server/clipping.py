@@ -1,14 +1,15 @@
 """No site moves the model further than an honest one could: longer updates are scaled down, and the run says so.
 
 In a private study the longest honest update follows from the public plan. Without privacy nothing bounds a gradient,
-so the sites bound each other: an update counts with at most three times the median norm of its round (the lower median,
-so that of three sites one cannot raise it). Two sites cannot bound each other; there ``strategy.max_update_norm`` alone
-holds.
+so the sites bound each other: an update counts with at most three times the median norm of its round. Updates of
+nothing are left out, and of an even number of sites the larger middle one counts, so that one site that sends almost
+nothing does not have the honest ones scaled down, nor one that sends much raise it. Two sites cannot bound each other;
+there ``strategy.max_update_norm`` alone holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +22,8 @@ from common.privacy.largest_update import RoundPlan, largest_update_norm, round_
 from server.updates import CheckedUpdate
 
 OVER_MEDIAN = 3.0
+NOTHING = 1e-12
+"""Of the round's median norm: an update this small or smaller does not vote on the others'."""
 LEAST_SITES = 3
 """Fewest sites that can bound each other."""
 
@@ -54,10 +57,14 @@ class Limits:
 
 
 def common_limit(norms: Mapping[str, float]) -> float:
-    """Returns three times the lower median of the norms; infinity for fewer than three sites."""
-    if len(norms) < LEAST_SITES:
-        return float("inf")
-    return OVER_MEDIAN * sorted(norms.values())[(len(norms) - 1) // 2]
+    """Returns three times the upper median of the norms that are not nothing; infinity for fewer than three of them."""
+    middle = _upper_median(norms.values())
+    told = [norm for norm in norms.values() if norm > NOTHING * middle]
+    return OVER_MEDIAN * _upper_median(told) if len(told) >= LEAST_SITES else float("inf")
+
+
+def _upper_median(values: Collection[float]) -> float:
+    return sorted(values)[len(values) // 2] if values else 0.0
 
 
 def clipped(update: CheckedUpdate, limit: float) -> Update:

@@ -100,10 +100,12 @@ def _pull(
 def _read(node: int, reply: Arrival, claims: str) -> Answer | Refusal:
     """Returns the answer; what cannot be read is its sender's failure and never the run's.
 
+    The SuperLink answers the pull of this one reply with an error where it cannot read what the site has stored.
+
     Raises:
         httpx.HTTPError: The hub's own SuperLink could not be asked, which is nobody else's failure.
     """
-    if isinstance(reply, httpx.HTTPError):
+    if isinstance(reply, httpx.HTTPError) and not isinstance(reply, httpx.HTTPStatusError):
         raise reply
     try:
         if isinstance(reply, Exception):

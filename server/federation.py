@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from common.aggregation import Arrays, blend
 from common.config import StudyConfig, to_dict
-from common.errors import ConfigError, FederationError, OncoFedError, SiteCode, TrustError
+from common.errors import ConfigError, FederationError, OncoFedError, SiteCode
 from common.evaluation.decision import operating_point
 from common.evaluation.metrics import auroc, log_loss
 from common.evaluation.scores import ScoreState
@@ -243,11 +243,18 @@ class Run:
                     self._compare_ledger(site, statement)
 
     def _compare_ledger(self, site: str, statement: Mapping[str, Any]) -> None:
-        """Names a site whose ledger does not go on where the hub saw it last; it takes part in no later run."""
+        """Names a site whose ledger does not go on where the hub saw it last; it takes part in no later run.
+
+        Raises:
+            ConfigError: The hub's own list of heads is damaged.
+        """
         heads = site_heads()
+        if heads:
+            heads.all()
         try:
             verdict = heads.take(site, statement) if heads else "later"
-        except (TrustError, KeyError, IndexError, TypeError, ValueError, AttributeError):
+        except Exception as error:  # a site chooses what it states, and with it which error reading it ends in
+            log.warning("%s: its ledger cannot be read: %.200r", site, error)
             verdict = "forked"
         if verdict == "unproven":
             log.warning("%s: its ledger is believed as it is: %s", site, IN_WORDS[verdict])

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from common.errors import ConfigError, TrustError
 from common.privacy.signature import check_signature
+from common.received import parse_object
 from common.trust.durable import exclusive, write_durably
 
 FILE = "heads.json"
@@ -77,7 +78,7 @@ class Heads:
         key = check_signature(statement)
         with exclusive(self._path.with_suffix(".lock"), seconds=30.0):
             heads = self.all()
-            verdict = compare(heads.get(site), statement)
+            verdict = _verdict(heads.get(site), statement)
             self._write(heads | {site: _after(heads.get(site), key, statement, verdict)})
         return verdict
 
@@ -122,9 +123,17 @@ def compare(known: SeenHead | None, statement: Mapping[str, Any]) -> Verdict:
     return "later" if rows[known.seq - 1]["digest"] == known.digest else "forked"
 
 
+def _verdict(known: SeenHead | None, statement: Mapping[str, Any]) -> Verdict:
+    """Returns :func:`compare`'s verdict; rows that cannot be read are not those that the hub has seen."""
+    try:
+        return compare(known, statement)
+    except Exception:  # a site chooses its rows, and with them which error reading them ends in
+        return "forked"
+
+
 def _names(rows: list[Mapping[str, str]], known: SeenHead) -> bool:
     """Returns whether a restore that is told in full goes on from the known head."""
-    told = (json.loads(row["text"]) for row in rows if "text" in row)
+    told = (parse_object(row["text"]) for row in rows if "text" in row)
     over = [row["over"] for row in told if row.get("kind") == "restore"]
     return {"seq": known.seq, "digest": known.digest} in [each for heads in over for each in heads]
 

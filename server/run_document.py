@@ -26,7 +26,7 @@ def run_document(
         "finished": None if status == "RUNNING" else now(),
         "study_digest": study.digest(),
         "private": private,
-        "synthetic": any(card.synthetic for card in roster.cards.values()),
+        "synthetic": bool(roster.cards) and all(card.synthetic for card in roster.cards.values()),
         "dataset": _dataset(study, roster),
         "rounds_planned": study.training.rounds,
         "rounds_done": progress.rounds_done,
@@ -46,12 +46,16 @@ def now() -> str:
 
 
 def _dataset(study: StudyConfig, roster: Roster) -> dict[str, Any]:
-    cards = roster.cards.values()
-    return {"name": study.data.name} | (dict(next(iter(cards)).dataset) if cards else {})
+    """Returns the study's name of the data, and what more than half of the sites say of it alike: no one decides."""
+    told = [dict(card.dataset) for card in roster.cards.values()]
+    alike = [facts for facts in told if 2 * told.count(facts) > len(told)]
+    return {"name": study.data.name} | (alike[0] if alike else {})
 
 
 def _noise(roster: Roster) -> str:
-    return "seeded" if any(card.seeded for card in roster.cards.values()) else "os-entropy"
+    """Returns ``seeded`` or ``os-entropy`` where all sites say so; else ``mixed``, and each site's row says which."""
+    kinds = {"seeded" if card.seeded else "os-entropy" for card in roster.cards.values()} or {"os-entropy"}
+    return kinds.pop() if len(kinds) == 1 else "mixed"
 
 
 def _site(site: str, roster: Roster, progress: Progress) -> dict[str, Any]:
@@ -59,6 +63,8 @@ def _site(site: str, roster: Roster, progress: Progress) -> dict[str, Any]:
     return {
         "name": site,
         "declared_patients": card.declared_patients if card else None,
+        "seeded": card.seeded if card else None,
+        "synthetic": card.synthetic if card else None,
         "status": "lost" if site in progress.lost else "ok",
         "code": progress.lost[site].value if site in progress.lost else "",
         "rounds": progress.rounds_of.get(site, 0),

@@ -69,6 +69,8 @@ def _check_fingerprint(found: JoinRequest, fingerprint: str, unseen: bool) -> No
 
 def _agreed(found: JoinRequest, said: int) -> int:
     """Returns the number that request and operator name, where one is silent the other's."""
+    from common.trust.kit import check_declared
+
     if said and found.declared_patients and said != found.declared_patients:
         raise TrustError(
             f"{found.site}'s request declares {found.declared_patients} training patients, you say {said}; agree with "
@@ -79,7 +81,7 @@ def _agreed(found: JoinRequest, said: int) -> int:
             f"{found.site}'s request declares no training patients; ask for the number and give --declared-patients. "
             "It weighs the site's updates and bounds its answers"
         )
-    return said or found.declared_patients
+    return check_declared(said or found.declared_patients)
 
 
 def agree(

@@ -83,7 +83,9 @@ def run(
     if json_:
         print(json.dumps({"folder": str(folder)} | found, indent=2))
     say(f"{found.get('status')}{_reason(found)}. Report: {folder / 'report.html'}")
-    if found.get("status") != "COMPLETED":
+    if problem := found.get("report_error"):
+        say(f"Of its pages, {problem}.")
+    if found.get("status") != "COMPLETED" or problem:
         raise typer.Exit(FederationError.exit_code)
 
 

@@ -138,10 +138,10 @@ def report(
 
 
 def _show(folder: Path, screen: Any, *, as_json: bool, judge: bool = True) -> None:
-    """Prints the table, the verdict and the report's path; exits with 8 unless the run is COMPLETED.
+    """Prints the table, the verdict and the report's path; exits with 8 unless the run is COMPLETED with all pages.
 
     Raises:
-        typer.Exit: 8 when ``judge`` and the run is PARTIAL or FAILED.
+        typer.Exit: 8 when ``judge`` and the run is PARTIAL or FAILED, or a page of it cannot be written.
     """
     from common.reporting.run_report import headline_table
     from simulations.display import RESEARCH_ONLY, headline, verdict
@@ -155,7 +155,9 @@ def _show(folder: Path, screen: Any, *, as_json: bool, judge: bool = True) -> No
     if as_json:
         facts = {key: record[key] for key in ("status", "reason", "name", "run_id", "rounds_planned", "rounds_done")}
         _print_json("ok", facts | {"folder": str(folder), "report": str(page), "table": rows})
-    if judge and record["status"] != "COMPLETED":
+    if problem := record.get("report_error"):
+        screen.print(f"Of its pages, {problem}.", highlight=False, soft_wrap=True, markup=False)
+    if judge and (record["status"] != "COMPLETED" or problem):
         raise typer.Exit(FederationError.exit_code)
 
 

@@ -35,6 +35,7 @@ LEAST_GROUP = 4
 MAX_PATIENTS = 10**9
 """Largest count of one class: the number of pairs, 10**18, still fits int64."""
 MAX_GROUPS = 256
+"""Of one site; a sum over sites may hold more, since each has scanners of its own."""
 GROUP_NAME = re.compile(r"[a-z0-9_]{1,40}=[a-z0-9_.-]{1,40}")
 """``attribute=value``: what a subgroup may be called, for its name leaves the site."""
 _LOGIT_RANGE = 16.0
@@ -232,8 +233,6 @@ class ScoreState:
 
 
 def _check_groups(state: ScoreState) -> None:
-    if len(state.groups) > MAX_GROUPS:
-        raise DataError(f"Expected at most {MAX_GROUPS} subgroups in a score state, got {len(state.groups)}.")
     sums: dict[str, list[Counts]] = {}
     for name, group in state.groups.items():
         if not GROUP_NAME.fullmatch(name) or group.groups or group.bins != state.bins:

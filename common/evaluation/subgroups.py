@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 
@@ -97,6 +98,13 @@ def grouped_state(
             groups[name] = ScoreState.of(scores[members], classes[members], bins)
     whole = ScoreState.of(scores, classes, bins)
     return ScoreState(whole.positives, whole.negatives, dict(list(groups.items())[:MAX_GROUPS]))
+
+
+def are_asked_for(groups: Iterable[str], wanted: Sequence[str]) -> bool:
+    """Returns whether a site may count these groups: of attributes of the study only, each with few enough values."""
+    found = Counter(name.partition("=")[0] for name in groups)
+    known = {_slug(attribute.name) for attribute in map(Attribute.parse, wanted)}
+    return found.keys() <= known and max(found.values(), default=0) <= MAX_VALUES + 2
 
 
 def released(values: NDArray[np.object_], labels: NDArray[np.generic], min_cell: int) -> dict[str, NDArray[np.bool_]]:

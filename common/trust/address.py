@@ -24,6 +24,10 @@ def check_address(text: str) -> tuple[str, int]:
     bracketed = host.startswith("[") and host.endswith("]")
     if not bracketed and ":" in host:
         raise ConfigError(f"The address {text[:80]!r} is not usable; write an IPv6 address as [::1]:9443")
+    if bracketed and not _is_ip(host[1:-1], version=6):
+        raise ConfigError(
+            f"The address {text[:80]!r} is not usable; expected an IPv6 address without a zone in brackets"
+        )
     return check_host(host[1:-1] if bracketed else host), int(port)
 
 
@@ -44,9 +48,10 @@ def check_host(host: str) -> str:
     return host
 
 
-def _is_ip(text: str) -> bool:
+def _is_ip(text: str, version: int | None = None) -> bool:
+    """Whether it is an address that any machine may dial; a zone such as ``%eth0`` means something on one only."""
     try:
-        ipaddress.ip_address(text)
+        found = ipaddress.ip_address(text)
     except ValueError:
         return False
-    return True
+    return "%" not in text and version in (None, found.version)

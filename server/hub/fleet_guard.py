@@ -9,13 +9,17 @@ them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
-from server.hub.gate import FOR_HOSPITALS, App, Receive, Scope, Send
+from server.hub.gate import FOR_HOSPITALS, FOR_WORKERS, App, Receive, Scope, Send
+from server.hub.object_trees import Announced, is_answer_tree
 
 HUB_NODE = 1
 """Flower's number of the SuperLink, which requests come from and answers go to."""
+LATEST = 1e11
+"""Seconds since 1970, in the year 5138; no clock and no time to live goes beyond."""
 _REFUSAL = b'{"detail": "A hospital may only answer what the hub has sent to it"}'
 _HEADERS = [(b"content-type", b"application/json"), (b"content-length", str(len(_REFUSAL)).encode())]
 
@@ -26,22 +30,36 @@ class FleetGuard:
     def __init__(self, app: App) -> None:
         self._app = app
         self._objects: dict[int, frozenset[str]] = {}
+        self._announced = Announced()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on, or refuses it."""
-        if scope["type"] == "http" and str(scope["path"]).startswith(FOR_HOSPITALS):
-            from starlette.concurrency import run_in_threadpool
+        if scope["type"] != "http" or not str(scope["path"]).startswith((FOR_HOSPITALS, FOR_WORKERS)):
+            return await self._app(scope, receive, send)
+        from starlette.concurrency import run_in_threadpool
 
-            state = scope["app"].state.linkstate_factory.state()
-            if not await run_in_threadpool(self._allows, scope.get("state", {}).get("protobuf_request"), state):
-                await send({"type": "http.response.start", "status": 403, "headers": _HEADERS})
-                return await send({"type": "http.response.body", "body": _REFUSAL})
-        await self._app(scope, receive, send)
+        request = scope.get("state", {}).get("protobuf_request")
+        state = scope["app"].state.linkstate_factory.state()
+        of_hospital = str(scope["path"]).startswith(FOR_HOSPITALS)
+        if of_hospital and not await run_in_threadpool(self._allows, request, state):
+            await send({"type": "http.response.start", "status": 403, "headers": _HEADERS})
+            return await send({"type": "http.response.body", "body": _REFUSAL})
+        trees = tuple(getattr(request, "message_object_trees", ()))
+        if trees and not of_hospital and await run_in_threadpool(_is_hub, scope, state):
+            await run_in_threadpool(self._announced.give_way, trees, state.object_store)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            for tree in trees if of_hospital else ():
+                await run_in_threadpool(self._announced.settle, tree, state.object_store)
 
     def _allows(self, request: Any, state: Any) -> bool:
         match type(request).__name__:
             case "PushMessagesRequest":
-                return _is_answer(request, state)
+                allowed = _is_answer(request, state)
+                if allowed:
+                    self._announced.come(request.message_object_trees[0])
+                return allowed
             case "PullObjectRequest":
                 return self._is_sent(request, state)
             case "ConfirmMessageReceivedRequest":
@@ -89,10 +107,28 @@ def _is_answer(request: Any, state: Any) -> bool:
     """
     if len(request.messages_list) != 1 or len(request.message_object_trees) != 1:
         return False
+    if not is_answer_tree(request.message_object_trees[0], request.messages_list[0].metadata.message_id):
+        return False
     told, node = request.messages_list[0].metadata, request.node.node_id
     if (told.src_node_id, told.dst_node_id) != (node, HUB_NODE) or not told.reply_to_message_id:
         return False
+    if not _are_times(told.created_at, told.ttl, *request.clientapp_runtime_list):
+        return False
     return _receiver(state, told.reply_to_message_id) in (node, None)
+
+
+def _is_hub(scope: Scope, state: Any) -> bool:
+    """Whether the request holds the token of the hub's task, which Flower asks for only later."""
+    token = dict(scope["headers"]).get(b"flwr-task-token", b"").decode("latin-1")
+    return bool(token) and state.get_task_by_token(token) is not None
+
+
+def _are_times(*seconds: float) -> bool:
+    """Whether Flower can store and add them; it stores not-a-number as nothing, and then fails on each pull.
+
+    An answer that comes late has a negative time to live, and Flower has words for it.
+    """
+    return all(math.isfinite(value) and abs(value) < LATEST for value in seconds)
 
 
 def _receiver(state: Any, message_id: str) -> int | None:

@@ -26,7 +26,7 @@ OPERATOR = "OncoFed operator"
 """Name in the operator's certificate; with a blank, which no site's name has."""
 HOME_VARIABLE = "ONCOFED_HUB_HOME"
 LONGEST_NAME = 46
-"""Characters of a consortium's name: with what follows it, 64 are the most that a certificate may hold."""
+"""Bytes of a consortium's name: with what follows it, 64 are the most that a certificate may hold."""
 Port = Annotated[int, Field(ge=1, le=65_535)]
 
 
@@ -65,6 +65,11 @@ class HubConfig:
     monitor_port: Port | None = None
 
     def __post_init__(self) -> None:
+        if len(self.name.encode()) > LONGEST_NAME or not self.name.isprintable():
+            raise ConfigError(
+                f"The name {self.name[:80]!r} is not usable; expected at most {LONGEST_NAME} bytes of printable text, "
+                "where a letter such as é takes two"
+            )
         check_address(self.address)
         for host in (self.bind, *self.names):
             check_host(host)

@@ -20,11 +20,14 @@ from flwr.app.metadata import Metadata
 from flwr.common.constant import NOOP_ACCOUNT_NAME, NOOP_FLWR_AID, TIMESTAMP_HEADER
 from flwr.common.serde import message_to_proto
 from flwr.proto.fleet_pb2 import PushMessagesRequest
+from flwr.proto.message_pb2 import ObjectTree
 from flwr.proto.node_pb2 import Node
+from flwr.proto.runtime_pb2 import PushAppMessagesRequest
 from flwr.supercore.constant import (
     FLEET_HTTP_PUBLIC_KEY_HEADER,
     FLEET_HTTP_SIGNATURE_HEADER,
     NOOP_FEDERATION_ID,
+    TASK_TOKEN_HEADER,
     TaskType,
 )
 from flwr.supercore.date import now
@@ -44,18 +47,21 @@ class Link:
     state: Any
     run: int
     keys: dict[int, ec.EllipticCurvePrivateKey]
+    token: str
 
     @property
     def nodes(self) -> tuple[int, int]:
         b, c = self.keys
         return b, c
 
-    def message(self, content: RecordDict, src: int, dst: int, reply_to: str = "") -> Message:
+    def message(self, content: RecordDict, src: int, dst: int, reply_to: str = "", **chosen: Any) -> Message:
         """Returns a message with whatever metadata its sender chose, and the id that it must have."""
-        metadata = Metadata(
-            run_id=self.run, message_id="", src_node_id=src, dst_node_id=dst, reply_to_message_id=reply_to,
-            group_id="", created_at=now().timestamp(), ttl=60.0 if reply_to else 600.0, message_type="train",
-        )  # fmt: skip
+        honest: dict[str, Any] = {
+            "run_id": self.run, "message_id": "", "src_node_id": src, "dst_node_id": dst, "group_id": "",
+            "reply_to_message_id": reply_to, "created_at": now().timestamp(), "ttl": 60.0 if reply_to else 600.0,
+            "message_type": "train",
+        }  # fmt: skip
+        metadata = Metadata(**honest | chosen)
         found = make_message(metadata, content)
         vars(found.metadata)["_message_id"] = found.object_id
         return found
@@ -68,15 +74,24 @@ class Link:
         assert stored
         return message
 
-    def push(self, sender: int, message: Message) -> int:
+    def push_as_hub(self, message: Message, token: str | None = None) -> int:
+        """Returns the status with which the aggregator's push is answered; it proves itself with its task's token."""
+        body = PushAppMessagesRequest(
+            messages_list=[message_to_proto(remove_content_from_message(message))],
+            message_object_trees=[get_object_tree(message)],
+        )
+        headers = {TASK_TOKEN_HEADER: self.token if token is None else token, "content-type": PROTOBUF_MEDIA_TYPE}
+        return asyncio.run(self._post("/v1/runtime/push-messages", body.SerializeToString(), headers)).status_code
+
+    def push(self, sender: int, message: Message, tree: ObjectTree | None = None) -> int:
         """Returns the status with which a hospital's push is answered."""
         body = PushMessagesRequest(
             node=Node(node_id=sender),
             messages_list=[message_to_proto(remove_content_from_message(message))],
-            message_object_trees=[get_object_tree(message)],
+            message_object_trees=[tree or get_object_tree(message)],
             clientapp_runtime_list=[0.0],
         )
-        return self.ask("push-messages", sender, body).status_code
+        return int(self.ask("push-messages", sender, body).status_code)
 
     def ask(self, path: str, sender: int, body: Any) -> httpx.Response:
         """Returns the answer to a request that a hospital has signed with its own key."""
@@ -90,7 +105,7 @@ class Link:
         return asyncio.run(self._post(f"/v1/fleet/{path}", body.SerializeToString(), headers))
 
     async def _post(self, path: str, body: bytes, headers: dict[str, str]) -> httpx.Response:
-        transport = httpx.ASGITransport(self.app, client=("127.0.0.1", 1))
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False, client=("127.0.0.1", 1))
         async with httpx.AsyncClient(transport=transport, base_url="http://hub") as client:
             return await client.post(path, content=body, headers=headers)
 
@@ -118,5 +133,6 @@ def superlink(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Link]:
         keys[node] = key
     run = state.create_run(None, None, "f", {}, NOOP_FEDERATION_ID, None, NOOP_FLWR_AID, TaskType.SERVER_APP)
     (task,) = state.get_tasks(run_ids=[run])
-    assert state.claim_task(task.task_id) and state.activate_task(task.task_id)
-    yield Link(app, state, run, keys)
+    token = state.claim_task(task.task_id)
+    assert token and state.activate_task(task.task_id)
+    yield Link(app, state, run, keys, token)

@@ -123,3 +123,14 @@ def test_every_fleet_path_of_flower_is_judged() -> None:
     judged = {"PushMessagesRequest", "PullObjectRequest", "ConfirmMessageReceivedRequest"}
     known = {kind.__name__ for (_, path), kind in PROTOBUF_REQUEST_TYPES.items() if path.startswith("/v1/fleet/")}
     assert known == judged | fleet_guard._NAMING_NOBODY_ELSE
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e300])
+@pytest.mark.parametrize("name", ["ttl", "created_at"])
+def test_an_answer_with_an_impossible_time_is_refused(guarded: Link, name: str, value: float) -> None:
+    """Flower stores not-a-number as nothing, and each pull of that answer then ends in an error of the SuperLink."""
+    _, site = guarded.nodes
+    asked = guarded.sent_by_hub(CONTENT, site)
+    answer = guarded.message(CONTENT, site, HUB, asked.metadata.message_id, **{name: value})
+    assert guarded.push(site, answer) == 403
+    assert guarded.state.num_message_res() == 0

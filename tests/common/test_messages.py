@@ -33,7 +33,8 @@ from common.messages import (
 
 WEIGHTS = {"head.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "head.bias": np.zeros(2, np.float32)}
 CARD = SiteCard(
-    site="a", declared_patients=40, input_shape=(1, 64, 64), counts={"train": {"patients": 40, "malignant": None}},
+    site="a", declared_patients=40, input_shape=(1, 64, 64),
+    counts={"train": {"patients": 40, "malignant": None, "benign": None}},
     frozen_digest="f", protocol=2, mathematics_digest="m", code_digest="c",
     seeded=False, synthetic=True, dataset={"name": "x", "notes": []},
 )  # fmt: skip

@@ -147,6 +147,14 @@ def test_a_superlink_that_is_gone_is_no_sites_failure() -> None:
         list(asked({1: raising(httpx.ConnectError("gone")), 2: raising(httpx.ConnectError("gone"))}))
 
 
+@pytest.mark.parametrize("status", [400, 413, 500])
+def test_a_reply_that_the_superlink_cannot_hand_out_is_its_senders_failure(status: int) -> None:
+    request = httpx.Request("POST", "http://hub")
+    error = httpx.HTTPStatusError("no", request=request, response=httpx.Response(status, request=request))
+    answers = dict(asked({1: raising(error), 2: answered}))
+    assert answers == {1: Refusal(site="", code=SiteCode.BAD_UPDATE), 2: DocumentAnswer(site="site_2", document={})}
+
+
 @pytest.mark.parametrize(("code", "means"), [(3, SiteCode.UNAVAILABLE), (2, SiteCode.TRAINING_FAILED)])
 def test_an_error_that_flower_reports_has_its_code(code: int, means: SiteCode) -> None:
     def failed(request: Message) -> list[Message]:

@@ -16,12 +16,20 @@ RUN = """{% extends "base" %}
 {% if verdict.lost %}<ul>{% for line in verdict.lost %}<li>{{ line }}</li>{% endfor %}</ul>{% endif %}
 </div>
 {% if run.synthetic %}<div class="banner note" role="note"><strong>Synthetic data.</strong> The images are computed
-phantoms, not patients. The figures show that the software works and say nothing about breast cancer.</div>{% endif %}
+phantoms, not patients. The figures show that the software works and say nothing about breast cancer.</div>
+{% elif run.sites|selectattr("synthetic", "defined")|selectattr("synthetic")|list %}
+<div class="banner note" role="note">
+<strong>Some synthetic data,</strong> as these sites say of themselves:
+{{ run.sites|selectattr("synthetic", "defined")|selectattr("synthetic")|map(attribute="name")|join(", ") }}.</div>
+{% endif %}
 {% if not run.private %}<div class="banner bad" role="note"><strong>NOT PRIVATE.</strong> This run trained without
 differential privacy. Its model may reveal who was in the training data.</div>{% endif %}
 {% if run.private and run.seeds.noise == "seeded" %}<div class="banner warn" role="note"><strong>Seeded noise:</strong>
 repeatable simulation, not a guarantee. Whoever knows the seed can subtract the noise; a hospital draws it from its
-operating system.</div>{% endif %}
+operating system.</div>
+{% elif run.private and run.seeds.noise == "mixed" %}<div class="banner warn" role="note"><strong>Seeded noise at some
+sites,</strong> as they say of themselves; it is no guarantee for their patients:
+{{ run.sites|selectattr("seeded", "defined")|selectattr("seeded")|map(attribute="name")|join(", ") }}.</div>{% endif %}
 <nav aria-label="Sections"><ul>
 <li><a href="#headline">Headline</a></li><li><a href="#value">Value of federating</a></li>
 <li><a href="#trained">What was trained, on whom</a></li><li><a href="#rounds">Round by round</a></li>
@@ -196,7 +204,8 @@ and without noise.</p>
 <dt>Code digest</dt><dd><code>{{ run.code_digest }}</code></dd>
 <dt>Run</dt><dd><code>{{ run.run_id }}</code>, engine {{ run.engine }}</dd>
 <dt>Seed</dt><dd>{{ run.seeds.seed }}; noise: {{ run.seeds.noise }}{% if run.seeds.noise == "seeded" %} (the same
-seed gives the same run){% else %} (no two runs are equal, by intent){% endif %}</dd>
+seed gives the same run){% elif run.seeds.noise == "mixed" %} (seeded at some
+sites only){% else %} (no two runs are equal, by intent){% endif %}</dd>
 <dt>Versions</dt><dd>{% for name, version in run.versions|dictsort %}{{ name }} {{ version }}
 {%- if not loop.last %}, {% endif %}{% else %}not recorded{% endfor %}</dd>
 </dl>

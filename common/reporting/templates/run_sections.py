@@ -146,7 +146,8 @@ down, and the pooled validation AUROC of the chosen round without its patients</
 </tbody></table></div>
 <p class="soft">A site whose scores lift the pooled figure far more than its share, or whose updates are scaled down
 round after round, deserves a telephone call: a hospital can invent scores within the numbers it declared, and no check
-of the hub can see that. What the model would be without a site's updates was not measured.</p>
+of the hub can see that. Being scaled down is no proof of dishonesty: where the others' updates are short, an honest one
+is scaled down too. What the model would be without a site's updates was not measured.</p>
 {% endif %}
 """
 )

@@ -144,7 +144,18 @@ def test_subgroups_hold_no_more_than_the_whole() -> None:
         ScoreState(one.positives, one.negatives, {"a=x": ScoreState.empty(64)})
     many = {f"a=x{number}": ScoreState.empty(BINS) for number in range(257)}
     with pytest.raises(DataError, match="256"):
-        ScoreState(one.positives, one.negatives, many)
+        ScoreState.from_json(ScoreState(one.positives, one.negatives, many).to_json())
+
+
+def test_sites_with_many_subgroups_each_add() -> None:
+    """Each site has scanners of its own, so that a federation has more groups than one site may name."""
+    first, second = (
+        ScoreState(
+            *2 * (ScoreState.empty(BINS).positives,), {f"{name}=x{n}": ScoreState.empty(BINS) for n in range(200)}
+        )
+        for name in "ab"
+    )
+    assert len((first + second).groups) == 400
 
 
 ZEROS: list[list[int]] = [[], []]

@@ -62,6 +62,8 @@ def test_a_silent_request_needs_the_operators_number(home: HubHome, tmp_path: Pa
     path, fingerprint = request_of(home, tmp_path / "keys", 0)
     refused = command(home, "approve", path, "--fingerprint", fingerprint)
     assert refused.exit_code == 3 and "--declared-patients" in refused.output
+    refused = command(home, "approve", path, "--fingerprint", fingerprint, "--declared-patients", "1000000000")
+    assert refused.exit_code == 5 and "whole number" in refused.output
     assert command(home, "approve", path, "--fingerprint", fingerprint, "--declared-patients", "150").exit_code == 0
     assert declared(home) == 150
 

@@ -1,0 +1,90 @@
+"""What one hospital states about itself ends neither a run nor its report; it costs that hospital at most itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.errors import ConfigError
+from common.evaluation.scores import ScoreState
+from common.messages import SiteCard
+from common.privacy.signature import signed
+from common.provenance import PROTOCOL_VERSION, mathematics_digest
+from common.received import MAX_LINE
+from common.trust.signing import SiteKey
+from server.app import render
+from server.cards import scores_fit
+from server.heads import FILE, Heads
+from server.run_folder import RunFolder
+
+CARD = SiteCard(
+    site="north", declared_patients=40, input_shape=(1, 8, 8), counts={}, frozen_digest="f",
+    protocol=PROTOCOL_VERSION, mathematics_digest=mathematics_digest(), code_digest="c", seeded=True, synthetic=True,
+    dataset={},
+)  # fmt: skip
+ZEROS = ScoreState.empty(16)
+
+
+def state(*groups: str) -> ScoreState:
+    return ScoreState(ZEROS.positives, ZEROS.negatives, dict.fromkeys(groups, ZEROS))
+
+
+@pytest.mark.parametrize(
+    ("groups", "fit"),
+    [
+        ((), True),
+        (("scanner=a", "scanner=other", "age=under_40"), True),
+        (tuple(f"scanner=s{n}" for n in range(26)), True),
+        (tuple(f"scanner=s{n}" for n in range(27)), False),
+        (("postcode=1",), False),
+        (tuple(f"x{n}=y" for n in range(256)), False),
+    ],
+)
+def test_scores_of_groups_that_nobody_asked_for_do_not_fit(groups: tuple[str, ...], fit: bool) -> None:
+    """256 groups of one site and one of another could not be added, which ended the run with nobody named."""
+    assert scores_fit(CARD, "test", state(*groups), ("scanner", "age:40,50")) is fit
+    assert scores_fit(CARD, "val", state(*groups)) is (not groups)
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {"val": {"a": 1}},
+        {"train": {}},
+        {"train": {"patients": 1}},
+        {"others": {"patients": 1, "malignant": 1, "benign": 0}},
+        {"train": {"patients": 1, "malignant": 1, "benign": 0, "x" * 100: 1}},
+    ],
+)
+def test_a_card_counts_what_the_report_shows_and_nothing_else(counts: Mapping[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        dataclasses.replace(CARD, counts=counts)
+
+
+ROWS = {"nested": "[" * (MAX_LINE - 100), "a list": "[1]", "a number": '{"kind": "restore", "over": 5}', "no text": 5}
+
+
+@pytest.mark.parametrize("text", ROWS.values(), ids=ROWS)
+def test_a_ledger_row_that_cannot_be_read_is_a_ledger_that_is_not_believed(tmp_path: Path, text: object) -> None:
+    """A row of brackets alone was more than Python recurses through, which ended the run."""
+    key, heads = SiteKey.open(tmp_path / "key"), Heads(tmp_path / FILE)
+
+    def told(seq: int, *rows: Mapping[str, Any]) -> Mapping[str, Any]:
+        head = {"seq": seq, "digest": f"d{seq}"}
+        return signed({"ledger_key": key.public_hex, "ledger_head": head, "ledger_rows": list(rows)}, key.sign)
+
+    assert heads.take("north", told(1, {"digest": "d1"})) == "first"
+    assert heads.take("north", told(2, {"digest": "d1", "text": text}, {"digest": "d2"})) == "forked"
+    assert heads.all()["north"].problem == "forked"
+
+
+def test_a_report_that_cannot_be_written_is_named_and_ends_nothing(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", resume=False)
+    folder.write_json("run.json", {"status": "COMPLETED", "sites": 5})
+    render(folder.path)
+    assert folder.read_json("run.json")["status"] == "COMPLETED"
+    assert "the report cannot be written" in folder.read_json("run.json")["report_error"]
