@@ -202,8 +202,10 @@ class TestStop:
         """While the command waits for the hub, or while Flower takes the run."""
         control.up = moment != "alive"
         control.hooks[moment] = once(lambda: Conductor(home).stop(None))
+        said = list[str]()
         with pytest.raises(FederationError, match="was stopped"):
-            Conductor(home).start(["data=phantom"], None, lambda event: None)
+            Conductor(home).start(["data=phantom"], None, lambda event: said.append(event["phase"]))
+        assert "interrupted" not in said, "nothing was tried again"
         assert Tickets.of(home.path).awaited() == set()
         assert len(control.asked) == len(control.stopped) == (moment == "submit")
 
