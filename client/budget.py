@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from client.cohort_notes import check_cohort
 from client.studies import note_study
 from common.privacy import notes
+from common.privacy.exposure import Row
 from common.privacy.ledger import Ledger
 from common.privacy.pricing import Price, most_charges
 
@@ -32,14 +33,21 @@ def reserve_study(site: Site, plan: PrivacyPlan, request: Request) -> None:
 
 
 def check_affordable(site: Site, plan: PrivacyPlan, request: Request) -> None:
-    """Refuses what :func:`reserve_study` would refuse now, and holds nothing.
+    """Refuses what :func:`reserve_study` would refuse now; holds and writes nothing, and makes no ledger.
 
     Raises:
         BudgetExceeded: Says in which round the ceiling would be passed.
     """
-    with Ledger(site.ledger_path) as ledger:
-        cohort, price = ledger.register_cohort(site.cohort.train_patients), _price(site, plan, request)
-        notes.reservation(ledger.rows(), cohort, price, request.study.training.rounds, request.run)
+    cohort, rows = _proposed(site)
+    notes.reservation(rows, cohort, _price(site, plan, request), request.study.training.rounds, request.run)
+
+
+def _proposed(site: Site) -> tuple[str, list[Row]]:
+    """Returns the cohort and the rows with it; of patients who have spent nothing where no file of a ledger is yet."""
+    if any(site.ledger_path.parent.glob(f"{site.ledger_path.name}*")):
+        with Ledger(site.ledger_path) as ledger:
+            return ledger.proposed(site.cohort.train_patients)
+    return "new", [{"kind": "cohort", "cohort": "new", "patients": ["new"]}]
 
 
 def is_charged(site: Site, request: Request) -> bool:

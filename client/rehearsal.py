@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from client.certificate import FILE as CERTIFICATE
+from client.policy import check_request
 from client.site import Cohort
 
 if TYPE_CHECKING:
@@ -30,10 +31,12 @@ def twin(site: Site, request: Request) -> Site:
     """Returns the site that answers a rehearsal in place of ``site``; an enrolment starts it afresh.
 
     Raises:
+        TrustError: The site's policy does not allow the study.
         BudgetExceeded: The site's true ledger would not let the study begin; nothing is written to it.
     """
     folder = site.home / FOLDER / hashlib.sha256(request.run.encode()).hexdigest()[:32]
     if request.purpose == "enrol":
+        check_request(site.policy, request.study, site.declared_patients)
         site.check_budget(request)
         shutil.rmtree(site.home / FOLDER, ignore_errors=True)
         folder.mkdir(parents=True, mode=0o700)

@@ -49,7 +49,8 @@ class Run:
     """One run of a study, from enrolment to the last file.
 
     A rehearsal is one round with the sites' synthetic patients: it shows that everything works, costs no privacy, and
-    leaves no model.
+    leaves no model. One that broke off starts afresh when it is resumed, since its synthetic patients do at enrolment.
+    A folder stays what it was: what is resumed as a rehearsal began as one.
     """
 
     def __init__(
@@ -59,9 +60,9 @@ class Run:
         self.grid, self.study, self.folder = grid, study, folder
         before = folder.read_json("run.json") if resume else {}
         self.run_id = str(before.get("run_id") or secrets.token_hex(8))
-        self.resumed = self._latest() if resume else None
+        self.rehearsal = before.get("rehearsal") is True if before else rehearsal
+        self.resumed = self._latest() if resume and not self.rehearsal else None
         self.started = str(before.get("started") or now())
-        self.rehearsal = rehearsal or before.get("rehearsal") is True
         self.progress = Progress()
         self.signer = Signer.of(folder.path, study.strategy.round_timeout)
         self.roster = Roster(nodes={}, cards={}, refused={})

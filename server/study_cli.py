@@ -61,7 +61,8 @@ def run(
     Example: oncofed-hub run next.yaml
     """
     from common.errors import UsageError
-    from server.hub.conductor import Conductor, read_status
+    from server.hub.conductor import Conductor
+    from server.hub.followed import read_status
     from server.hub.home import hub_home
     from server.hub.journal import record
 
@@ -96,7 +97,8 @@ def check(study: Study = None, json_: Json = False, home: Home = None) -> None:
 
     Example: oncofed-hub check next.yaml
     """
-    from server.hub.conductor import Conductor, read_status
+    from server.hub.conductor import Conductor
+    from server.hub.followed import read_status
     from server.hub.home import hub_home
     from server.hub.journal import record
 
@@ -124,14 +126,18 @@ def _reason(found: Mapping[str, Any]) -> str:
 
 
 def _leave_or_stop(conductor: Conductor) -> None:
-    """Asks whether the run shall go on without this command; where nobody can be asked, it does."""
+    """Asks whether the run of this command shall go on without it; where nobody can be asked, it does."""
+    folder = conductor.underway
+    if folder is None:
+        say("Nothing of this command goes on; oncofed-hub status says what does.")
+        return
     if not sys.stdin.isatty():
         say("The run goes on without this command. Stop it with: oncofed-hub stop")
         return
     if typer.confirm("Leave the run going on without this command? (No stops it)", default=True, err=True):
-        say("The run goes on. Follow it with: oncofed-hub run --resume FOLDER; stop it with: oncofed-hub stop")
+        say(f"The run goes on. Follow it with: oncofed-hub run --resume {folder}; stop it with: oncofed-hub stop")
         return
-    say(f"Stopped. Go on with: oncofed-hub run --resume {conductor.stop(None)}")
+    say(f"Stopped. Go on with: oncofed-hub run --resume {conductor.stop(folder)}")
 
 
 def stop(

@@ -120,6 +120,18 @@ class Ledger:
                     append({"kind": "cohort", "cohort": cohort, "patients": list(prints)})
         return cohort
 
+    def proposed(self, patients: Collection[str]) -> tuple[str, list[Row]]:
+        """Returns the cohort's name and all rows as they would be with it registered; writes nothing.
+
+        Raises:
+            DataError: There is no patient.
+            LedgerError: The ledger cannot be believed.
+        """
+        prints, rows = fingerprints(self._key, patients), self._rows()
+        cohort = cohort_id(self._key, prints)
+        new = [] if cohort in cohorts_in(rows) else [{"kind": "cohort", "cohort": cohort, "patients": list(prints)}]
+        return cohort, [*rows, *new]
+
     def charge(
         self,
         *,

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from common.config import compose
 from common.errors import ConfigError, FederationError, NetworkError
@@ -19,13 +17,14 @@ from common.overrides import read_overrides
 from common.supervisor import is_held, only_one
 from common.trust.durable import write_durably
 from server.hub.control import Control
+from server.hub.followed import Progress, Rounds, final, read_status, rounds_done, stamp
+from server.hub.holder import conducted
 from server.hub.home import HubHome
 from server.hub.interrupted import end_aggregator, last_folder, settle
 from server.hub.processes import aggregator_lives
 from server.hub.tickets import Tickets
 from server.run_folder import RunFolder
 
-FINAL = ("COMPLETED", "PARTIAL", "FAILED")
 TICK_SECONDS = 0.5
 ASK_SECONDS = 10.0
 """Between two calls of ``flwr ls``, each of which takes a second of a core; the run's folder says the rest."""
@@ -33,7 +32,6 @@ FRUITLESS = 3
 """So many attempts without a new round, and the run is given up."""
 UNSURE = (NetworkError, KeyError, ValueError)
 """What a hub answers of a run while it dies or comes back."""
-Progress = Callable[[Mapping[str, Any]], None]
 
 _PYPROJECT = """\
 [project]
@@ -64,6 +62,14 @@ class Conductor:
 
     def __init__(self, home: HubHome) -> None:
         self._home, self._control, self._rehearsal = home, Control(home), False
+        self._tickets = Tickets.of(home.path)
+        self._folder: Path | None = None
+
+    @property
+    def underway(self) -> Path | None:
+        """The folder of the run that this command follows or followed, if it goes on without the command."""
+        folder = self._folder
+        return folder if folder is not None and self._goes_on(folder) else None
 
     def start(self, overrides: Sequence[str], out: Path | None, progress: Progress, *, rehearsal: bool = False) -> Path:
         """Returns the folder of a new run of the study that ``overrides`` compose, once it has ended.
@@ -95,7 +101,7 @@ class Conductor:
             raise ConfigError(f"{folder} holds no run to resume; oncofed-hub status names the runs")
         if found["status"] in ("COMPLETED", "PARTIAL"):
             raise ConfigError(f"The run in {folder} has ended as {found['status']}; start a new one")
-        runs = aggregator_lives(self._home.path) and last_folder(self._home) == folder
+        runs = last_folder(self._home) == folder and self._goes_on(folder)
         if not runs:
             self._check_free()
         progress({"phase": "following" if runs else "resuming", "folder": str(folder),
@@ -115,21 +121,39 @@ class Conductor:
         if newest is None or (folder is not None and folder.resolve() != newest):
             raise ConfigError(f"No run in {folder} goes on here; oncofed-hub status names the newest")
         write_durably(self._home.stop_asked, f"{newest}\n")
-        with contextlib.suppress(*UNSURE, FileNotFoundError):
-            if self._control.alive():
-                self._control.stop_run(int(self._home.flower_run.read_text(encoding="ascii")))
-        ended = end_aggregator(self._home)
-        if not settle(self._home, "its operator stopped it") and not ended and not is_held(self._home.run_lock):
+        awaited = self._tickets.void()  # after the word is written, so that nobody issues another
+        self._cancel(self._flower_run())
+        ended = self._end_own_aggregator(newest)
+        settled = settle(self._home, "its operator stopped it")
+        if not (settled or ended or awaited or is_held(self._home.run_lock)):
             raise ConfigError(f"The run in {newest} does not run; oncofed-hub status says how it ended")
         return newest
 
+    def _end_own_aggregator(self, folder: Path) -> bool:
+        """Ends the aggregator, unless it conducts another run; returns whether it did."""
+        return conducted(self._home.path) in (None, folder) and end_aggregator(self._home)
+
+    def _cancel(self, run_id: int) -> None:
+        """Tells Flower, if it is there, to stop its run of that number; 0: there is none."""
+        with contextlib.suppress(*UNSURE):
+            if run_id and self._control.alive():
+                self._control.stop_run(run_id)
+
+    def _goes_on(self, folder: Path) -> bool:
+        """Tells whether the run is conducted now, or will be."""
+        return folder in self._tickets.awaited() or conducted(self._home.path) == folder
+
     def _check_free(self) -> None:
-        """Raises ConfigError while another run goes on: two would ask the same hospitals at once."""
-        if aggregator_lives(self._home.path) or is_held(self._home.run_lock):
+        """Raises ConfigError while another run goes on: two would ask the same hospitals at once.
+
+        One that broke off unseen says INTERRUPTED from then on, since it will not be the newest much longer.
+        """
+        if aggregator_lives(self._home.path) or is_held(self._home.run_lock) or self._tickets.awaited():
             raise ConfigError(
                 f"The run in {last_folder(self._home)} goes on; wait for it (oncofed-hub status), follow it "
                 "(oncofed-hub run --resume), or end it (oncofed-hub stop)"
             )
+        settle(self._home)
 
     def _follow(
         self, folder: Path, overrides: Sequence[str], progress: Progress, *, runs: bool = False, rehearsal: bool = False
@@ -139,44 +163,50 @@ class Conductor:
         What ``runs`` already is watched first.
         """
         with only_one(self._home.run_lock):
+            self._home.stop_asked.unlink(missing_ok=True)  # before anybody can stop this run
             write_durably(self._home.last_run, f"{folder}\n")
-            self._home.stop_asked.unlink(missing_ok=True)
-            self._rehearsal = rehearsal
+            self._rehearsal, self._folder = rehearsal, folder
             return self._to_its_end(folder, overrides, progress, runs)
 
     def _to_its_end(self, folder: Path, overrides: Sequence[str], progress: Progress, runs: bool) -> Path:
-        seen, fruitless, patience = _Rounds(folder, progress), 0, self._home.config().restart_seconds * 4
+        seen, fruitless, patience = Rounds(folder, progress), 0, self._home.config().restart_seconds * 4
         while fruitless < FRUITLESS:
-            before, done = _stamp(folder), _rounds_done(folder)
-            self._wait_for_hub(patience, progress)
+            before, done = stamp(folder), rounds_done(folder)
+            self._wait_for_hub(folder, patience, progress)
             patience = math.inf  # what has begun waits for as long as a machine may be away
             details = self._attempt(folder, overrides, before, seen, progress, runs)
+            self._tickets.void(folder)
             runs = False
-            if _final(folder, before):
+            if final(folder, before):
                 return folder
             self._check_stopped(folder)
-            fruitless = 0 if _rounds_done(folder) > done else fruitless + 1
+            fruitless = 0 if rounds_done(folder) > done else fruitless + 1
             progress({"phase": "interrupted", "reason": details})
         raise FederationError(
             f"The run in {folder} broke down {FRUITLESS} times without another round ({details}); see "
             f"{self._home.logs}, then go on with: oncofed-hub run --resume {folder}"
         )
 
+    def _stop_asked(self, folder: Path) -> bool:
+        try:
+            return self._home.stop_asked.read_text(encoding="utf-8").strip() == str(folder)
+        except FileNotFoundError:
+            return False
+
     def _check_stopped(self, folder: Path) -> None:
-        if self._home.stop_asked.exists():
+        if self._stop_asked(folder):
             settle(self._home, "its operator stopped it")
             raise FederationError(f"The run was stopped; go on with: oncofed-hub run --resume {folder}")
 
     def _attempt(
-        self, folder: Path, overrides: Sequence[str], before: float, seen: _Rounds, progress: Progress, runs: bool
+        self, folder: Path, overrides: Sequence[str], before: float, seen: Rounds, progress: Progress, runs: bool
     ) -> str:
         """Submits once, unless it runs already, and watches; returns why it broke off, if it did."""
         begun = read_status(folder) is not None
+        if runs:
+            return self._watch(folder, self._flower_run(), before, seen, progress)
         try:
-            if runs:
-                return self._watch(folder, self._flower_run(), before, seen, progress)
-            run_id = self._control.submit(self._app(), self._run_config(folder, overrides, resume=begun))
-            write_durably(self._home.flower_run, str(run_id))
+            run_id = self._submit(folder, overrides, resume=begun)
         except NetworkError as error:
             if not begun:
                 raise
@@ -184,15 +214,35 @@ class Conductor:
             return str(error)
         return self._watch(folder, run_id, before, seen, progress)
 
-    def _watch(self, folder: Path, run_id: int, before: float, seen: _Rounds, progress: Progress) -> str:
+    def _submit(self, folder: Path, overrides: Sequence[str], *, resume: bool) -> int:
+        """Returns Flower's number of the run. What of a submission that failed or was cut reached Flower never starts.
+
+        Raises:
+            NetworkError: Flower refuses it.
+            FederationError: Somebody stopped the run meanwhile.
+        """
+        try:
+            config = self._run_config(folder, overrides, resume=resume)
+            self._check_stopped(folder)  # after the ticket is issued: whoever stops the run later makes it void
+            run_id = self._control.submit(self._app(), config)
+            write_durably(self._home.flower_run, str(run_id))
+        except BaseException:
+            self._tickets.void(folder)
+            raise
+        return run_id
+
+    def _watch(self, folder: Path, run_id: int, before: float, seen: Rounds, progress: Progress) -> str:
         asked, lived = time.monotonic(), False
         while True:
             seen()
-            lives = aggregator_lives(self._home.path)
-            if not lives and _final(folder, before):  # it has written its last file
+            lives = conducted(self._home.path) == folder
+            if not lives and final(folder, before):  # it has written its last file
                 return ""
+            if not lives and self._stop_asked(folder):
+                self._cancel(run_id)
+                return "it was stopped"
             if lived and not lives:
-                return self._stop(run_id, progress)
+                return self._stop(folder, run_id, progress)
             lived = lived or lives
             if time.monotonic() - asked > ASK_SECONDS:
                 asked = time.monotonic()
@@ -202,8 +252,8 @@ class Conductor:
                     status, details = "unknown", ""
                 if status.startswith("finished:"):
                     seen()
-                    if not _final(folder, before):
-                        end_aggregator(self._home)  # whose signs of life were lost, while it goes on
+                    if not final(folder, before):
+                        self._end_own_aggregator(folder)  # whose signs of life were lost, while it goes on
                     return details or status
             time.sleep(TICK_SECONDS)
 
@@ -213,9 +263,9 @@ class Conductor:
         except (OSError, ValueError):
             return 0
 
-    def _stop(self, run_id: int, progress: Progress) -> str:
+    def _stop(self, folder: Path, run_id: int, progress: Progress) -> str:
         """Tells Flower, which would wait for another minute, that the aggregator died; returns why if it knows."""
-        self._wait_for_hub(math.inf, progress)
+        self._wait_for_hub(folder, math.inf, progress)
         with contextlib.suppress(*UNSURE):
             status, details = self._control.run_status(run_id)
             if status.startswith("finished:"):
@@ -223,19 +273,20 @@ class Conductor:
             self._control.stop_run(run_id)
         return "the aggregator died"
 
-    def _wait_for_hub(self, seconds: float, progress: Progress) -> None:
+    def _wait_for_hub(self, folder: Path, seconds: float, progress: Progress) -> None:
         if self._control.alive():
             return
         progress({"phase": "waiting", "reason": "the hub does not answer; the run goes on once it does"})
         deadline = time.monotonic() + seconds
         while not self._control.alive():
+            self._check_stopped(folder)
             if time.monotonic() > deadline:
                 raise NetworkError("The hub does not answer; start it with: oncofed-hub start")
             time.sleep(TICK_SECONDS)
 
     def _run_config(self, folder: Path, overrides: Sequence[str], *, resume: bool) -> dict[str, str]:
         where = {"resume": str(folder)} if resume else {"out-dir": str(folder)}
-        ticket = Tickets.of(self._home.path).issue(folder)
+        ticket = self._tickets.issue(folder)
         return {"overrides": shlex.join(overrides), "out-dir": "", "resume": "", "ticket": ticket,
                 "rehearsal": "true" if self._rehearsal else ""} | where  # fmt: skip
 
@@ -246,40 +297,3 @@ class Conductor:
         text = _PYPROJECT.format(version=metadata.version("oncofed"))
         (folder / "pyproject.toml").write_text(text, encoding="utf-8")
         return folder
-
-
-class _Rounds:
-    """Reports rounds as they are written to ``metrics.jsonl``."""
-
-    def __init__(self, folder: Path, progress: Progress) -> None:
-        self._folder, self._progress = RunFolder(folder), progress
-        self._seen = max((row["round"] for row in self._folder.read_metrics()), default=0)
-
-    def __call__(self) -> None:
-        for row in self._folder.read_metrics():
-            if row["round"] > self._seen:
-                self._seen = row["round"]
-                self._progress(row)
-
-
-def read_status(folder: Path) -> dict[str, Any] | None:
-    """Returns the run's ``run.json``, None where there is none."""
-    try:
-        return dict(json.loads((folder / "run.json").read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-
-
-def _rounds_done(folder: Path) -> int:
-    return int((read_status(folder) or {}).get("rounds_done", 0))
-
-
-def _stamp(folder: Path) -> float:
-    path = folder / "run.json"
-    return path.stat().st_mtime_ns if path.exists() else 0.0
-
-
-def _final(folder: Path, before: float) -> bool:
-    """Tells whether this attempt, not the one before it, brought the run to its end."""
-    found = read_status(folder)
-    return found is not None and _stamp(folder) != before and found["status"] in FINAL

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import time
 from collections.abc import Mapping
@@ -13,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ConfigError
-from common.supervisor import is_held, only_one
+from common.supervisor import only_one
+from server.hub.holder import AGGREGATOR_LOCK, holder, send
 from server.hub.home import HubHome
-from server.hub.processes import AGGREGATOR_LOCK
 from server.run_folder import MARKER, RunFolder
 
 INTERRUPTED = "INTERRUPTED"
@@ -37,7 +36,7 @@ def settle(home: HubHome, reason: str = GONE) -> Path | None:
     A report of the rounds that were done is for ``--resume`` to finish, or for ``oncofed-hub status`` to name.
     """
     folder = last_folder(home)
-    if folder is None or _status(folder) != "RUNNING" or is_held(home.path / AGGREGATOR_LOCK):
+    if folder is None or _status(folder) != "RUNNING" or holder(home.path) is not None:
         return None
     with contextlib.suppress(ConfigError), only_one(home.path / AGGREGATOR_LOCK):
         if _status(folder) != "RUNNING":
@@ -56,16 +55,14 @@ def end_aggregator(home: HubHome) -> bool:
     Raises:
         ConfigError: It does not end.
     """
-    lock = home.path / AGGREGATOR_LOCK
-    if not is_held(lock):
+    if holder(home.path) is None:
         return False
     for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ValueError, ProcessLookupError, FileNotFoundError):
-            os.kill(int(lock.read_text(encoding="ascii")), number)
+        send(home.path, number)
         deadline = time.monotonic() + END_SECONDS
-        while is_held(lock) and time.monotonic() < deadline:
+        while holder(home.path) is not None and time.monotonic() < deadline:
             time.sleep(0.05)
-        if not is_held(lock):
+        if holder(home.path) is None:
             return True
     raise ConfigError(f"The aggregator of the hub in {home.path} does not end; restart the hub")
 

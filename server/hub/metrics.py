@@ -14,8 +14,8 @@ from typing import Any
 
 from common.errors import OncoFedError
 from common.monitor import Metric, Page, gauge, one_of, process_metrics
-from server.hub.conductor import read_status
 from server.hub.control import Control
+from server.hub.followed import read_status
 from server.hub.home import HubHome
 from server.hub.overview import overview
 from server.run_folder import RunFolder

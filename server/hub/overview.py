@@ -9,9 +9,9 @@ from typing import Any
 from common.errors import OncoFedError
 from common.trust.pki import certificate_facts
 from common.version import version_facts
-from server.hub.conductor import read_status
 from server.hub.control import Control
 from server.hub.daemon import state
+from server.hub.followed import read_status
 from server.hub.home import HubHome
 from server.hub.registry import Registry
 

@@ -13,8 +13,9 @@ import sys
 from pathlib import Path
 
 from common.flower import endure_cuts, quicken, show_certificate, wait_for_tasks
-from common.supervisor import die_with_parent, is_held
+from common.supervisor import die_with_parent
 from server.hub import fleet_guard, gate
+from server.hub.holder import AGGREGATOR_LOCK, holder, mark
 from server.hub.proxy import OPEN_FILES, nginx
 from server.hub.task_token import hide_token
 
@@ -24,7 +25,6 @@ SECRET_VARIABLE = "ONCOFED_HUB_PROXY_SECRET"
 """Names the file of the secret by which the SuperLink knows the proxy, where there is one."""
 PATIENCE_VARIABLE = "ONCOFED_HUB_PATIENCE"
 """For how many seconds the SuperLink waits for a task's first sign of life."""
-AGGREGATOR_LOCK = "aggregator.lock"
 
 
 def main() -> None:
@@ -72,16 +72,16 @@ def _open_files(wanted: int) -> None:
 
 
 def _hold(path: Path) -> None:
-    """Waits until no other aggregator runs, then holds the lock, with this process's id in it, while it lives."""
+    """Waits until no other aggregator runs, then holds the lock, with this process's mark in it, while it lives."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     os.ftruncate(descriptor, 0)
-    os.write(descriptor, str(os.getpid()).encode())
+    os.write(descriptor, mark().encode())
 
 
 def aggregator_lives(folder: Path) -> bool:
     """Tells whether an aggregator of the hub in ``folder`` runs."""
-    return is_held(folder / AGGREGATOR_LOCK)
+    return holder(folder) is not None
 
 
 def write_launcher(folder: Path, log: Path) -> None:

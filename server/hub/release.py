@@ -14,7 +14,7 @@ from common.config import from_dict
 from common.errors import ConfigError, ModelError, TrustError
 from common.trust.durable import write_durably
 from common.trust.release import ReleasedModel, endorsers
-from server.hub.conductor import read_status
+from server.hub.followed import read_status
 from server.hub.home import HubHome
 from server.hub.registry import Registry
 

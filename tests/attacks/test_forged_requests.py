@@ -133,7 +133,7 @@ def test_what_was_made_out_to_another_site_is_not(site: Site, signer: Signer) ->
     assert refused(site, signer.messages(request(), {1: ""})[1])
 
 
-@pytest.mark.parametrize("field", ["study", "run", "round_index", "purpose", "split", "weights"])
+@pytest.mark.parametrize("field", ["study", "run", "round_index", "purpose", "split", "weights", "rehearsal"])
 def test_a_signature_covers_every_field(site: Site, signer: Signer, field: str) -> None:
     """The proof of one request beside the content of another: what a relay between hub and site could make."""
     true = request()
@@ -143,6 +143,7 @@ def test_a_signature_covers_every_field(site: Site, signer: Signer, field: str) 
         "round_index": {"round_index": 2},
         "purpose": {"purpose": "evaluate"},
         "split": {"split": "test"},
+        "rehearsal": {"rehearsal": True},
         "weights": {"arrays": {name: values + np.float32(1e-6) for name, values in true.arrays.items()}},
     }
     proof = signer.messages(true, NODES)[1][BODY]
@@ -163,6 +164,16 @@ def test_an_old_request_is_refused_though_it_was_never_answered(site: Site, sign
     first, second = signer.messages(request(1), NODES)[1], signer.messages(request(2), NODES)[1]
     assert isinstance(answer(second), TrainAnswer)
     assert refused(site, first)
+
+
+def test_a_number_is_of_one_request_only(site: Site, key: SiteKey, signer: Signer) -> None:
+    """Two requests of one number, as from a copy of the hub: which of them came first must not matter to a site."""
+    first, other = (signer.messages(request(index), NODES)[1] for index in (1, 2))
+    assert isinstance(answer(first), TrainAnswer)
+    expires = int(time.time()) + 60
+    assert refused(
+        site, addressed(other, Claims.of(request(2), site="north", number=number(first), expires=expires), key)
+    )
 
 
 def test_the_same_message_once_more_has_the_same_answer(site: Site, signer: Signer) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
+from server.hub.processes import aggregator_lives
 from tests.scenarios.deployment.conftest import READY_SECONDS, SITES, STUDY, Run
 
 if TYPE_CHECKING:
@@ -75,7 +76,9 @@ def test_a_hub_that_starts_anew_goes_on_with_no_study_that_nobody_asked_for(depl
     deployment.until(lambda: deployment.online() == set(SITES), READY_SECONDS, "all sites back")
     before = charges(deployment)
     assert last_run(deployment)["status"] == "INTERRUPTED"
-    deployment.until(lambda: deployment.online() == set(SITES), READY_SECONDS, "another look, seconds later")
+    place = deployment.home("hub")
+    deployment.until(lambda: not aggregator_lives(place), READY_SECONDS, "an end of what starts of before, refused")
+    deployment.hub("check")  # which waits its turn: what Flower has from before, it has taken up by then
     assert charges(deployment) == before and run.read("run.json")["status"] == "INTERRUPTED"
 
 

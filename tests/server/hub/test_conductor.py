@@ -15,6 +15,7 @@ from common.errors import FederationError, NetworkError
 from server.hub import conductor
 from server.hub.conductor import Conductor
 from server.hub.home import HubConfig, HubHome, write_config
+from server.hub.tickets import Tickets
 
 
 @dataclass
@@ -36,6 +37,7 @@ class Flower:
     seconds: float = 0.0
     asked: list[Mapping[str, str]] = field(default_factory=list)
     looks: int = 0
+    folder: Path = Path()
 
     def alive(self) -> bool:
         return not self.away[0] <= self.seconds < self.away[1]
@@ -46,7 +48,7 @@ class Flower:
             raise NetworkError("the SuperLink did not answer")
         self.asked.append(run_config)
         self.looks = 0
-        folder = Path(run_config["resume"] or run_config["out-dir"])
+        folder = self.folder = Path(run_config["resume"] or run_config["out-dir"])
         done = {"status": self.ends.pop(0), "rounds_done": self.rounds.pop(0), "rounds_planned": 2}
         (folder / "run.json").write_text(json.dumps(done))
         return 1
@@ -61,9 +63,9 @@ class Flower:
     def stop_run(self, run_id: int) -> None:
         assert self.alive()
 
-    def aggregator_lives(self, folder: Path) -> bool:
+    def conducted(self, home: Path) -> Path | None:
         self.looks += 1
-        return bool(self.asked) and self.looks == 1
+        return self.folder if self.asked and self.looks == 1 else None
 
     def sleep(self, seconds: float) -> None:
         self.seconds += seconds
@@ -77,13 +79,17 @@ def home(tmp_path: Path) -> HubHome:
     return found
 
 
-def follow(home: HubHome, flower: Flower, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Any], list[str]]:
+def follow(
+    home: HubHome, flower: Flower, monkeypatch: pytest.MonkeyPatch, *, rehearsal: bool = False
+) -> tuple[dict[str, Any], list[str]]:
     """Returns ``run.json`` at the end, and the phases that the operator was told of."""
     monkeypatch.setattr(conductor, "Control", lambda home: flower)
-    monkeypatch.setattr(conductor, "aggregator_lives", flower.aggregator_lives)
+    monkeypatch.setattr(conductor, "conducted", flower.conducted)
     monkeypatch.setattr(conductor, "time", SimpleNamespace(monotonic=lambda: flower.seconds, sleep=flower.sleep))
     said: list[str] = []
-    folder = Conductor(home).start(["data=phantom"], None, lambda event: said.append(str(event.get("phase"))))
+    folder = Conductor(home).start(
+        ["data=phantom"], None, lambda event: said.append(str(event.get("phase"))), rehearsal=rehearsal
+    )
     return json.loads((folder / "run.json").read_text()), said
 
 
@@ -126,3 +132,18 @@ def test_attempts_without_a_new_round_are_given_up_and_say_how_to_go_on(
     with pytest.raises(FederationError, match="oncofed-hub run --resume"):
         follow(home, flower, monkeypatch)
     assert len(flower.asked) == 5, "the second attempt brought a round, so three more may bring none"
+
+
+@pytest.mark.parametrize("rehearsal", [False, True])
+def test_flower_is_told_at_every_start_whether_it_is_a_rehearsal(
+    home: HubHome, monkeypatch: pytest.MonkeyPatch, rehearsal: bool
+) -> None:
+    flower = Flower(ends=["RUNNING", "COMPLETED"], rounds=[0, 1])
+    follow(home, flower, monkeypatch, rehearsal=rehearsal)
+    assert [config["rehearsal"] for config in flower.asked] == ["true" if rehearsal else ""] * 2
+
+
+def test_a_run_that_ended_leaves_no_ticket(home: HubHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which this hub's aggregator, that only seems to run, never used."""
+    follow(home, Flower(ends=["RUNNING", "COMPLETED"], rounds=[1, 2]), monkeypatch)
+    assert Tickets.of(home.path).awaited() == set()

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from server.hub import control
 from server.hub.daemon import HubDaemon
 from server.hub.home import HubConfig, HubHome, create
 from server.hub.registry import Registry
+from server.hub.tickets import Tickets
 from tests.server.hub.asking import asked
 
 
@@ -180,3 +182,10 @@ def test_a_lost_secret_does_not_end_a_running_hub(hub: Hub) -> None:
     hub.home.proxy_secret.write_bytes(secret)
     hub.turn(1)
     assert not hub.listed()
+
+
+def test_a_hub_that_starts_anew_honours_no_ticket_of_before(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    Tickets.of(hub.home.path).issue(hub.home.runs / "x")
+    monkeypatch.setattr("server.hub.daemon.Stop", lambda: SimpleNamespace(asked=True))
+    hub.daemon.run()
+    assert Tickets.of(hub.home.path).awaited() == set()

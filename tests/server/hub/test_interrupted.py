@@ -5,23 +5,31 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from common.errors import ConfigError, FederationError, TrustError
+from common.errors import ConfigError, FederationError, NetworkError, TrustError
 from common.supervisor import only_one
+from server import study_cli
 from server.hub import conductor
 from server.hub.conductor import Conductor
+from server.hub.holder import AGGREGATOR_LOCK, conducted, holder, mark
 from server.hub.home import HubConfig, HubHome, write_config
 from server.hub.interrupted import INTERRUPTED, end_aggregator, settle
-from server.hub.processes import AGGREGATOR_LOCK, aggregator_lives
+from server.hub.processes import aggregator_lives
 from server.hub.tickets import Tickets
 
 HOLD = (
     "import sys, signal; from pathlib import Path; from server.hub.processes import _hold; "
-    "_hold(Path(sys.argv[1])); print('held', flush=True); signal.pause()"
+    "from server.hub.tickets import Tickets; home = Path(sys.argv[1]); _hold(home / 'aggregator.lock'); "
+    "sys.argv[2] and Tickets.of(home).use(sys.argv[2], Path(sys.argv[3])); print('held', flush=True); signal.pause()"
+)
+LOCK = (
+    "import sys, signal; from pathlib import Path; from common.supervisor import only_one\n"
+    "with only_one(Path(sys.argv[1])): print('held', flush=True); signal.pause()"
 )
 
 
@@ -43,24 +51,55 @@ def folder(home: HubHome) -> Path:
     return folder
 
 
+def begun(stack: ExitStack, *arguments: str) -> subprocess.Popen[str]:
+    """Returns a process once it has said that it holds a lock."""
+    process = stack.enter_context(subprocess.Popen([sys.executable, "-c", *arguments], stdout=-1, text=True))
+    stack.callback(process.kill)
+    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    return process
+
+
+Aggregator = Callable[[Path | None], subprocess.Popen[str]]
+
+
 @pytest.fixture
-def aggregator(home: HubHome) -> Iterator[subprocess.Popen[str]]:
-    """A process that holds the aggregator's lock."""
-    command = [sys.executable, "-c", HOLD, str(home.path / AGGREGATOR_LOCK)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None and process.stdout.readline() == "held\n"
-        yield process
-        process.kill()
+def start(home: HubHome) -> Iterator[Aggregator]:
+    """Starts an aggregator, which conducts the run in a folder once it has used its ticket."""
+    with ExitStack() as stack:
+
+        def starting(run: Path | None) -> subprocess.Popen[str]:
+            ticket = Tickets.of(home.path).issue(run) if run else ""
+            return begun(stack, HOLD, str(home.path), ticket, str(run))
+
+        yield starting
+
+
+@pytest.fixture
+def aggregator(start: Aggregator, folder: Path) -> subprocess.Popen[str]:
+    """The process that conducts the run in ``folder``."""
+    return start(folder)
 
 
 class Control:
-    """A SuperLink that remembers what it was told to stop."""
+    """A SuperLink that remembers what it was told to stop, and tells ``hooks`` of what it is asked."""
 
     def __init__(self) -> None:
         self.stopped: list[int] = []
+        self.asked: list[Mapping[str, str]] = []
+        self.hooks: dict[str, Callable[[], object]] = {}
+        self.up = True
 
     def alive(self) -> bool:
-        return True
+        self.hooks.get("alive", lambda: None)()
+        return self.up
+
+    def submit(self, app: Path, run_config: Mapping[str, str]) -> int:
+        self.asked.append(run_config)
+        self.hooks.get("submit", lambda: None)()
+        return 7
+
+    def run_status(self, run_id: int) -> tuple[str, str]:
+        return "running", ""
 
     def stop_run(self, run_id: int) -> None:
         self.stopped.append(run_id)
@@ -71,6 +110,16 @@ def control(monkeypatch: pytest.MonkeyPatch) -> Control:
     found = Control()
     monkeypatch.setattr(conductor, "Control", lambda home: found)
     return found
+
+
+def fail(error: type[BaseException]) -> None:
+    raise error
+
+
+def once(action: Callable[[], object]) -> Callable[[], object]:
+    """Returns what does it the first time that it is called, and then nothing; it may come to call itself."""
+    left = [action]
+    return lambda: left.pop()() if left else None
 
 
 def status(folder: Path) -> tuple[str, str]:
@@ -146,6 +195,71 @@ class TestStop:
         with pytest.raises(ConfigError, match="No run in"):
             Conductor(home).stop(folder.parent / "other")
 
+    @pytest.mark.parametrize("moment", ["alive", "submit"])
+    def test_a_run_that_is_stopped_before_it_starts_never_does(
+        self, home: HubHome, control: Control, moment: str
+    ) -> None:
+        """While the command waits for the hub, or while Flower takes the run."""
+        control.up = moment != "alive"
+        control.hooks[moment] = once(lambda: Conductor(home).stop(None))
+        said = list[str]()
+        with pytest.raises(FederationError, match="was stopped"):
+            Conductor(home).start(["data=phantom"], None, lambda event: said.append(event["phase"]))
+        assert "interrupted" not in said, "nothing was tried again"
+        assert Tickets.of(home.path).awaited() == set()
+        assert len(control.asked) == len(control.stopped) == (moment == "submit")
+
+    def test_a_stop_between_ticket_and_flower_is_seen(
+        self, home: HubHome, control: Control, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        one = Conductor(home)
+        issue = Tickets.issue
+
+        def late(tickets: Tickets, run: Path) -> str:
+            home.stop_asked.write_text(f"{run}\n")
+            return issue(tickets, run)
+
+        monkeypatch.setattr(Tickets, "issue", late)
+        with pytest.raises(FederationError, match="was stopped"):
+            one.start(["data=phantom"], None, lambda event: None)
+        assert not control.asked and Tickets.of(home.path).awaited() == set()
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt, NetworkError, OSError])
+    def test_a_submission_that_was_cut_opens_nothing(
+        self, home: HubHome, control: Control, error: type[BaseException]
+    ) -> None:
+        control.hooks["submit"] = lambda: fail(error)
+        one = Conductor(home)
+        with pytest.raises(error):
+            one.start(["data=phantom"], None, lambda event: None)
+        ticket, run = control.asked[0]["ticket"], Path(control.asked[0]["out-dir"])
+        with pytest.raises(TrustError, match="Nobody asked"):
+            Tickets.of(home.path).use(ticket, run)
+        assert one.underway is None
+
+    def test_another_run_than_its_own_is_left_alone(
+        self, home: HubHome, folder: Path, start: Aggregator, control: Control
+    ) -> None:
+        other = start(home.runs / "other")
+        with pytest.raises(ConfigError, match="does not run"):
+            Conductor(home).stop(None)
+        assert other.poll() is None and conducted(home.path) == home.runs / "other"
+
+    def test_what_waits_in_flower_can_be_stopped(self, home: HubHome, folder: Path, control: Control) -> None:
+        (folder / "run.json").unlink()
+        Tickets.of(home.path).issue(folder)
+        assert Conductor(home).stop(None) == folder and Tickets.of(home.path).awaited() == set()
+
+    def test_an_old_stop_is_not_of_a_run_that_is_taken_up_again(
+        self, home: HubHome, folder: Path, control: Control
+    ) -> None:
+        (folder / "overrides.yaml").write_text("[data=phantom]")
+        home.stop_asked.write_text(f"{folder}\n")
+        control.hooks["submit"] = lambda: fail(KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt):
+            Conductor(home).resume(folder, lambda event: None)
+        assert control.asked[0]["resume"] == str(folder)
+
     def test_the_command_that_follows_it_hears_of_it(self, home: HubHome, folder: Path, control: Control) -> None:
         home.stop_asked.write_text(f"{folder}\n")
         with pytest.raises(FederationError, match="was stopped"):
@@ -165,6 +279,90 @@ class TestOneRun:
     ) -> None:
         with only_one(home.run_lock), pytest.raises(ConfigError, match="oncofed-hub stop"):
             Conductor(home).start(["data=phantom"], None, lambda event: None)
+
+    def test_a_second_run_is_refused_while_the_first_waits_in_flower(
+        self, home: HubHome, folder: Path, control: Control
+    ) -> None:
+        Tickets.of(home.path).issue(folder)
+        other = home.runs / "other"
+        other.mkdir()
+        (other / "run.json").write_text(json.dumps({"status": "INTERRUPTED", "rounds_planned": 2}))
+        for second in (lambda one: one.start(["data=phantom"], None, print), lambda one: one.resume(other, print)):
+            with pytest.raises(ConfigError, match="goes on; wait for it"):
+                second(Conductor(home))
+
+    def test_another_runs_aggregator_is_not_taken_for_its_own(
+        self, home: HubHome, folder: Path, start: Aggregator, control: Control
+    ) -> None:
+        start(home.runs / "other")
+        with pytest.raises(ConfigError, match="goes on; wait for it"):
+            Conductor(home).resume(folder, lambda event: None)
+
+    def test_a_run_that_broke_off_unseen_is_settled_before_the_next_begins(
+        self, home: HubHome, folder: Path, control: Control
+    ) -> None:
+        control.hooks["submit"] = lambda: fail(KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt):
+            Conductor(home).start(["data=phantom"], None, lambda event: None)
+        assert status(folder)[0] == INTERRUPTED
+
+
+class TestHolder:
+    def test_a_process_that_only_has_the_number_is_never_ended(self, home: HubHome) -> None:
+        """The lock is held for a moment by whoever asks for it, and the file still names a process of long ago."""
+        lock = home.path / AGGREGATOR_LOCK
+        with ExitStack() as stack:
+            victim = begun(stack, "import signal; print('held', flush=True); signal.pause()")
+            begun(stack, LOCK, str(lock))
+            for noted in (str(victim.pid), f"{victim.pid} 1", "", "x y"):
+                lock.write_text(noted)
+                assert holder(home.path) is None and not end_aggregator(home) and victim.poll() is None
+
+    def test_a_run_is_conducted_by_a_living_aggregator_that_used_its_ticket(
+        self, home: HubHome, folder: Path, start: Aggregator
+    ) -> None:
+        loading = start(None)
+        assert aggregator_lives(home.path) and conducted(home.path) is None
+        loading.kill()
+        loading.wait()
+        working = start(folder)
+        assert conducted(home.path) == folder and mark(working.pid).startswith(f"{working.pid} ")
+        working.kill()
+        working.wait()
+        assert conducted(home.path) is None and mark(working.pid) == ""
+
+
+class TestLeaving:
+    """Ctrl-C, and then: do not leave it."""
+
+    @pytest.fixture(autouse=True)
+    def asks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "stdin", type("Terminal", (), {"isatty": lambda self: True})())
+        monkeypatch.setattr("typer.confirm", lambda *args, **options: False)
+
+    @pytest.mark.parametrize("command", ["run", "check", "resume"])
+    def test_what_has_begun_nothing_stops_no_other_run(
+        self, home: HubHome, folder: Path, aggregator: subprocess.Popen[str], control: Control,
+        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str,
+    ) -> None:  # fmt: skip
+        for name in ("compose", "read_status"):
+            monkeypatch.setattr(conductor, name, lambda _: fail(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            if command == "check":
+                study_cli.check(home=home.path)
+            else:
+                study_cli.run(home=home.path, resume=folder if command == "resume" else None)
+        assert aggregator.poll() is None and control.stopped == [] and status(folder)[0] == "RUNNING"
+        assert "Nothing of this command goes on" in capsys.readouterr().err
+
+    def test_what_it_has_begun_is_stopped(
+        self, home: HubHome, control: Control, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(Conductor, "_watch", lambda *_: fail(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            study_cli.run(home=home.path)
+        assert Tickets.of(home.path).awaited() == set() and control.stopped == [7]
+        assert "Stopped. Go on with" in capsys.readouterr().err
 
 
 def test_a_hub_answers_no_start_without_a_ticket(
