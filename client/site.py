@@ -228,7 +228,7 @@ class Site:
 
         if not is_noted(self, request.study):
             check_request(self.policy, request.study, self.declared_patients)
-        return DocumentAnswer(site=self.name, document=site_statement(self, request, self._plan(request.study)))
+        return DocumentAnswer(site=self.name, document=site_statement(self, request))
 
     def _questions(self, request: Request) -> Questions:
         return Questions.of(self.home, request, self.policy.runs_per_study)
