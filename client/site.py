@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from client.budget import charge_round, check_affordable, is_charged, reserve_study
+from client.card_counts import card_counts
 from client.certificate import read_certificate
 from client.cohort_notes import note_scored as remember_scored
 from client.kept import KEPT, KeptUpdate
@@ -103,7 +104,7 @@ class Site:
             site=self.name,
             declared_patients=self.declared_patients,
             input_shape=shape,
-            counts=suppress(self.cohort.counts, max(study.evaluation.min_cell, self.policy.min_group)),
+            counts=card_counts(self, study),
             frozen_digest=frozen_digest(model),
             protocol=PROTOCOL_VERSION,
             mathematics_digest=mathematics_digest(),
@@ -298,14 +299,6 @@ class Site:
                 admits=admits,
             )
         return DocumentAnswer(site=self.name, document=state.to_json())
-
-
-def suppress(counts: Counts, min_cell: int) -> dict[str, dict[str, int | None]]:
-    """Returns the counts with each below ``min_cell`` replaced by None."""
-    return {
-        split: {name: count if count >= min_cell else None for name, count in row.items()}
-        for split, row in counts.items()
-    }
 
 
 def require_classes(counts: Counts, name: str) -> None:

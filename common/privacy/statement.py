@@ -33,12 +33,15 @@ RELEASED = (
     "the site's update of every round, to the hub",
     "every global model, to all sites",
     "score histograms of validation and test patients, to the hub (not covered)",
+    "how many validation and test patients of each class there are, to the hub, as far as the site's policy and its "
+    "floors let it (not covered)",
     "this statement, with the mechanisms of every study that these patients were charged for, how many rows the site's "
     "ledger has, and a pseudonym of the cohort that stays the same over studies",
 )
 NOT_COVERED = (
     "the declared number of training patients, public by agreement",
     "score histograms of validation and test patients: exact, without noise; each question of the study once",
+    "the numbers of validation and test patients: exact, without noise; of training patients only the declared one",
     "which round is best, chosen on validation patients",
     "hyper-parameters, chosen before the study",
     "the site's own models (alone, fine-tuned), which stay there; figures about them leave as its policy says",
