@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from client.budget import charge_round, check_affordable, is_charged, reserve_study
+from client.budget import charge_round, check_affordable, is_charged, reserve_study, rounds_charged
 from client.card_counts import card_counts
 from client.certificate import read_certificate
 from client.cohort_notes import note_scored as remember_scored
@@ -238,7 +238,7 @@ class Site:
         try:
             return charge_round(self, plan, request)
         except BudgetExceeded:
-            self._questions(request).stop()
+            self._questions(request).stop(rounds_charged(self, request))
             raise
 
     def _check_own(self, request: Request) -> None:
