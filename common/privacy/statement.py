@@ -42,6 +42,7 @@ NOT_COVERED = (
     "the declared number of training patients, public by agreement",
     "score histograms of validation and test patients: exact, without noise; each question of the study once",
     "the numbers of validation and test patients: exact, without noise; of training patients only the declared one",
+    "the counts in the site's readiness certificate, where it made one and the study asks for it",
     "which round is best, chosen on validation patients",
     "hyper-parameters, chosen before the study",
     "the site's own models (alone, fine-tuned), which stay there; figures about them leave as its policy says",
