@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from client.studies import noted_values
+from client.cohort_notes import is_another
+from client.studies import noted_study
 from common.privacy.accounting import Event, epsilon_of
 from common.privacy.exposure import UNBOUNDED, Row, charges_in, kinds_of, told, unbounded_runs
 from common.privacy.ledger import Ledger, LedgerRow
@@ -18,25 +19,41 @@ from common.privacy.statement import USUAL_DELTA, Account, privacy_statement
 if TYPE_CHECKING:
     from client.site import Site
     from client.studies import NotedStudy
+    from common.config import StudyConfig
     from common.messages import Request
 
 
-def site_statement(site: Site, request: Request, plan: PrivacyPlan | None) -> dict[str, Any]:
-    """Returns the privacy statement of ``request.study`` at ``site``, over all its runs on this cohort.
+def site_statement(site: Site, request: Request) -> dict[str, Any]:
+    """Returns the privacy statement of ``request.study`` at ``site``, over all its runs.
 
-    It is signed with the key of the site's ledger, that of a study without privacy too.
+    Where it was charged on more than one cohort, the figures of the study are those of the cohort that it cost most,
+    and those of all studies are over these cohorts and today's. A cohort that is another today than any that was
+    charged, and was not agreed to, counts as a change. It is signed with the key of the site's ledger, that of a study
+    without privacy too.
     """
-    facts: dict[str, Any] = {
-        "site": site.name,
-        "study_digest": request.study.digest(),
-        "seeded": site.randomness("statement", 0).seeded,
-        "synthetic": site.cohort.synthetic,
-        "declared_patients": site.declared_patients,
-        "trained_values": noted_values(site.home, request.study),
-    }
+    study = request.study
+    facts = _facts(site, study)
+    patients = facts["declared_patients"]
+    plan = PrivacyPlan.for_site(study.privacy, study.training, patients) if study.privacy.private else None
     with Ledger(site.ledger_path) as ledger:
-        cohort = ledger.register_cohort(site.cohort.train_patients)
-        return _signed_statement(ledger, cohort, plan, site.policy.ceiling, facts)
+        today, charged = ledger.register_cohort(site.cohort.train_patients), ledger.cohorts(study.digest())
+        account = Account.worst(ledger, charged or (today,), study.digest(), plan, site.policy.ceiling, also=(today,))
+        if charged and today not in charged and is_another(site, ledger, study.digest()):
+            account = replace(account, cohort_changes=account.cohort_changes + 1)
+        return signed(privacy_statement(plan=plan, account=account, **facts), ledger.sign)
+
+
+def _facts(site: Site, study: StudyConfig) -> dict[str, Any]:
+    """Returns what held when the study was trained; an option that was changed since takes nothing back."""
+    noted = noted_study(site.home, study)
+    return {
+        "site": site.name,
+        "study_digest": study.digest(),
+        "seeded": site.randomness("statement", 0).seeded or (noted is not None and noted.seeded),
+        "synthetic": site.cohort.synthetic or (noted is not None and noted.synthetic),
+        "declared_patients": noted.declared_patients if noted else site.declared_patients,
+        "trained_values": noted.trained_values if noted else None,
+    }
 
 
 def noted_statements(ledger: Ledger, noted: NotedStudy, ceiling: float | None = None) -> list[dict[str, Any]]:
@@ -50,7 +67,7 @@ def noted_statements(ledger: Ledger, noted: NotedStudy, ceiling: float | None = 
     study = noted.study
     private = study.privacy.private
     plan = PrivacyPlan.for_site(study.privacy, study.training, noted.declared_patients) if private else None
-    facts = {
+    facts: dict[str, Any] = {
         "site": noted.site,
         "study_digest": study.digest(),
         "seeded": noted.seeded,
@@ -59,7 +76,8 @@ def noted_statements(ledger: Ledger, noted: NotedStudy, ceiling: float | None = 
         "trained_values": noted.trained_values,
     }
     limit = noted.ceiling if ceiling is None else ceiling
-    return [_signed_statement(ledger, cohort, plan, limit, facts) for cohort in ledger.cohorts(study.digest())]
+    accounts = [Account.of(ledger, cohort, study.digest(), plan, limit) for cohort in ledger.cohorts(study.digest())]
+    return [signed(privacy_statement(plan=plan, account=account, **facts), ledger.sign) for account in accounts]
 
 
 def spent(ledger: Ledger, noted: Mapping[str, NotedStudy]) -> list[dict[str, Any]]:
@@ -115,10 +133,3 @@ def latest_standing(ledger: Ledger, delta: float, accountant: str, but_not: str 
     held = (outstanding(promises, charges_in(rows), kind) for kind in kinds_of(rows, cohort))
     most = max(held, key=lambda events: epsilon_of(events, delta, accountant))
     return Standing(ledger.history(cohort, delta, accountant), tuple(most), unbounded_runs(rows, cohort) > 0)
-
-
-def _signed_statement(
-    ledger: Ledger, cohort: str, plan: PrivacyPlan | None, ceiling: float, facts: dict[str, Any]
-) -> dict[str, Any]:
-    account = Account.of(ledger, cohort, facts["study_digest"], plan, ceiling)
-    return signed(privacy_statement(plan=plan, account=account, **facts), ledger.sign)

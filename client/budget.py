@@ -62,6 +62,17 @@ def is_charged(site: Site, request: Request) -> bool:
     return any((row.run, row.round_index) == (request.run, request.round_index) for row in rows)
 
 
+def rounds_charged(site: Site, request: Request) -> int:
+    """Returns how many rounds of this run the ledger holds charges for, whatever the cohort was.
+
+    Raises:
+        LedgerError: The ledger cannot be believed.
+    """
+    with Ledger(site.ledger_path) as ledger:
+        rows, asked = ledger.charges(), (request.study.digest(), request.run)
+    return len({row.round_index for row in rows if (row.study, row.run) == asked})
+
+
 def charge_round(site: Site, plan: PrivacyPlan | None, request: Request) -> float | None:
     """Returns the epsilon of the most exposed patient after this round, which is durably charged by then.
 

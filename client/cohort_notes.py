@@ -69,6 +69,11 @@ def agree(site: Site, study: str) -> bool:
         return ledger.note(partial(_agreed, members=_Members.of(site, ledger), study=study))
 
 
+def is_another(site: Site, ledger: Ledger, study: str) -> bool:
+    """Returns whether the cohort is another today than the one that was noted for the study last."""
+    return not notes.is_noted_last(ledger.rows(), study, _Members.of(site, ledger).digest)
+
+
 def _begun(rows: Sequence[Row], members: _Members, study: str) -> Row | None:
     members.check_sides(rows)
     return notes.cohort_seen(rows, study, members.digest)

@@ -40,7 +40,7 @@ class SitePolicy:
             private studies cost together.
         opening_hours: Local times ``("20:00", "06:00")`` between which the site works, over midnight if the second is
             the smaller; None: always. The policy's other limits hold at any hour.
-        release_metrics: Whether score histograms of the site's patients may leave.
+        release_metrics: Whether score histograms of the site's patients, and how many a split has, may leave.
         own_models: What may leave of models that the site trains without noise and keeps: nothing, only whether the
             common model helps, figures on a coarse grid, or everything, which is for public data.
         runs_per_study: How many runs of one study may ask about the patients; None: any number. A run that goes on
@@ -48,7 +48,8 @@ class SitePolicy:
         min_split: Fewest patients of a split whose score histograms may leave.
         min_group: Fewest patients of a group, and of a class unless it is empty, that may be counted to the hub; the
             study's ``min_cell`` holds where it is larger. It holds for whatever sums and differences of all counts
-            that ever left can single out (:mod:`client.release_floor`).
+            that ever left can single out (:mod:`client.release_floor`). With 1 in both floors the card counts
+            training patients too.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -80,6 +81,11 @@ class SitePolicy:
     def ceiling_of_a_study(self) -> float:
         """The largest epsilon that one study can have here."""
         return self.ceiling if self.study_ceiling is None else min(self.ceiling, self.study_ceiling)
+
+    @property
+    def counts_anybody(self) -> bool:
+        """Whether single patients may be counted to the hub, training patients too; that is for public data."""
+        return self.release_metrics and self.min_split == 1 and self.min_group == 1
 
     def open_at(self, now: datetime) -> bool:
         """Returns whether the site works at this local time."""

@@ -41,7 +41,8 @@ class AskedInRun:
         validated: Weights that each round's validation scored.
         proven: Rounds whose validated weights the next round started from.
         test: Weights of the test; ``own``: those that the site's own models were compared with.
-        stopped: Whether the site itself has refused to train on, so that no more proof can come.
+        excused: How many validations more may stand without proof, since the site itself trains no more: as many as it
+            had charged rounds of the run by then.
     """
 
     trained: Digests = field(default_factory=dict)
@@ -49,7 +50,7 @@ class AskedInRun:
     proven: tuple[str, ...] = ()
     test: str = ""
     own: str = ""
-    stopped: bool = False
+    excused: int = 0
 
     def train(self, round_index: int, weights: str, starts_from: str | None) -> AskedInRun:
         """Returns the record with a training noted.
@@ -78,7 +79,7 @@ class AskedInRun:
             QuestionRefused: The round was validated with other weights, or too many validations are without proof.
         """
         unproven = self.validated.keys() - {*self.proven, str(round_index)}
-        if len(unproven) >= UNPROVEN and not self.stopped:
+        if len(unproven) >= UNPROVEN + self.excused:
             raise QuestionRefused(f"{len(unproven)} validations were followed by no training from the same weights")
         return replace(self, validated=_noted(self.validated, round_index, weights, "validate"))
 
@@ -143,9 +144,9 @@ class Questions:
         start = self._validated_before(round_index, arrays, weights)
         self._note(lambda asked: asked.train(round_index, weights, start))
 
-    def stop(self) -> None:
-        """Notes that this site trains no more in the run, by its own will."""
-        self._note(lambda asked: replace(asked, stopped=True))
+    def stop(self, charged: int) -> None:
+        """Notes that this site trains no more in the run, by its own will, after so many charged rounds of it."""
+        self._note(lambda asked: replace(asked, excused=charged))
 
     def evaluate(self, split: str, round_index: int, arrays: Arrays) -> None:
         """Notes a validation or the test.

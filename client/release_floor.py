@@ -12,7 +12,7 @@ It does not bound what many large sets say together of one patient's score: hist
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,9 +95,9 @@ class _Memory:
     """The atoms of all that was released, and the class of everybody in them."""
 
     def __init__(self, home: Path, patients: Sequence[str], labels: NDArray[Any]) -> None:
-        self._path, key = home / FILE, SiteKey.open(home / KEY)
+        self._path, key = home / FILE, _key(home)
         self._prints = [key.fingerprint(f"released:{patient}") for patient in patients]
-        self._atoms, self._malignant = _read(self._path)
+        self._key, (self._atoms, self._malignant) = key.public_hex, _read(self._path, key.public_hex)
         self._known = set(self._atoms)
         for mark, label in zip(self._prints, labels.tolist(), strict=True):
             (self._malignant.add if label == 1 else self._malignant.discard)(mark)
@@ -120,22 +120,46 @@ class _Memory:
         if set(self._atoms) != self._known:
             document = [{"malignant": sorted(a & self._malignant), "benign": sorted(a - self._malignant)}
                         for a in self._atoms]  # fmt: skip
-            write_durably(self._path, json.dumps({"schema_version": 1, "atoms": document}))
+            _write(self._path, self._key, document)
 
 
 def _fits(cells: tuple[int, int], floor: int) -> bool:
     return all(cell == 0 or cell >= floor for cell in cells)
 
 
-def _read(path: Path) -> tuple[list[Atom], set[str]]:
+def _key(home: Path) -> SiteKey:
+    """Returns the key of the memory's fingerprints; with another one nobody would be known again.
+
+    Raises:
+        DataError: The key is gone while the memory is there, or the memory while its key is.
+    """
+    path, key = home / FILE, home / KEY
     if not path.exists():
-        return [], set()
+        if key.exists():
+            raise _damaged(path, "it is missing")
+        _write(path, "", [])  # first, so that a key without it is always damage, and a crash here never is
+    if not key.exists() and _read(path, None)[0]:
+        raise _damaged(key, "it is missing")
+    return SiteKey.open(key)
+
+
+def _write(path: Path, key: str, atoms: Sequence[Mapping[str, Sequence[str]]]) -> None:
+    write_durably(path, json.dumps({"schema_version": 1, "key": key, "atoms": atoms}))
+
+
+def _read(path: Path, key: str | None) -> tuple[list[Atom], set[str]]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         pairs = [(frozenset(map(str, a["malignant"])), frozenset(map(str, a["benign"]))) for a in document["atoms"]]
+        if pairs and key not in (None, document["key"]):
+            raise ValueError(f"{KEY} is another")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{path} cannot be read ({error!r}); it holds what was released of patients, so no scores leave until it "
-            "is restored from a backup of the site's folder"
-        ) from None
+        raise _damaged(path, f"it cannot be read ({error!r})") from None
     return [both[0] | both[1] for both in pairs], {mark for malignant, _ in pairs for mark in malignant}
+
+
+def _damaged(path: Path, why: str) -> DataError:
+    return DataError(
+        f"{path}: {why}. With it goes what was released of patients, so nothing about them leaves until {FILE} and "
+        f"{KEY} are both restored from a backup of the site's folder"
+    )

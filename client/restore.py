@@ -34,7 +34,7 @@ class Evidence:
         statements: Statements of this site, newer than the backup.
         heads: The hub's file of heads; None: none.
         studies: Studies that may have run since, as YAML files.
-        assume_unbounded: Whether to give up the account of these patients where a study cannot be named.
+        assume_unbounded: Whether to give up the account of these patients, since a study cannot be named.
     """
 
     statements: Sequence[Path] = ()
@@ -44,7 +44,9 @@ class Evidence:
 
 
 def since(site: Site, backup: Backup, evidence: Evidence) -> Since:
-    """Returns all that may have been spent since the backup.
+    """Returns all that may have been spent since the backup, as far as today's policy, notes and evidence tell.
+
+    Today's policy does not tell of a study that it no longer allows; later heads do, and ``restore`` weighs them.
 
     Raises:
         DataError: The policy allows a study that nobody has named, so what it spent cannot be charged.
@@ -66,7 +68,7 @@ def since(site: Site, backup: Backup, evidence: Evidence) -> Since:
         studies=[_at_its_end(study, site.declared_patients) for study in studies if study.privacy.private],
         heads=[*(_head(one["ledger_head"]) for one in statements), *_hub_heads(evidence.heads, key.public_hex)],
         lifetime=[event for one in statements for event in events_of(one)],
-        unbounded=open_ or bool(unknown),
+        unbounded=open_ or evidence.assume_unbounded,
         patients=fingerprints(key, site.cohort.train_patients),
         scored=fingerprints(key, apart) if apart else (),
     )

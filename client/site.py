@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from client.budget import charge_round, check_affordable, is_charged, reserve_study
+from client.budget import charge_round, check_affordable, is_charged, reserve_study, rounds_charged
+from client.card_counts import card_counts
 from client.certificate import read_certificate
 from client.cohort_notes import note_scored as remember_scored
 from client.kept import KEPT, KeptUpdate
@@ -103,7 +104,7 @@ class Site:
             site=self.name,
             declared_patients=self.declared_patients,
             input_shape=shape,
-            counts=suppress(self.cohort.counts, max(study.evaluation.min_cell, self.policy.min_group)),
+            counts=card_counts(self, study),
             frozen_digest=frozen_digest(model),
             protocol=PROTOCOL_VERSION,
             mathematics_digest=mathematics_digest(),
@@ -230,7 +231,7 @@ class Site:
 
         if not is_noted(self, request.study):
             check_request(self.policy, request.study, self.declared_patients)
-        return DocumentAnswer(site=self.name, document=site_statement(self, request, self._plan(request.study)))
+        return DocumentAnswer(site=self.name, document=site_statement(self, request))
 
     def _questions(self, request: Request) -> Questions:
         return Questions.of(self.home, request, self.policy.runs_per_study)
@@ -239,7 +240,7 @@ class Site:
         try:
             return charge_round(self, plan, request)
         except BudgetExceeded:
-            self._questions(request).stop()
+            self._questions(request).stop(rounds_charged(self, request))
             raise
 
     def _check_own(self, request: Request) -> None:
@@ -301,14 +302,6 @@ class Site:
                 admits=admits,
             )
         return DocumentAnswer(site=self.name, document=state.to_json())
-
-
-def suppress(counts: Counts, min_cell: int) -> dict[str, dict[str, int | None]]:
-    """Returns the counts with each below ``min_cell`` replaced by None."""
-    return {
-        split: {name: count if count >= min_cell else None for name, count in row.items()}
-        for split, row in counts.items()
-    }
 
 
 def require_classes(counts: Counts, name: str) -> None:

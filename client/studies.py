@@ -36,17 +36,24 @@ class NotedStudy:
 
 
 def note_study(site: Site, study: StudyConfig, trained_values: int) -> None:
-    """Notes the study, durably; a second call changes nothing."""
+    """Notes the study, durably; a later call adds no more than that a round was seeded or synthetic."""
     path = site.home / FOLDER / f"{study.digest()}.json"
-    if path.exists():
+    seeded, synthetic = site.randomness("statement", 0).seeded, site.cohort.synthetic
+    noted = _read(path) if path.exists() else None
+    if noted is None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noted = NotedStudy(
+            site=site.name, study=study, declared_patients=site.declared_patients, ceiling=site.policy.ceiling,
+            seeded=seeded, synthetic=synthetic, trained_values=trained_values,
+        )  # fmt: skip
+    elif noted.seeded >= seeded and noted.synthetic >= synthetic:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    note = {
-        "site": site.name, "study": study.travelling(), "declared_patients": site.declared_patients,
-        "ceiling": site.policy.ceiling, "seeded": site.randomness("statement", 0).seeded,
-        "synthetic": site.cohort.synthetic, "trained_values": trained_values,
-    }  # fmt: skip
-    write_durably(path, json.dumps(note, indent=2))
+    _write(path, dataclasses.replace(noted, seeded=noted.seeded or seeded, synthetic=noted.synthetic or synthetic))
+
+
+def _write(path: Path, noted: NotedStudy) -> None:
+    fields = {field.name: getattr(noted, field.name) for field in dataclasses.fields(noted)}
+    write_durably(path, json.dumps(fields | {"study": noted.study.travelling()}, indent=2))
 
 
 def is_noted(site: Site, study: StudyConfig) -> bool:
@@ -54,10 +61,14 @@ def is_noted(site: Site, study: StudyConfig) -> bool:
     return (site.home / FOLDER / f"{study.digest()}.json").exists()
 
 
-def noted_values(home: Path, study: StudyConfig) -> int | None:
-    """Returns how many values a step of the study trains; None before its first charge."""
+def noted_study(home: Path, study: StudyConfig) -> NotedStudy | None:
+    """Returns the note of a study; None before its first charge.
+
+    Raises:
+        TrustError: The note was changed, or cannot be read.
+    """
     path = home / FOLDER / f"{study.digest()}.json"
-    return _read(path).trained_values if path.exists() else None
+    return _read(path) if path.exists() else None
 
 
 def noted_studies(home: Path) -> dict[str, NotedStudy]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -79,7 +80,8 @@ def deidentify(dataset: Any, key: bytes) -> None:
     for item in _items(dataset):
         anonymize_dataset(item, base_rules_gen=initialize_actions_2024b)
     _restore(dataset, uids)
-    pseudonym = hmac.new(key, f"patient|{patient.strip()}".encode(), hashlib.sha256).hexdigest()[:PSEUDONYM]
+    name = unicodedata.normalize("NFC", patient.strip())
+    pseudonym = hmac.new(key, f"patient|{name}".encode(), hashlib.sha256).hexdigest()[:PSEUDONYM]
     dataset.PatientID = dataset.PatientName = pseudonym
     dataset.PatientIdentityRemoved = "YES"
     dataset.DeidentificationMethod = METHOD[:64]

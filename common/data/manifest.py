@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -33,7 +34,10 @@ NAMED = 3
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """One image of one patient; ``label`` 1 is malignant, 0 benign; empty strings are unknown."""
+    """One image of one patient; ``label`` 1 is malignant, 0 benign; empty strings are unknown.
+
+    The patient's identifier is in Unicode's form NFC, however the source composed its accents: one woman is one unit.
+    """
 
     image: str
     patient: str
@@ -42,6 +46,10 @@ class Record:
     mask: str = ""
     split: str = ""
     attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Composes the identifier's accents."""
+        object.__setattr__(self, "patient", unicodedata.normalize("NFC", self.patient))
 
 
 @dataclasses.dataclass(frozen=True)

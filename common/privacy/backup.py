@@ -19,6 +19,7 @@ from typing import Any
 
 from common.errors import LedgerError, TrustError
 from common.privacy.accounting import Event
+from common.privacy.explained import check_explained
 from common.privacy.exposure import LedgerRow, Row, charges_in, cohorts_in
 from common.privacy.fingerprints import cohort_id, memberships
 from common.privacy.ledger import SCHEMA, SELECT, Ledger
@@ -108,11 +109,15 @@ def restore(path: Path, backup: Backup, since: Since) -> int:
     files that do not fit together, so that nothing trains until the restore is repeated.
 
     Raises:
+        DataError: The ledger was seen with later rows than the known studies explain, and ``since`` is not unbounded.
         LedgerError: The ledger that is there can be believed, or is another's.
     """
     key = SiteKey.from_pem(backup.key_pem)
     with exclusive(_beside(path, ".lock")):
         base, heads = _survivors(path, backup, key, since.heads), [*since.heads, *_old_head(path)]
+        rows = [json.loads(entry.text) | asdict(entry.head) for entry in base]
+        if not since.unbounded:
+            check_explained(rows, heads, _studies(rows, since))
         folder = path.parent / f".{path.name}.restoring"
         fresh = _rebuilt(folder / path.name, backup.key_pem, base)
     with Ledger(fresh) as ledger:

@@ -100,6 +100,11 @@ def is_begun(rows: Sequence[Row], study: str) -> bool:
     return bool(_noted(rows, study))
 
 
+def is_noted_last(rows: Sequence[Row], study: str, digest: str) -> bool:
+    """Returns whether this cohort is the one that was noted for the study last."""
+    return _noted(rows, study)[-1:] == [digest]
+
+
 def cohort_changes(rows: Sequence[Row], study: str) -> int:
     """Returns how often the cohort of a study was changed after its first charge, and agreed to."""
     noted = _noted(rows, study)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from typing import Any
 
@@ -33,12 +33,16 @@ RELEASED = (
     "the site's update of every round, to the hub",
     "every global model, to all sites",
     "score histograms of validation and test patients, to the hub (not covered)",
+    "how many validation and test patients of each class there are, to the hub, as far as the site's policy and its "
+    "floors let it (not covered)",
     "this statement, with the mechanisms of every study that these patients were charged for, how many rows the site's "
     "ledger has, and a pseudonym of the cohort that stays the same over studies",
 )
 NOT_COVERED = (
     "the declared number of training patients, public by agreement",
     "score histograms of validation and test patients: exact, without noise; each question of the study once",
+    "the numbers of validation and test patients: exact, without noise; of training patients only the declared one",
+    "the counts in the site's readiness certificate, where it made one and the study asks for it",
     "which round is best, chosen on validation patients",
     "hyper-parameters, chosen before the study",
     "the site's own models (alone, fine-tuned), which stay there; figures about them leave as its policy says",
@@ -103,6 +107,42 @@ class Account:
             cohort_changes=cohort_changes(rows, study),
             chain=told_rows(entries, shown),
         )
+
+    @classmethod
+    def worst(
+        cls,
+        ledger: Ledger,
+        cohorts: Sequence[str],
+        study: str,
+        plan: PrivacyPlan | None,
+        ceiling: float,
+        *,
+        also: Sequence[str] = (),
+    ) -> Account:
+        """Returns the account of the cohort that the study cost most, with what all studies cost over all cohorts.
+
+        Args:
+            ledger: The site's.
+            cohorts: Those that the study was charged on, at least one.
+            study: Its digest.
+            plan: Its plan; None: without privacy.
+            ceiling: The policy's.
+            also: Cohorts that enter into what all studies cost only.
+        """
+        accounts = [cls.of(ledger, cohort, study, plan, ceiling) for cohort in cohorts]
+        others = [cls.of(ledger, cohort, study, plan, ceiling) for cohort in also]
+        most = max(accounts, key=lambda one: _epsilon(one.rows, plan))
+        longest = max([most, *accounts, *others], key=lambda one: one.lifetime_epsilon)
+        return replace(
+            most,
+            lifetime_epsilon=longest.lifetime_epsilon,
+            lifetime_rows=longest.lifetime_rows,
+            unbounded_runs=max(one.unbounded_runs for one in (*accounts, *others)),
+        )
+
+
+def _epsilon(rows: Sequence[LedgerRow], plan: PrivacyPlan | None) -> float:
+    return 0.0 if plan is None else epsilon_of([row.event for row in rows], plan.delta, plan.accountant)
 
 
 def privacy_statement(

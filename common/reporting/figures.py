@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from common.evaluation import clinical_plots, plots
-from common.reporting.run_files import RunFiles
+from common.reporting.run_files import UNTOLD, RunFiles
 
 Wanted = tuple[str, bool, Callable[..., str], Callable[..., str], tuple[Any, ...]]
 
@@ -25,7 +25,7 @@ def _of_training(files: RunFiles, rows: Sequence[Mapping[str, Any]]) -> list[Wan
     }
     rounds, ceilings = files.rounds, files.ceilings()
     spent = any(row.get("epsilon") for row in rounds)
-    labels = (counts, files.suppressed)
+    labels = (counts, UNTOLD)
     return [
         ("auroc-by-round", bool(rounds), plots.auroc_by_round_svg, plots.auroc_by_round_csv, (rounds,)),
         ("epsilon-by-round", spent, plots.epsilon_by_round_svg, plots.epsilon_by_round_csv, (rounds, ceilings)),

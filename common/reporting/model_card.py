@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from common.reporting.run_files import RunFiles, read_run
+from common.reporting.run_files import UNTOLD, RunFiles, read_run
 from common.reporting.sections import POOLED, unmeasured
 from common.reporting.templates.base import RESEARCH_USE
 
@@ -165,10 +165,9 @@ def _section(title: str, facts: Mapping[str, Any]) -> Iterator[str]:
 
 def _counts(data: Mapping[str, Any]) -> Iterator[str]:
     yield from ("| site | split | patients | malignant | benign |", "|---|---|---|---|---|")
-    less = f"<{data['suppressed_below']}"
     for site, splits in data["sites"].items():
         for split, row in splits.items():
-            cells = (less if row.get(key) is None else row[key] for key in ("patients", "malignant", "benign"))
+            cells = (UNTOLD if row.get(key) is None else row[key] for key in ("patients", "malignant", "benign"))
             yield f"| {_plain(site)} | {split} | {' | '.join(map(str, cells))} |"
 
 

@@ -105,7 +105,7 @@ def _over(s: Mapping[str, Any]) -> bool:
 def _cohort(changes: int) -> str:
     if not changes:
         return "the same from the study's first charge on"
-    return f"changed {changes} times during the study (patients, labels or splits), each time agreed to at the site"
+    return f"changed {changes} times (patients, labels or splits); it was trained on only where the site agreed"
 
 
 def _head(head: Mapping[str, Any] | None) -> str:

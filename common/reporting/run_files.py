@@ -15,6 +15,8 @@ from typing import Any
 from common.errors import ConfigError
 
 SCHEMA_VERSION = 1
+UNTOLD = "not told"
+"""What stands where a site keeps a count: it is small, would give a small one away, or is of training patients."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +36,6 @@ class RunFiles:
     def sites(self) -> tuple[str, ...]:
         """Names of the sites, in the order of ``run.json``."""
         return tuple(site["name"] for site in self.run.get("sites", ()))
-
-    @property
-    def suppressed(self) -> str:
-        """What stands where a count is below the smallest cell, for instance ``<5``."""
-        return f"<{self.study.get('evaluation', {}).get('min_cell', 5)}"
 
     def model(self, name: str) -> Mapping[str, Any]:
         """Returns the ``federated`` or ``local`` block of the evaluation; empty when not measured."""

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from common.evaluation.drawing import GRID, INK
 from common.reporting.figures import figures_of
-from common.reporting.run_files import RunFiles, read_run
+from common.reporting.run_files import UNTOLD, RunFiles, read_run
 from common.reporting.sections import attention, calibration_rows, subgroups, unmeasured, value_of_federating
 from common.reporting.study_privacy import PAGE
 from common.reporting.templates.base import render
@@ -126,7 +126,7 @@ def _view(files: RunFiles, figures: Mapping[str, Mapping[str, str]]) -> dict[str
         "verdict": judge(files, _headline_sites(files)),
         "headline": [row | {"outcome": outcome(files, row)} for row in rows],
         "figures": {name: _inline(figure["svg"]) for name, figure in figures.items()},
-        "site_rows": [_site_row(site, files.suppressed) for site in files.run.get("sites", ())],
+        "site_rows": [_site_row(site) for site in files.run.get("sites", ())],
         "splits": SPLITS,
         "value": value_of_federating(files),
         "calibration": calibration_rows(files),
@@ -152,10 +152,10 @@ def _inline(svg: str) -> Any:
     return Markup(svg.replace(INK, "currentColor").replace(GRID, "var(--line)"))
 
 
-def _site_row(site: Mapping[str, Any], suppressed: str) -> dict[str, Any]:
+def _site_row(site: Mapping[str, Any]) -> dict[str, Any]:
     counts = site.get("counts", {})
     cells = {
-        split: {key: suppressed if value is None else str(value) for key, value in counts.get(split, {}).items()}
+        split: {key: UNTOLD if value is None else str(value) for key, value in counts.get(split, {}).items()}
         for split in SPLITS
     }
     state = "took part" if site["status"] == "ok" else f"lost; {plain_code(site['code'])}"

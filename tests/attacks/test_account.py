@@ -23,6 +23,8 @@ from common.models.zoo import build_model
 from common.privacy import notes
 from common.privacy.ledger import Ledger
 from common.privacy.pricing import most_charges
+from common.privacy.randomness import Randomness
+from common.privacy.verification import verify_statement
 from simulations.emulation import build_site, site_names
 
 SMALL = ("experiment=wdbc_eps2", "training.rounds=6", "training.local_steps=1", "privacy.accountant=rdp",
@@ -240,3 +242,50 @@ class TestCopies:
         shutil.copy(site.home / "old", site.ledger_path)
         with pytest.raises(LedgerError, match=r"oncofed-site ledger restore BACKUP.*Never copy an old file back"):
             stated(site)
+
+
+class TestAfterwards:
+    """Before: a statement told of today's manifest and options, whatever the study was trained on and with."""
+
+    def renamed(self, site: Site) -> Site:
+        """The site with new pseudonyms for all of its patients."""
+        cohort = dataclasses.replace(
+            site.cohort,
+            train_patients=tuple(f"new {name}" for name in site.cohort.train_patients),
+            members={f"new {name}": place for name, place in site.cohort.members.items()},
+        )
+        return dataclasses.replace(site, cohort=cohort)
+
+    def test_new_pseudonyms_take_nothing_back(self, site: Site) -> None:
+        for round_index in (1, 2):
+            ask(site, PRIVATE, "train", round_index)
+        before, after = stated(site), stated(self.renamed(site))
+        assert before["epsilon"] > 0 and before["cohort_changes"] == 0 and after["cohort_changes"] == 1
+        for name in ("epsilon", "rounds", "events", "lifetime_epsilon", "lifetime_events", "remaining"):
+            assert after[name] == before[name], name
+        verify_statement(after)
+
+    def test_new_pseudonyms_do_not_bound_a_study_without_privacy(self, site: Site) -> None:
+        ask(site, OPEN, "train")
+        after = stated(self.renamed(site), OPEN)
+        assert (after["lifetime_epsilon"], after["unbounded_runs"]) == ("unbounded", 1)
+
+    def test_the_worst_of_two_cohorts_is_told(self, site: Site) -> None:
+        for round_index in (1, 2, 3):
+            ask(site, PRIVATE, "train", round_index)
+        worst, new = stated(site)["epsilon"], self.renamed(site)
+        assert agree(new, PRIVATE.digest())
+        ask(new, PRIVATE, "train", 4)
+        assert stated(new)["epsilon"] == worst and stated(new)["cohort_changes"] == 1
+        verify_statement(stated(new))
+
+    @pytest.mark.parametrize("first", [True, False], ids=["from the first round", "from the second"])
+    def test_an_option_that_is_gone_again_is_told(self, site: Site, first: bool) -> None:
+        plain = dataclasses.replace(site, randomness=lambda purpose, round_index: Randomness.from_entropy())
+        plain = dataclasses.replace(plain, cohort=dataclasses.replace(plain.cohort, synthetic=False))
+        shown = dataclasses.replace(site, cohort=dataclasses.replace(site.cohort, synthetic=True))
+        for round_index in (1, 2) if not first else (2,):
+            ask(plain if round_index == 1 else shown, PRIVATE, "train", round_index)
+        now = dataclasses.replace(plain, declared_patients=plain.declared_patients + 7)
+        told = stated(now)
+        assert told["seeded"] and told["synthetic"] and told["declared_patients"] == plain.declared_patients

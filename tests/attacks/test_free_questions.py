@@ -34,7 +34,7 @@ from common.config import (
     TrainingConfig,
 )
 from common.data.loading import PatientTensors
-from common.errors import NotReleased, OncoFedError, QuestionRefused, SiteCode
+from common.errors import BudgetExceeded, NotReleased, OncoFedError, QuestionRefused, SiteCode
 from common.messages import Arrays, DocumentAnswer, Refusal, Request, pack_request, unpack_answer
 from common.models.parts import select_part
 from common.models.weights import trainable_state
@@ -117,6 +117,59 @@ def test_as_many_questions_as_one_likes_end_with_those_of_the_study(site: Site) 
     rounds = [1 + index % (2 * ROUNDS) for index in range(40)]
     found = [answered(lambda r=r, s=s: ask(site, "evaluate", r, s)) for s, r in enumerate(rounds)]
     assert found.count(True) <= UNPROVEN + SPARE, "no training followed, so no more than these"
+
+
+def test_the_allowances_are_what_the_documents_say() -> None:
+    """Written out, since every bound here is told in terms of them."""
+    assert (UNPROVEN, SPARE) == (3, 1)
+
+
+class TestStopped:
+    """Before: a study that the ceiling refused got a validation of each round with weights of the hub's choice."""
+
+    LONG = dataclasses.replace(STUDY, name="long", training=dataclasses.replace(STUDY.training, rounds=30))
+
+    def validations(self, site: Site, first: int = 1) -> int:
+        rounds = range(first, 31)
+        return sum(answered(lambda r=r: ask(site, "evaluate", r, 100 + r, study=self.LONG)) for r in rounds)
+
+    def poor(self, site: Site) -> Site:
+        return dataclasses.replace(site, policy=dataclasses.replace(site.policy, ceiling=8.0))
+
+    def test_a_study_that_was_never_charged_gets_three_validations(self, site: Site) -> None:
+        poor = self.poor(site)
+        for r in range(1, ROUNDS + 1):
+            ask(poor, "train", r, r - 1, run="cd")
+        for purpose in ("enrol", "train"):
+            with pytest.raises(BudgetExceeded):
+                ask(poor, purpose, 1, study=self.LONG)
+        assert self.validations(poor) == 3 and charges(poor) == ROUNDS
+
+    @pytest.mark.parametrize("charged", [0, 1, 4])
+    def test_after_a_charge_as_many_more_as_were_charged(self, site: Site, charged: int) -> None:
+        """Charges of another run count for nothing."""
+        policy = dataclasses.replace(site.policy, runs_per_study=2, after_unbounded="refuse")
+        strict = dataclasses.replace(site, policy=policy)
+        for r in (1, 2, 3):
+            ask(strict, "train", r, r - 1, study=self.LONG, run="cd")
+        for r in range(1, charged + 1):
+            ask(strict, "train", r, r - 1, study=self.LONG)
+        ask(strict, "train", 1, study=PLAIN)  # from here on the policy lets no private round be charged
+        with pytest.raises(BudgetExceeded):
+            ask(strict, "train", charged + 1, charged, study=self.LONG)
+        assert self.validations(strict) == 3 + charged
+
+    def test_one_that_trained_to_its_end_of_budget_is_tested(self, site: Site) -> None:
+        strict = dataclasses.replace(site, policy=dataclasses.replace(site.policy, after_unbounded="refuse"))
+        for r in (1, 2):
+            ask(strict, "train", r, r - 1)
+            ask(strict, "evaluate", r, r)
+        ask(strict, "train", 1, study=PLAIN)
+        for r in (3, 4, 5):
+            with pytest.raises(BudgetExceeded):
+                ask(strict, "train", r, r - 1)
+            ask(strict, "evaluate", r, r)
+        ask(strict, "evaluate", 0, 5, split="test")
 
 
 def test_validation_goes_on_only_where_the_next_round_starts_from_what_was_validated(site: Site) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from client.policy import SitePolicy
-from client.release_floor import FILE, check_split, refined
+from client.release_floor import FILE, KEY, check_split, refined
 from client.site import Cohort, Site
 from common.config import DataConfig, EvaluationConfig, ModelConfig, PrivacyConfig, StudyConfig, TrainingConfig
 from common.data.loading import PatientTensors
@@ -35,6 +36,7 @@ STUDY = StudyConfig(
     evaluation=EvaluationConfig(subgroups=()),
 )
 TARGET = 7
+Card = Mapping[str, Mapping[str, int | None]]
 
 
 def _ages() -> list[int]:
@@ -137,6 +139,36 @@ def test_the_memory_outlives_the_process_names_nobody_and_must_be_readable(site:
         _asked(site)
 
 
+@pytest.mark.parametrize("lost", [FILE, KEY])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_memory_of_which_a_part_is_lost_lets_nothing_leave(
+    site: Site, tmp_path: Path, lost: str, replaced: bool
+) -> None:
+    """Before: where the key was lost a new one was made, and the memory knew nobody any more."""
+    _asked(site)
+    if replaced and lost == KEY:
+        _asked(_site(tmp_path / "other", PATIENTS))
+        (tmp_path / "other" / KEY).replace(tmp_path / KEY)
+    else:
+        (tmp_path / lost).unlink()
+    with pytest.raises(DataError, match="both restored"):
+        _asked(_site(tmp_path, PATIENTS + 1))
+
+
+def test_a_crash_before_the_memory_has_a_key_closes_nothing(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("client.release_floor.SiteKey", SimpleNamespace(open=dies))
+        with pytest.raises(KeyboardInterrupt):
+            _asked(site, split="val")
+    assert (tmp_path / FILE).exists() and not (tmp_path / KEY).exists()
+    assert _asked(site, split="val")
+
+
 @pytest.mark.parametrize(
     ("malignant", "benign", "leaves"), [(5, 5, True), (0, 10, True), (4, 20, False), (4, 5, False), (0, 9, False)]
 )
@@ -153,6 +185,57 @@ def test_a_split_below_the_policy_s_floors_does_not_leave(malignant: int, benign
 def test_a_small_split_is_refused(tmp_path: Path, split: str) -> None:
     with pytest.raises(TooFewPatients):
         _asked(_site(tmp_path, 9), split=split)
+
+
+class TestCard:
+    """Before: a card told `{patients: 50, malignant: None, benign: 48}`, and two cards one patient's diagnosis."""
+
+    def card(self, home: Path, policy: SitePolicy, malignant: int, benign: int, study: StudyConfig = STUDY) -> Card:
+        labels = [1] * malignant + [0] * benign
+        splits = {"train": labels, "val": labels, "test": [1, 0] * 20}
+        site = _site(home, PATIENTS, policy)
+        counts = {
+            split: {"patients": len(row), "malignant": sum(row), "benign": len(row) - sum(row)}
+            for split, row in splits.items()
+        }
+        members = {f"{split}-{n}": (split, label) for split, row in splits.items() for n, label in enumerate(row)}
+        cohort = dataclasses.replace(site.cohort, counts=counts, members=members)
+        request = Request(purpose="enrol", study=study, run="aa")
+        return dataclasses.replace(site, cohort=cohort).enrol(request).counts
+
+    hospital = dataclasses.replace(SitePolicy.emulated(10.0), min_split=10, min_group=5)
+
+    def test_nothing_is_counted_where_no_metrics_leave(self, tmp_path: Path) -> None:
+        closed = dataclasses.replace(self.hospital, release_metrics=False)
+        card = self.card(tmp_path, closed, 10, 40)
+        assert all(count is None for row in card.values() for count in row.values())
+
+    def test_a_small_class_cannot_be_subtracted(self, tmp_path: Path) -> None:
+        card = self.card(tmp_path, self.hospital, 2, 48)
+        assert set(card["val"].values()) == {None}
+        assert card["test"] == {"patients": 40, "malignant": 20, "benign": 20}
+
+    def test_two_cards_do_not_differ_by_a_patient(self, tmp_path: Path) -> None:
+        first = self.card(tmp_path, self.hospital, 10, 40)
+        other = dataclasses.replace(STUDY, name="another")
+        second = self.card(tmp_path, self.hospital, 10, 41, other)
+        assert first["val"]["patients"] == 50 and set(second["val"].values()) == {None}
+        assert self.card(tmp_path, self.hospital, 10, 60, other)["val"]["patients"] == 70
+
+    def test_training_patients_are_not_counted(self, tmp_path: Path) -> None:
+        assert set(self.card(tmp_path, self.hospital, 25, 25)["train"].values()) == {None}
+
+    @pytest.mark.parametrize("malignant", [2, 10])
+    def test_public_data_are_counted_but_for_small_cells_and_their_sums(self, tmp_path: Path, malignant: int) -> None:
+        card = self.card(tmp_path, SitePolicy.emulated(10.0), malignant, 48)
+        told = {"patients": None, "malignant": None} if malignant < 5 else {"patients": 58, "malignant": 10}
+        assert card["train"] == card["val"] == {**told, "benign": 48}
+
+    def test_a_memory_that_is_damaged_lets_no_card_leave(self, tmp_path: Path) -> None:
+        self.card(tmp_path, self.hospital, 10, 40)
+        (tmp_path / FILE).write_text("{")
+        with pytest.raises(DataError, match="restored"):
+            self.card(tmp_path, self.hospital, 10, 40)
 
 
 sets = st.lists(st.frozensets(st.sampled_from("abcdefgh"), min_size=1), max_size=6)

@@ -296,6 +296,55 @@ class TestEvidence:
         backup = read_backup(self.backup(site))
         assert since(allowed, backup, Evidence(studies=[self.study_file(tmp_path, open_)])).unbounded
 
+    @pytest.mark.parametrize("now", [(), ("*",)], ids=["no study is allowed any more", "every study is allowed"])
+    @pytest.mark.parametrize("seen_by", ["the hub", "a statement", "the head file"])
+    def test_a_later_head_that_nobody_explains_is_never_called_done(
+        self, site: Site, tmp_path: Path, seen_by: str, now: tuple[str, ...]
+    ) -> None:
+        """On the code before, a policy without studies had the whole study forgotten, with the hub's head at hand."""
+        backup = read_backup(self.backup(site))
+        for round_index in range(1, 6):
+            charge(site.ledger_path, round_index)
+        truth, told = spent(site.ledger_path), statement(site.ledger_path)
+        head = site.ledger_path.with_name("ledger.sqlite.head").read_bytes()
+        shutil.rmtree(site.home)
+        site.home.mkdir()
+        evidence = self.evidence(tmp_path, told, seen_by)
+        if seen_by == "the head file":
+            site.ledger_path.with_name("ledger.sqlite.head").write_bytes(head)
+        closed = dataclasses.replace(site, policy=dataclasses.replace(site.policy, studies=now))
+        with pytest.raises(DataError, match="--assume-unbounded"):
+            restore(site.ledger_path, backup, since(closed, backup, evidence))
+        assert not site.ledger_path.exists(), "nothing is put in place"
+        named = dataclasses.replace(evidence, studies=[self.study_file(tmp_path, STUDY)])
+        known = dataclasses.replace(site, policy=dataclasses.replace(site.policy, studies=()))
+        restore(site.ledger_path, backup, since(known, backup, named))
+        assert spent(site.ledger_path) >= truth
+
+    def test_a_study_beside_the_named_one_shows_in_the_number_of_rows(self, site: Site, tmp_path: Path) -> None:
+        backup = read_backup(self.backup(site))
+        long = dataclasses.replace(STUDY, training=dataclasses.replace(STUDY.training, rounds=20))
+        for round_index in range(1, 26):
+            charge(site.ledger_path, round_index, study=STUDY if round_index < 6 else long)
+        evidence = dataclasses.replace(
+            self.evidence(tmp_path, statement(site.ledger_path), "the hub"), studies=[self.study_file(tmp_path, STUDY)]
+        )
+        shutil.rmtree(site.home)
+        site.home.mkdir()
+        with pytest.raises(DataError, match="nobody has named"):
+            restore(site.ledger_path, backup, since(site, backup, evidence))
+        given_up = dataclasses.replace(evidence, assume_unbounded=True)
+        restore(site.ledger_path, backup, since(site, backup, given_up))
+        assert spent(site.ledger_path) == float("inf")
+
+    def evidence(self, tmp_path: Path, told: Mapping[str, Any], seen_by: str) -> Evidence:
+        Heads(tmp_path / "heads.json").take("north", told)
+        (tmp_path / "s.json").write_text(json.dumps(told))
+        return Evidence(
+            statements=[tmp_path / "s.json"] if seen_by == "a statement" else (),
+            heads=tmp_path / "heads.json" if seen_by == "the hub" else None,
+        )
+
     def test_a_statement_of_another_site_is_no_evidence(self, site: Site, path: Path, tmp_path: Path) -> None:
         other = tmp_path / "elsewhere" / "ledger.sqlite"
         charge(other, 1)

@@ -20,7 +20,8 @@ ceiling of {{ "%.2f"|format(s.ceiling) }}; {{ "%.2f"|format(s.remaining) }} rema
 </section>
 {% endif %}
 {% if s.cohort_changes %}<div class="banner warn"><strong>The cohort changed.</strong> Patients, labels or splits of
-this site were changed {{ s.cohort_changes }} times during the study, and the site agreed to go on each time.</div>
+this site were changed {{ s.cohort_changes }} times during the study or since. It was trained on only where the site
+agreed.</div>
 {% endif %}
 {% if s.private and s.seeded %}
 <div class="banner warn"><strong>Seeded noise.</strong> This is a repeatable simulation: whoever knows the seed can

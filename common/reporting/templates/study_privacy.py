@@ -9,7 +9,7 @@ STUDY_PRIVACY = """{% extends "base" %}
 {% if open %}<div class="banner verdict bad"><p class="first">NOT PRIVATE at {{ open }}.</p></div>{% endif %}
 {% set moved = rows | selectattr("cohort_changes") | map(attribute="site") | join(", ") %}
 {% if moved %}<div class="banner warn"><strong>The cohort changed during the study at {{ moved }}.</strong> The site
-agreed to go on each time.</div>{% endif %}
+agreed wherever it trained on.</div>{% endif %}
 {% if rows | selectattr("seeded") | list %}<div class="banner warn"><strong>Seeded noise.</strong> This is a repeatable
 simulation: whoever knows the seed can remove the noise.</div>{% endif %}
 {% endblock %}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from common.config import DataConfig
+from common.data.loading import to_tensors
 from common.data.manifest import Dataset, Record, read_manifest, read_mask, site_from_column, slug, write_manifest
+from common.data.splits import split_by_patient
 from common.errors import DataError
 
 HEADER = "image,patient,label,site,mask,split,age\n"
@@ -108,6 +112,33 @@ def test_a_missing_or_binary_manifest_is_a_data_error(folder: Path) -> None:
         read_manifest(folder / "absent.csv")
     with pytest.raises(DataError, match="cannot be read as a CSV"):
         read_manifest(folder / "a.png")
+
+
+@given(st.text(st.sampled_from("eéoöñアガ\u0301\u0308\u3099"), min_size=1, max_size=6))
+def test_accents_composed_in_two_ways_are_one_patient(name: str) -> None:
+    """Before, she was two: each was drawn and clipped apart, while the ledger charged one."""
+    forms = [unicodedata.normalize(form, f"p{name}") for form in ("NFC", "NFD")]
+    records = [Record(f"{number}.png", form, 1) for number, form in enumerate(forms)]
+    dataset = Dataset("x", (*records, Record("other.png", "other", 0)), read=lambda key: np.zeros((1, 1), np.float32))
+    assert len(dataset.patients()) == 2
+    tensors = to_tensors(dataset, DataConfig(image_size=1))
+    assert tensors.num_patients == 2 and sorted(tensors.patient_of.tolist()) in ([0, 0, 1], [0, 1, 1])
+    (place,) = {r.split for r in placed(records) if r.patient == forms[0]}
+    assert place
+
+
+def placed(records: list[Record]) -> tuple[Record, ...]:
+    """The records among enough others for each split to have both classes."""
+    others = [Record(f"o{number}.png", f"o{number}", number % 2) for number in range(120)]
+    dataset = Dataset("x", (*records, *others), read=lambda key: np.zeros((1, 1), np.float32))
+    return split_by_patient(dataset, seed=0, train_share=0.6, val_share=0.2).records
+
+
+def test_a_manifest_with_both_forms_lists_one_patient_and_her_label_must_agree(folder: Path) -> None:
+    lines = "a.png,Jos\u00e9,malignant,,,,\nb.png,Jose\u0301,{},,,,\nsub/c.png,p2,benign,,,,\n"
+    found = read_manifest(write(folder, HEADER + lines.format("malignant")))
+    assert list(found.labels_by_patient()) == ["Jos\u00e9", "p2"]
+    assert "both labels" in refused(folder, HEADER + lines.format("benign"))
 
 
 words = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=8)

@@ -53,7 +53,8 @@ PLACES: dict[str, set[str]] = {
     },
     "makes noise": {"common/privacy/plan.py::PrivacyPlan.optimizer"},
     "plans": {
-        "client/accounts.py::noted_statements",  # to tell what was planned, in a statement
+        "client/accounts.py::noted_statements",
+        "client/accounts.py::site_statement",  # to tell what was planned, in a statement
         "client/forecast.py::forecast",
         "client/restore.py::_at_its_end",  # to tell what would be
         "client/site.py::Site._plan",
@@ -72,6 +73,7 @@ PLACES: dict[str, set[str]] = {
     },
     "opens a secret stream": {"common/privacy/randomness.py::Randomness._of_root.stream"},
     "draws from a generator that is not secret": {
+        "client/rehearsal.py::_tensors",  # made-up patients of a rehearsal
         "common/evaluation/bootstrap.py::_Stratum.__init__",  # resamples of scores that have left the sites
         "common/evaluation/bootstrap.py::_Stratum.add_to",
         "common/evaluation/comparison.py::paired_replicates",
