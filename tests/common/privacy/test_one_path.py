@@ -79,7 +79,6 @@ PLACES: dict[str, set[str]] = {
         "common/evaluation/comparison.py::paired_replicates",
         "common/models/zoo.py::build_model",  # first weights, which everybody knows
         "common/privacy/preflight.py::_same_dropout",  # of a step that is thrown away
-        "client/rehearsal.py::_tensors",  # patients whom nobody ever was
         "common/privacy/preflight.py::check_private_step",  # random images for that step
         "common/training.py::_own_dropout",  # protects nobody: the guarantee holds whatever dropout draws
     },
