@@ -142,7 +142,7 @@ def test_the_text_of_an_error_stays_at_the_site(
     content = pack_request(Request(purpose="train", study=STUDY, run="r"))
     fields(content)["purpose"] = purpose
     (reply,) = InProcessGrid(app, num_nodes=1).send_and_receive([Message(content, 1, KINDS[purpose])])
-    assert set(reply.content) == {BODY} and set(reply.content[BODY]) == {"status", "site", "code"}
+    assert set(reply.content) == {BODY} and set(reply.content[BODY]) == {"status", "site", "code", "nonce"}
     assert "Smith" not in repr(reply.content) and reply.content[BODY]["code"] in set(SiteCode)
 
 
