@@ -119,7 +119,7 @@ def assert_refuses(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:
     assert _contents(hospital.ledger) == before
     left = json.loads((hospital.home / "egress.jsonl").read_text().splitlines()[-1])
     assert left["round"] == 4 and {field["field"].rpartition(".")[2] for field in left["fields"]} == {
-        "status", "site", "code"}  # fmt: skip
+        "status", "site", "code", "nonce"}  # fmt: skip
 
 
 def verdict(hospital: Hospital) -> str:
