@@ -208,7 +208,7 @@ def test_half_a_run_is_refused_in_words(run: Path, gone: list[str], words: str) 
 
 def test_other_test_patients_than_the_runs_are_refused(run: Path) -> None:
     record: dict[str, Any] = json.loads((run / "run.json").read_text())
-    record["sites"][0]["counts"]["test"]["patients"] += 1
+    record["sites"][0]["counts"]["test"]["patients"] = 1
     (run / "run.json").write_text(json.dumps(record))
     with pytest.raises(DataError, match="run the study again"):
         reopen(run)
