@@ -48,6 +48,7 @@ class HubDaemon:
         self._children = [self._superlink(), self._superexec(), *([self._proxy()] if self._config.proxy else [])]
         self._followed = self._listed = _NEVER
         self._ready, self._complaint, self._settled = False, "", 0.0
+        self._stale = submitted(home)
 
     def run(self) -> None:
         """Returns after SIGTERM or SIGINT, once every process has ended.
@@ -135,6 +136,8 @@ class HubDaemon:
         if not self._ready and self._children[0].process is not None and self._control.alive():
             self._ready, self._followed = True, _NEVER
             log.info("The hub is ready on %s", self._config.front)
+        if self._ready and self._stale:
+            self._end_stale()
         if self._ready and _stamp(self._home.sites_file) != self._followed:
             self._follow_registry()
             self._write_state("ready")
@@ -146,6 +149,18 @@ class HubDaemon:
         self._settled = time.monotonic()
         if folder := settle(self._home):
             log.warning("The run in %s is interrupted", folder)
+            self._stale = submitted(self._home)
+
+    def _end_stale(self) -> None:
+        """Has Flower end a run whose aggregator is gone: sites would wait for the rest of its messages, and no other."""
+        try:
+            status, _ = self._control.run_status(self._stale)
+            if not status.startswith("finished"):
+                self._control.stop_run(self._stale)
+                log.info("A run without an aggregator is stopped in Flower")
+        except (OncoFedError, KeyError, ValueError) as error:
+            log.warning("The run of before may still be open in Flower: %s", error)
+        self._stale = 0
 
     def _follow_registry(self) -> None:
         stamp = _stamp(self._home.sites_file)  # of before: what changes meanwhile is for the next turn
@@ -219,6 +234,14 @@ class HubDaemon:
             },
         }
         write_durably(self._home.state_file, json.dumps(document, indent=2) + "\n")
+
+
+def submitted(home: HubHome) -> int:
+    """Returns Flower's number of the run that was submitted last; 0 where there is none."""
+    try:
+        return int(home.flower_run.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 0
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
