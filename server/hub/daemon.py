@@ -152,7 +152,7 @@ class HubDaemon:
             self._stale = submitted(self._home)
 
     def _end_stale(self) -> None:
-        """Has Flower end a run whose aggregator is gone: sites would wait for the rest of its messages, and no other."""
+        """Has Flower end a run whose aggregator is gone: sites would wait for the rest of its messages for ever."""
         try:
             status, _ = self._control.run_status(self._stale)
             if not status.startswith("finished"):
