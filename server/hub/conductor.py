@@ -17,7 +17,7 @@ from common.overrides import read_overrides
 from common.supervisor import is_held, only_one
 from common.trust.durable import write_durably
 from server.hub.control import Control
-from server.hub.followed import Progress, Rounds, final, read_status, rounds_done, stamp
+from server.hub.followed import FINAL, Progress, Rounds, final, read_status, rounds_done, stamp
 from server.hub.holder import conducted
 from server.hub.home import HubHome
 from server.hub.interrupted import end_aggregator, last_folder, settle
@@ -148,12 +148,18 @@ class Conductor:
 
         One that broke off unseen says INTERRUPTED from then on, since it will not be the newest much longer.
         """
-        if aggregator_lives(self._home.path) or is_held(self._home.run_lock) or self._tickets.awaited():
+        if self._is_conducted() or is_held(self._home.run_lock) or self._tickets.awaited():
             raise ConfigError(
                 f"The run in {last_folder(self._home)} goes on; wait for it (oncofed-hub status), follow it "
                 "(oncofed-hub run --resume), or end it (oncofed-hub stop)"
             )
         settle(self._home)
+
+    def _is_conducted(self) -> bool:
+        """Tells whether an aggregator works on a run; one whose run has ended is about to end, and is waited for."""
+        folder = conducted(self._home.path)
+        ended = folder is not None and (read_status(folder) or {}).get("status") in FINAL
+        return aggregator_lives(self._home.path) and not ended
 
     def _follow(
         self, folder: Path, overrides: Sequence[str], progress: Progress, *, runs: bool = False, rehearsal: bool = False

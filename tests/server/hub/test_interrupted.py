@@ -16,7 +16,7 @@ from common.supervisor import only_one
 from server import study_cli
 from server.hub import conductor
 from server.hub.conductor import Conductor
-from server.hub.holder import AGGREGATOR_LOCK, conducted, holder, mark
+from server.hub.holder import AGGREGATOR_LOCK, CONDUCTED, conducted, holder, mark
 from server.hub.home import HubConfig, HubHome, write_config
 from server.hub.interrupted import INTERRUPTED, end_aggregator, settle
 from server.hub.processes import aggregator_lives
@@ -273,6 +273,15 @@ class TestOneRun:
     ) -> None:
         with pytest.raises(ConfigError, match="goes on; wait for it"):
             Conductor(home).start(["data=phantom"], None, lambda event: None)
+
+    def test_an_aggregator_that_only_ends_after_its_run_holds_up_nobody(
+        self, home: HubHome, folder: Path, aggregator: subprocess.Popen[str], control: Control
+    ) -> None:
+        (home.path / CONDUCTED).write_text(f"{mark(aggregator.pid)}\n{folder}\n")
+        with pytest.raises(ConfigError, match="goes on; wait for it"):
+            Conductor(home)._check_free()
+        (folder / "run.json").write_text(json.dumps({"status": "COMPLETED"}))
+        Conductor(home)._check_free()
 
     def test_a_second_run_is_refused_while_a_command_follows_the_first(
         self, home: HubHome, folder: Path, control: Control
