@@ -121,7 +121,7 @@ def _policy_yaml(kit: Kit, authority: str) -> str:
 # modes: [{privacy.get("mode")}]
 ## The authority that proves the hub of the kit (SHA-256 of its certificate); compare it with the consortium's.
 # hubs: ["{authority}"]
-## Whether score histograms of validation and test patients may leave: once a round and once a run, exact.
+## Whether score histograms of validation and test patients may leave: once a round and once a run, without noise.
 # release_metrics: true
 ## What may leave of models that this site trains without noise and keeps: none, verdict (helps, hurts or cannot tell),
 ## rounded (figures on a grid of 0.05), or full, which is for public data.

@@ -6,7 +6,7 @@ when they were in the same sets. Every sum and difference of released counts is 
 small, none of them singles out fewer patients than an atom has (the cells of a lattice of sets; Dwork and Roth 2014,
 section 1.1, for why differences must be refused).
 
-It does not bound what many large sets say together of one patient's score: histograms are exact unless noised.
+It does not bound what many large sets say together of one patient's score: counts of groups are exact, without noise.
 """
 
 from __future__ import annotations
