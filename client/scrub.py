@@ -49,7 +49,7 @@ class Scrubber:
 
     def text(self, text: str) -> str:
         """Returns the text, line by line, with all that may not stay replaced by ``[-]``."""
-        return "\n".join(self._line(line) for line in _PEM.sub(GONE, text).splitlines())
+        return "\n".join(self._line(line) for line in _PEM.sub(GONE, text).splitlines()).rstrip("\n")
 
     def _line(self, line: str) -> str:
         frame = _FRAME.match(line)

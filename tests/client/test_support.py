@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
@@ -127,6 +127,7 @@ def test_only_the_programs_words_and_small_numbers_stay(words: list[str], betwee
 
 
 @given(st.text(max_size=60))
+@example("\x1e\x85")
 def test_any_text_at_all_is_scrubbed_without_an_error(text: str) -> None:
     once = Scrubber().text(text)
     assert Scrubber().text(once).replace(GONE, "") == once.replace(GONE, "")
