@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from client.cohort_notes import is_another
 from client.studies import noted_study
-from common.privacy.accounting import Event, epsilon_of
+from common.privacy import evaluation_account
+from common.privacy.accounting import Event, default_delta, epsilon_of
 from common.privacy.exposure import UNBOUNDED, Row, charges_in, kinds_of, told, unbounded_runs
 from common.privacy.ledger import Ledger, LedgerRow
 from common.privacy.plan import PrivacyPlan
@@ -40,7 +41,15 @@ def site_statement(site: Site, request: Request) -> dict[str, Any]:
         account = Account.worst(ledger, charged or (today,), study.digest(), plan, site.policy.ceiling, also=(today,))
         if charged and today not in charged and is_another(site, ledger, study.digest()):
             account = replace(account, cohort_changes=account.cohort_changes + 1)
-        return signed(privacy_statement(plan=plan, account=account, **facts), ledger.sign)
+        scores = _scores(ledger, study, site.declared_patients)
+        return signed(privacy_statement(plan=plan, account=account, scores=scores, **facts), ledger.sign)
+
+
+def _scores(ledger: Ledger, study: StudyConfig, declared_patients: int) -> dict[str, Any] | None:
+    """Returns what the study's noised score counts cost; None where its counts hold no noise."""
+    if not (noise := study.evaluation.noise):
+        return None
+    return evaluation_account.account(ledger.rows(), study.digest(), noise, default_delta(declared_patients))
 
 
 def _facts(site: Site, study: StudyConfig) -> dict[str, Any]:
@@ -77,7 +86,8 @@ def noted_statements(ledger: Ledger, noted: NotedStudy, ceiling: float | None = 
     }
     limit = noted.ceiling if ceiling is None else ceiling
     accounts = [Account.of(ledger, cohort, study.digest(), plan, limit) for cohort in ledger.cohorts(study.digest())]
-    return [signed(privacy_statement(plan=plan, account=account, **facts), ledger.sign) for account in accounts]
+    scores = _scores(ledger, study, noted.declared_patients)
+    return [signed(privacy_statement(plan=plan, account=one, scores=scores, **facts), ledger.sign) for one in accounts]
 
 
 def spent(ledger: Ledger, noted: Mapping[str, NotedStudy]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from client.cohort_notes import check_cohort
+from client.noised_scores import most_evaluations
 from client.studies import note_study
 from common.privacy import notes
 from common.privacy.exposure import Row
@@ -117,4 +118,5 @@ def _price(site: Site, plan: PrivacyPlan, request: Request) -> Price:
         study_ceiling=site.policy.study_ceiling,
         charges=most_charges(request.study.training.rounds),
         after_unbounded=site.policy.after_unbounded == "allow",
+        evaluations=most_evaluations(request.study),
     )

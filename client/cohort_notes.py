@@ -48,15 +48,15 @@ def check_cohort(site: Site, ledger: Ledger, study: str) -> None:
     ledger.note(partial(_begun, members=_Members.of(site, ledger), study=study))
 
 
-def note_scored(site: Site, study: str, split: str) -> None:
-    """Remembers, durably, the patients of a split before their scores leave.
+def note_scored(site: Site, study: str, split: str, *, noised: bool = False) -> None:
+    """Remembers, durably, the patients of a split before their scores leave, with noise or without.
 
     Raises:
         DataError: One of them was trained on, or the cohort is not the one that the study began with.
         LedgerError: The ledger cannot be written or believed; nothing may leave.
     """
     with Ledger(site.ledger_path) as ledger:
-        ledger.note(partial(_scored, members=_Members.of(site, ledger), study=study, split=split))
+        ledger.note(partial(_scored, members=_Members.of(site, ledger), study=study, split=split, noised=noised))
 
 
 def agree(site: Site, study: str) -> bool:
@@ -79,11 +79,11 @@ def _begun(rows: Sequence[Row], members: _Members, study: str) -> Row | None:
     return notes.cohort_seen(rows, study, members.digest)
 
 
-def _scored(rows: Sequence[Row], members: _Members, study: str, split: str) -> Row | None:
+def _scored(rows: Sequence[Row], members: _Members, study: str, split: str, noised: bool) -> Row | None:
     members.check_sides(rows)
     if notes.is_begun(rows, study):
         notes.cohort_seen(rows, study, members.digest)
-    return notes.scoring(rows, members.sides[split])
+    return notes.scoring(rows, members.sides[split], noised=noised)
 
 
 def _agreed(rows: Sequence[Row], members: _Members, study: str) -> Row | None:

@@ -121,8 +121,10 @@ def _policy_yaml(kit: Kit, authority: str) -> str:
 # modes: [{privacy.get("mode")}]
 ## The authority that proves the hub of the kit (SHA-256 of its certificate); compare it with the consortium's.
 # hubs: ["{authority}"]
-## Whether score histograms of validation and test patients may leave: once a round and once a run, without noise.
+## Whether score histograms of validation and test patients may leave: once a round and once a run.
 # release_metrics: true
+## Epsilon that score counts with noise may cost a validation or test patient over all studies (evaluation.noise).
+# evaluation_ceiling: 3.0
 ## What may leave of models that this site trains without noise and keeps: none, verdict (helps, hurts or cannot tell),
 ## rounded (figures on a grid of 0.05), or full, which is for public data.
 # own_models: verdict

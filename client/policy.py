@@ -15,6 +15,8 @@ from common.errors import BudgetExceeded, ConfigError, SiteClosed, TrustError
 from common.privacy.accounting import default_delta
 
 ANY = "*"
+EMULATED_CEILING = 1e6
+"""Of an emulated hospital's evaluation account, whose patients are public: no limit, as JSON can hold it."""
 OwnLevel = Literal["none", "verdict", "rounded", "full"]
 Hour = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 
@@ -43,6 +45,8 @@ class SitePolicy:
         release_metrics: Whether score histograms of the site's patients, and how many a split has, may leave.
         own_models: What may leave of models that the site trains without noise and keeps: nothing, only whether the
             common model helps, figures on a coarse grid, or everything, which is for public data.
+        evaluation_ceiling: Lifetime epsilon of validation and test patients from score counts with noise
+            (``evaluation.noise``), an account of its own.
         runs_per_study: How many runs of one study may ask about the patients; None: any number. A run that goes on
             after a crash is the same run.
         min_split: Fewest patients of a split whose score histograms may leave.
@@ -68,12 +72,13 @@ class SitePolicy:
     opening_hours: tuple[Hour, Hour] | None = None
     release_metrics: bool = False
     own_models: OwnLevel = "none"
+    evaluation_ceiling: Annotated[float, Field(ge=0)] = 0.0
     runs_per_study: Annotated[int, Field(ge=1)] | None = 1
     min_split: Annotated[int, Field(ge=1)] = 10
     min_group: Annotated[int, Field(ge=1)] = 5
 
     def __post_init__(self) -> None:
-        limits = [self.ceiling, 0.0 if self.study_ceiling is None else self.study_ceiling]
+        limits = [self.ceiling, self.evaluation_ceiling, 0.0 if self.study_ceiling is None else self.study_ceiling]
         if not all(0 <= limit < float("inf") for limit in limits):
             raise ValueError(f"Expected finite ceilings >= 0, got {limits}")
 
@@ -101,7 +106,7 @@ class SitePolicy:
         return cls(
             ceiling=ceiling, delta_max=0.5, min_patients=1, max_images=1_000_000, models=(ANY,), studies=(ANY,),
             hubs=(ANY,), modes=("local", "none"), release_metrics=True, after_unbounded="allow", own_models="full",
-            runs_per_study=None, min_split=1, min_group=1,
+            evaluation_ceiling=EMULATED_CEILING, runs_per_study=None, min_split=1, min_group=1,
         )  # fmt: skip
 
 

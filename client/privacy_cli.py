@@ -67,15 +67,18 @@ def ledger_show(home: Home = None, json_: Json = False) -> None:
     from client.accounts import spent
     from client.site_file import site_home
     from client.studies import noted_studies
+    from common.privacy.evaluation_account import accounts as evaluation_accounts
     from common.privacy.exposure import in_words
     from common.privacy.pricing import promises_in
+    from common.privacy.statement import USUAL_DELTA
 
     with open_ledger(home) as ledger:
         rows = [asdict(row) for row in ledger.charges()]
         totals = spent(ledger, noted_studies(site_home(home).path))
         held = [asdict(promise) for promise in promises_in(ledger.rows())]
+        counted = evaluation_accounts(ledger.rows(), USUAL_DELTA)
     if json_:
-        print(json.dumps({"charges": rows, "spent": totals, "held": held}, indent=2))
+        print(json.dumps({"charges": rows, "spent": totals, "held": held, "evaluation": counted}, indent=2))
         return
     for row in rows:
         event = row["event"]
@@ -94,7 +97,13 @@ def ledger_show(home: Home = None, json_: Json = False) -> None:
             f"Study {promise['study'][:12]} on cohort {promise['cohort'][:12]} was accepted: budget is held until "
             f"{promise['charges']} charges, or oncofed-site study release"
         )
-    if not totals:
+    for one in counted:
+        say(
+            f"Study {one['study'][:12]} counted scores with noise {one['noise']}: {one['releases']['val']} "
+            f"validations, {one['releases']['test']} tests, epsilon {one['epsilon']:.3f} of a validation or test "
+            f"patient; all studies {in_words(one['lifetime_epsilon'])} (delta {one['delta']:.1e})"
+        )
+    if not totals and not counted:
         say("Nothing was charged yet.")
 
 

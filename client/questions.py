@@ -177,6 +177,18 @@ class Questions:
         """Keeps the answer about the site's own models, durably: trained anew, it would be another."""
         write_durably(self._file("own.json"), json.dumps(document))
 
+    def kept_scores(self, split: str, round_index: int, arrays: Arrays) -> dict[str, Any] | None:
+        """Returns what this very question was answered before; None the first time."""
+        path = self._scores_file(split, round_index, arrays)
+        return _read(path) if path.exists() else None
+
+    def keep_scores(self, split: str, round_index: int, arrays: Arrays, document: Mapping[str, Any]) -> None:
+        """Keeps an answer whose noise was paid for, durably: with noise drawn anew, it would be another."""
+        write_durably(self._scores_file(split, round_index, arrays), json.dumps(document))
+
+    def _scores_file(self, split: str, round_index: int, arrays: Arrays) -> Path:
+        return self._file(f"{split}-{round_index}-{question_digest(arrays)[:16]}.json")
+
     def _check_round(self, round_index: int) -> None:
         rounds = self.study.training.rounds
         if not 1 <= round_index <= rounds:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from client.forecast import read_study
+from client.noised_scores import most_evaluations
 from client.policy import ANY
 from client.studies import noted_studies
 from common.errors import DataError, TrustError
@@ -86,7 +87,8 @@ def _unnamed(site: Site, backup: Backup, named: set[str]) -> str:
 
 def _at_its_end(study: StudyConfig, declared_patients: int) -> Promise:
     plan = PrivacyPlan.for_site(study.privacy, study.training, declared_patients)
-    return Promise("", study.digest(), plan.event(), most_charges(plan.rounds), plan.delta, plan.accountant)
+    charges, evaluations = most_charges(plan.rounds), most_evaluations(study)
+    return Promise("", study.digest(), plan.event(), charges, plan.delta, plan.accountant, evaluations)
 
 
 def _statement(path: Path, public_hex: str) -> Mapping[str, Any]:

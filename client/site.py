@@ -17,6 +17,7 @@ from client.card_counts import card_counts
 from client.certificate import read_certificate
 from client.cohort_notes import note_scored as remember_scored
 from client.kept import KEPT, KeptUpdate
+from client.noised_scores import check_evaluation, noised_scores
 from client.policy import SitePolicy, check_request
 from client.questions import Questions
 from client.scored import note_scored
@@ -93,6 +94,7 @@ class Site:
         study = request.study
         check_request(self.policy, study, self.declared_patients)
         self._questions(request).check_run()
+        check_evaluation(self, request)
         plan = self._plan(study)
         if plan is not None:
             reserve_study(self, plan, request)
@@ -121,6 +123,7 @@ class Site:
         Raises:
             BudgetExceeded: Says in which round the ceiling would be passed.
         """
+        check_evaluation(self, request)
         plan = self._plan(request.study)
         if plan is not None:
             check_affordable(self, plan, request)
@@ -171,23 +174,28 @@ class Site:
         """Returns the score state of the global weights on the site's ``request.split`` patients.
 
         On test patients with the subgroups that the study names and that are large enough to leave; where the study
-        wants signatures for a release, what was scored is noted for them.
+        wants signatures for a release, what was scored is noted for them. A study with ``evaluation.noise`` has counts
+        with noise, of no subgroup, charged to the evaluation account before they are drawn.
 
         Raises:
             TrustError: The policy does not release metrics, or this run's test was opened with another model.
             QuestionRefused: The study does not ask this, or not about these weights.
             TooFewPatients: So few patients would be counted that the policy keeps them.
+            BudgetExceeded: Noised counts would pass the policy's ``evaluation_ceiling``.
         """
         from common.models.weights import load_trainable, state_digest
 
         self._check_release(request)
         self._questions(request).evaluate(request.split, request.round_index, request.arrays)
-        remember_scored(self, request.study.digest(), request.split)
+        noised = request.study.evaluation.noise > 0
+        remember_scored(self, request.study.digest(), request.split, noised=noised)
         data = self.cohort.load(request.study, request.split)
         model = self._model(request.study, tuple(data.inputs.shape[1:]))
         load_trainable(model, request.arrays)
         if request.split == "test" and request.study.strategy.release_signatures:
             note_scored(self.home, self.name, request, state_digest(model.state_dict()))
+        if noised:
+            return self._noised_scores(model, data, request)
         subgroups = request.study.evaluation.subgroups if request.split == "test" else ()
         return self._scores(model, data, request.study, subgroups)
 
@@ -280,6 +288,17 @@ class Site:
         plan = self._plan(study)
         if plan is not None:
             check_private_step(model, shape, plan)
+
+    def _noised_scores(self, model: Classifier, data: PatientTensors, request: Request) -> DocumentAnswer:
+        from common.training import predict
+
+        questions, asked = self._questions(request), (request.split, request.round_index, request.arrays)
+        document = questions.kept_scores(*asked)
+        if document is None:
+            labels = data.patient_labels().numpy()
+            document = noised_scores(self, request, data.patients, predict(model, data).numpy(), labels)
+            questions.keep_scores(*asked, document)
+        return DocumentAnswer(site=self.name, document=document)
 
     def _scores(
         self, model: Classifier, data: PatientTensors, study: StudyConfig, subgroups: Sequence[str] = ()

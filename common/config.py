@@ -227,8 +227,16 @@ class EvaluationConfig:
     """Counts below this are suppressed where a site describes its cohort or counts a subgroup."""
     subgroups: Annotated[tuple[Subgroup, ...], Field(max_length=8)] = ("scanner",)
     """Manifest columns to count test patients by; a number's cut points after a colon (``age:40,50,60``)."""
+    noise: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Standard deviation, in patients, of the discrete Gaussian noise on each count of scores that leaves a site,
+    charged to the site's evaluation account; 0: counts leave without noise. Subgroups are not counted with noise."""
 
     def __post_init__(self) -> None:
+        if self.noise and self.local_baseline:
+            raise ValueError(
+                "evaluation.noise covers the common model's scores only, and what leaves of a site's own models has "
+                "no noise: set evaluation.local_baseline=false with it"
+            )
         for subgroup in self.subgroups:
             cuts = [float(cut) for cut in subgroup.partition(":")[2].split(",") if cut]
             if any(low >= high for low, high in pairwise(cuts)):

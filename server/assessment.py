@@ -110,6 +110,7 @@ class Assessment:
             "threshold_rule": point.to_json() | {"round": best_round},
             "confidence": rules.confidence,
             "resamples": rules.resamples,
+            "score_noise": rules.noise,
             "round": best_round,
             "models": models,
             "fairness": {

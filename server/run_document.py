@@ -7,7 +7,7 @@ from typing import Any
 
 from common.config import StudyConfig
 from common.models.zoo import Classifier
-from common.privacy.statement import NOT_COVERED, NOT_PRIVATE
+from common.privacy.statement import not_covered
 from common.provenance import code_digest, versions
 from server.enrolment import Roster
 from server.progress import Progress
@@ -36,7 +36,7 @@ def run_document(
         "versions": versions(),
         "seeds": {"seed": study.seed, "noise": _noise(roster)},
         "code_digest": code_digest(),
-        "not_covered": list(NOT_COVERED) if private else [NOT_PRIVATE],
+        "not_covered": not_covered(private, study.evaluation.noise > 0),
     }
 
 

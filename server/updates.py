@@ -19,7 +19,7 @@ from common.received import is_figure
 STATED = frozenset({
     "schema_version", "site", "study_digest", "synthetic", "declared_patients", "private", "seeded", "epsilon", "delta",
     "not_covered", "lifetime_epsilon", "unbounded_runs", "cohort_changes", "ledger_key", "ledger_head", "ledger_rows",
-    "signature",
+    "evaluation_account", "signature",
 })  # fmt: skip
 """What every privacy statement says, that of a study without a guarantee too."""
 STATED_IF_PRIVATE = STATED | {

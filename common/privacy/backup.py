@@ -23,7 +23,7 @@ from common.privacy.explained import check_explained
 from common.privacy.exposure import LedgerRow, Row, charges_in, cohorts_in
 from common.privacy.fingerprints import cohort_id, memberships
 from common.privacy.ledger import SCHEMA, SELECT, Ledger
-from common.privacy.notes import release_everything, scored_patients
+from common.privacy.notes import exactly_scored, release_everything
 from common.privacy.pricing import Promise, most_charges, promises_in
 from common.trust.durable import exclusive, sync_folder
 from common.trust.journal import Entry, Head, first_bad, read_head, write_head
@@ -146,7 +146,7 @@ def _missing(rows: Sequence[Row], start: Head, heads: Iterable[Head], since: Sin
         if since.unbounded:
             found.append({"kind": "unbounded", "cohort": cohort, "study": RUN, "run": RUN})
     found += release_everything(rows)
-    new = sorted(set(since.scored) - scored_patients(rows))
+    new = sorted(set(since.scored) - exactly_scored(rows))  # how often, and with how much noise, nobody can tell
     return [*found, {"kind": "scored", "patients": new}] if new else found
 
 

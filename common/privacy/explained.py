@@ -20,6 +20,8 @@ NOTES_OF_A_STUDY = 3
 NOTES = 5
 """Rows beside those of studies: a cohort, scored validation patients, scored test patients, an earlier restore, and
 the unbounded row that it may have written."""
+NOTES_OF_NOISED = 2
+"""More rows of a study that counts scores with noise: its validation and its test patients."""
 
 
 def check_explained(rows: Sequence[Row], heads: Iterable[Head], studies: Sequence[Promise]) -> None:
@@ -48,5 +50,9 @@ def check_explained(rows: Sequence[Row], heads: Iterable[Head], studies: Sequenc
 def _rows_of(studies: Sequence[Promise], rows: Sequence[Row]) -> int:
     """Returns how many more rows the studies can have written; without a study none are explained."""
     done = Counter(charge.study for charge in charges_in(rows))
-    own = [max(0, study.charges - done[study.study]) + NOTES_OF_A_STUDY for study in studies]
+    own = [max(0, study.charges - done[study.study]) + _evaluations(study) + NOTES_OF_A_STUDY for study in studies]
     return sum(own) + NOTES if own else 0
+
+
+def _evaluations(study: Promise) -> int:
+    return study.evaluations + NOTES_OF_NOISED if study.evaluations else 0

@@ -30,7 +30,7 @@ def reservation(rows: Sequence[Row], cohort: str, price: Price, rounds: int, run
             f"{done} rounds of this study of {rounds} were charged on these patients already; its rounds and a few for "
             "crashes are all that was agreed. To run it again, agree on it again under another name."
         )
-    wanted = Promise(cohort, price.study, price.event, done + rounds, price.delta, price.accountant)
+    wanted = Promise(cohort, price.study, price.event, done + rounds, price.delta, price.accountant, price.evaluations)
     if wanted in promises_in(rows):
         return None
     _check_affordable(rows, cohort, price, rounds)
@@ -116,16 +116,25 @@ def scored_patients(rows: Sequence[Row]) -> frozenset[str]:
     return frozenset(patient for row in rows if row["kind"] == "scored" for patient in row["patients"])
 
 
+def exactly_scored(rows: Sequence[Row]) -> frozenset[str]:
+    """Returns the fingerprints of all patients whose scores left in a histogram without noise."""
+    exact = (row for row in rows if row["kind"] == "scored" and not row.get("noised"))
+    return frozenset(patient for row in exact for patient in row["patients"])
+
+
 def trained_patients(rows: Sequence[Row]) -> frozenset[str]:
     """Returns the fingerprints of all patients of a cohort that a study was trained on."""
     spent = {row["cohort"] for row in rows if row["kind"] in ("charge", "unbounded")}
     return frozenset(patient for name, patients in cohorts_in(rows).items() if name in spent for patient in patients)
 
 
-def scoring(rows: Sequence[Row], patients: Collection[str]) -> Row | None:
-    """Returns the row that remembers patients whose scores are about to leave; None where all are remembered."""
-    new = sorted(set(patients) - scored_patients(rows))
-    return {"kind": "scored", "patients": new} if new else None
+def scoring(rows: Sequence[Row], patients: Collection[str], *, noised: bool) -> Row | None:
+    """Returns the row that remembers patients whose scores are about to leave; None where all are remembered.
+
+    Who was scored with noise is noted once more when her scores leave without.
+    """
+    new = sorted(set(patients) - (scored_patients(rows) if noised else exactly_scored(rows)))
+    return {"kind": "scored", "patients": new} | ({"noised": True} if noised else {}) if new else None
 
 
 def check_sides(rows: Sequence[Row], train: Set[str], apart: Set[str]) -> None:

@@ -42,6 +42,7 @@ class Price:
         charges: How often the study may be charged in all; None: as often as the ceilings allow.
         after_unbounded: Whether patients of a study without privacy may be charged at all; the ceilings then limit
             what the private studies cost together.
+        evaluations: How many noised counts of scores the study may ask for; they have an account of their own.
     """
 
     study: str
@@ -52,11 +53,15 @@ class Price:
     study_ceiling: float | None = None
     charges: int | None = None
     after_unbounded: bool = False
+    evaluations: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """Budget that is held for a study on a cohort: so many charges of ``event`` in all, those already made included."""
+    """Budget that is held for a study on a cohort: so many charges of ``event`` in all, those already made included.
+
+    ``evaluations`` holds nothing; it tells how many rows of the evaluation account the study may write.
+    """
 
     cohort: str
     study: str
@@ -64,6 +69,7 @@ class Promise:
     charges: int
     delta: float
     accountant: str
+    evaluations: int = 0
 
     def body(self) -> Row:
         """Returns the ledger row that makes the promise."""
@@ -164,5 +170,5 @@ def _require(spent: Charge, ceiling: float, price: Price, whose: str) -> None:
 def _promise(row: Row) -> Promise:
     return Promise(
         cohort=row["cohort"], study=row["study"], event=Event(**row["event"]), charges=row["charges"],
-        delta=row["delta"], accountant=row["accountant"],
+        delta=row["delta"], accountant=row["accountant"], evaluations=row.get("evaluations", 0),
     )  # fmt: skip

@@ -29,19 +29,30 @@ SCHEMA_VERSION = 2
 USUAL_DELTA = 1e-5
 EXAMPLE_BEFORE = 0.01
 """What the reader of the worked example thought before, as a probability."""
-RELEASED = (
-    "the site's update of every round, to the hub",
-    "every global model, to all sites",
+COUNTS_RELEASED = (
     "score histograms of validation and test patients, to the hub (not covered)",
     "how many validation and test patients of each class there are, to the hub, as far as the site's policy and its "
     "floors let it (not covered)",
+)
+NOISED_RELEASED = "score histograms of validation and test patients, with noise, to the hub (the evaluation account)"
+RELEASED = (
+    "the site's update of every round, to the hub",
+    "every global model, to all sites",
+    *COUNTS_RELEASED,
     "this statement, with the mechanisms of every study that these patients were charged for, how many rows the site's "
     "ledger has, and a pseudonym of the cohort that stays the same over studies",
 )
-NOT_COVERED = (
-    "the declared number of training patients, public by agreement",
+EXACT_SCORES = (
     "score histograms of validation and test patients: exact, without noise; each question of the study once",
     "the numbers of validation and test patients: exact, without noise; of training patients only the declared one",
+)
+NOISED_SCORES = (
+    "score histograms of validation and test patients, and how many there are, by the epsilon of training: they leave "
+    "with noise, under an evaluation account of their own; each question of the study once",
+)
+NOT_COVERED = (
+    "the declared number of training patients, public by agreement",
+    *EXACT_SCORES,
     "the counts in the site's readiness certificate, where it made one and the study asks for it",
     "which round is best, chosen on validation patients",
     "hyper-parameters, chosen before the study",
@@ -50,6 +61,22 @@ NOT_COVERED = (
     "studies without privacy on these patients: where one ran, the epsilon over all studies is unbounded",
     "that the site takes part, and how long its answers take",
 )
+
+
+def not_covered(private: bool, noised_scores: bool) -> list[str]:
+    """Returns what leaves a site and is not in the epsilon of training, in words."""
+    if not private:
+        return [NOT_PRIVATE]
+    if not noised_scores:
+        return list(NOT_COVERED)
+    return [*NOISED_SCORES, *(line for line in NOT_COVERED if line not in EXACT_SCORES)]
+
+
+def _released(noised_scores: bool) -> list[str]:
+    if not noised_scores:
+        return list(RELEASED)
+    return [*(line for line in RELEASED if line not in COUNTS_RELEASED), NOISED_RELEASED]
+
 
 NOT_PRIVATE = (
     "everything: the study is not private, and from its first round on the epsilon of these patients over all studies "
@@ -147,12 +174,14 @@ def _epsilon(rows: Sequence[LedgerRow], plan: PrivacyPlan | None) -> float:
 
 def privacy_statement(
     *, site: str, study_digest: str, plan: PrivacyPlan | None, account: Account, seeded: bool, synthetic: bool,
-    declared_patients: int, trained_values: int | None = None,
+    declared_patients: int, trained_values: int | None = None, scores: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Returns the statement as JSON values; without a plan it says that there is no guarantee.
 
     ``trained_values``: values of a step, which decide the sampler of its noise; None: nothing was trained yet.
+    ``scores``: what :func:`common.privacy.evaluation_account.account` says; None: score counts hold no noise.
     """
+    noised = scores is not None
     common = {
         "schema_version": SCHEMA_VERSION, "site": site, "study_digest": study_digest, "synthetic": synthetic,
         "declared_patients": declared_patients, "private": plan is not None,
@@ -160,9 +189,10 @@ def privacy_statement(
         "unbounded_runs": account.unbounded_runs, "cohort_changes": account.cohort_changes,
         "ledger_key": account.public_key, "ledger_head": None if account.head is None else asdict(account.head),
         "ledger_rows": None if account.chain is None else [dict(row) for row in account.chain],
+        "evaluation_account": None if scores is None else dict(scores),
     }  # fmt: skip
     if plan is None:
-        return common | {"epsilon": None, "delta": None, "not_covered": [NOT_PRIVATE]}
+        return common | {"epsilon": None, "delta": None, "not_covered": not_covered(False, noised)}
     events = [row.event for row in account.rows]
     epsilon = epsilon_of(events, plan.delta, plan.accountant)
     other = "rdp" if plan.accountant == "prv" else "prv"
@@ -196,8 +226,8 @@ def privacy_statement(
         "lifetime_in_words": _lifetime_in_words(account),
         "by_round": _by_round(account.rows, plan),
         "events": [{"round": row.round_index, "time": row.time, **asdict(row.event)} for row in account.rows],
-        "released": list(RELEASED),
-        "not_covered": list(NOT_COVERED),
+        "released": _released(noised),
+        "not_covered": not_covered(True, noised),
         "randomness": _randomness(seeded),
         "overlap": (
             "Epsilons of hospitals are not added, because their patients are taken to be different people; a woman "

@@ -13,6 +13,7 @@ from typing import Any
 from common.errors import TrustError
 from common.privacy.accounting import Event, epsilon_of, merge
 from common.privacy.chain import check_chain
+from common.privacy.evaluation_account import epsilon_of_rho, rho_of
 from common.privacy.exposure import UNBOUNDED
 
 TOLERANCE = 0.01
@@ -91,6 +92,7 @@ def _check_derived(s: Mapping[str, Any]) -> None:
         "noise_multiplier": not events or s["noise_multiplier"] in {event["noise_multiplier"] for event in events},
         "sampling.rate": not events or s["sampling"]["rate"] in {event["sampling_rate"] for event in events},
         "noise": "noise" not in s or _noise_covers(s),
+        "evaluation_account": _scores_cost(s.get("evaluation_account"), s.get("cohort_changes", 0)),
         "lifetime_epsilon": lifetime >= s["epsilon"] - _slack(s["epsilon"]),
         "unbounded_runs": unbounded == (s.get("unbounded_runs", 0) > 0),
         "charges_allowed": s["rounds"] <= s.get("charges_allowed", math.inf),
@@ -106,6 +108,14 @@ def _noise_covers(s: Mapping[str, Any]) -> bool:
     deviation, sensitivity = float(s["noise"]["standard_deviation"]), float(s["noise"]["sensitivity"])
     least = float(s["noise_multiplier"]) * sensitivity * (1 - 1e-12)
     return sensitivity >= float(s["clip_norm"]) and deviation >= least
+
+
+def _scores_cost(account: Mapping[str, Any] | None, cohort_changes: int) -> bool:
+    """Whether noised score counts, if any, cost what their releases cost; less where the cohort changed meanwhile."""
+    if account is None:
+        return True
+    most = epsilon_of_rho(max(account["releases"].values()) * rho_of(account["noise"]), account["delta"])
+    return math.isclose(account["epsilon"], most, abs_tol=1e-9) or (cohort_changes > 0 and account["epsilon"] < most)
 
 
 def _independent(events: Sequence[Event], delta: float) -> float:

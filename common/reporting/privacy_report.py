@@ -78,6 +78,7 @@ def _facts(s: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Epsilon over all studies", f"{in_words(s['lifetime_epsilon'], 4)}. {s.get('lifetime_in_words', '')}"),
         ("Ceiling of the site", f"{s['ceiling']:g}"),
         ("Remaining", f"{s['remaining']:.4f}"),
+        ("Counts of scores", _scores(s.get("evaluation_account"))),
         ("Declared patients", str(s["declared_patients"])),
         ("Randomness", s["randomness"]),
         ("Overlap between hospitals", s["overlap"]),
@@ -95,6 +96,17 @@ def _noise(noise: Mapping[str, Any]) -> str:
     return (
         f"{drawn}; standard deviation {noise['standard_deviation']:.4g} on a grid of {noise['grid']:.3g}, for a "
         f"sensitivity of {noise['sensitivity']:.6g}: {noise['covers']}"
+    )
+
+
+def _scores(account: Mapping[str, Any] | None) -> str:
+    if account is None:
+        return "without noise, outside every account"
+    counts = ", ".join(f"{number} of {split} patients" for split, number in account["releases"].items())
+    return (
+        f"noise of standard deviation {account['noise']} on each; {counts}: epsilon {account['epsilon']:.4f} for a "
+        f"validation or test patient (delta {account['delta']:.1e}, discrete Gaussian, zCDP), over all studies "
+        f"{in_words(account['lifetime_epsilon'], 4)}"
     )
 
 

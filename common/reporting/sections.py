@@ -151,6 +151,7 @@ def unmeasured(files: RunFiles) -> list[str]:
         "Other seeds: one training was run; intervals cover the choice of test patients only.",
         "Benefit to patients: no prospective use, no reader study.",
     ]
+    lines += _score_noise(files)
     if files.evaluation is None:
         return ["Test results: the run ended before the test patients were scored.", *lines]
     kept = [site for site in files.sites if files.own_release(site).get("level") in ("none", "verdict")]
@@ -161,3 +162,13 @@ def unmeasured(files: RunFiles) -> list[str]:
     lines += [] if subgroups(files) else ["Subgroups: none was counted, or none was large enough."]
     lines += [] if files.explanation else ["Where the model looks: no heatmap was measured."]
     return lines
+
+
+def _score_noise(files: RunFiles) -> list[str]:
+    noise = (files.evaluation or {}).get("score_noise", 0)
+    if not noise:
+        return []
+    return [
+        f"The noise on score counts (standard deviation of {noise} patients on each): intervals leave it out, so they "
+        "are too narrow, the more so the fewer patients a site has."
+    ]

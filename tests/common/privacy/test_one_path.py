@@ -65,6 +65,7 @@ PLACES: dict[str, set[str]] = {
         "client/site.py::Site.train",
     },
     "draws the noise": {
+        "client/noised_scores.py::noised_scores.noise",  # of score counts, on an account of their own
         "common/privacy/noise.py::GridNoise.draw",
         "common/privacy/noise.py::GridNoise.noisy",
         "common/privacy/noise.py::NoiseSource.draw_step",
