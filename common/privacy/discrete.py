@@ -27,8 +27,8 @@ _TRIALS = 8192
 """Trials at a time: their rows of 64 KiB stay in a second-level cache."""
 _TRIALS_A_VALUE = 1.5
 """One in 1.4 is kept: sqrt(pi / 2) over the sum of exp(-k^2 / 2)."""
-_MOST_WHOLES = 10
-"""10 scales and more have less than 2^-63 of the mass."""
+_USUAL_WHOLES = 4
+"""Five scales and more have a two-millionth of the mass, few enough to be decided one by one."""
 Bounds = Callable[[int], tuple[Fraction, Fraction]]
 """Two numbers around 2^bits times some probability, nearer to each other than 2^-40, for any number of bits."""
 
@@ -61,15 +61,16 @@ def _trials(words: NDArray[np.int64], scale: int, stream: SecretStream) -> NDArr
     wholes = _wholes(second, stream)
     kept = _kept(rests, wholes, third, scale, stream) & (first < scale * (2**_BITS // scale))
     sizes, negative = (rests + scale * wholes)[kept], words[0][kept] < 0
-    signed = np.where(negative, -sizes, sizes)
-    found: NDArray[np.int64] = signed[~negative | (sizes > 0)]  # else zero would come twice as often
+    np.negative(sizes, out=sizes, where=negative)
+    found: NDArray[np.int64] = sizes[~negative | (sizes < 0)]  # else zero would come twice as often
     return found
 
 
 def _wholes(bits: NDArray[np.int64], stream: SecretStream) -> NDArray[np.int64]:
     """K: the largest k for which the uniform lies below P(K >= k)."""
-    below, doubtful = np.zeros(len(bits), np.int8), bits == 0
-    for rung in _ladder():
+    *usual, rare = _ladder()
+    below, doubtful = np.zeros(len(bits), np.int8), bits <= rare
+    for rung in usual:
         below += bits < rung
         doubtful |= bits == rung
     found = below.astype(np.int64)
@@ -83,8 +84,8 @@ def _wholes(bits: NDArray[np.int64], stream: SecretStream) -> NDArray[np.int64]:
 
 @lru_cache(maxsize=1)
 def _ladder() -> tuple[int, ...]:
-    """2^63 P(K >= k), rounded down, for k = 1.. while it is not zero: what lies on a rung is decided exactly."""
-    return tuple(int(_tail(power)(_BITS)[0]) for power in range(1, _MOST_WHOLES))
+    """2^63 P(K >= k), rounded down, for k = 1..5: what lies on a rung, or below the last, is decided exactly."""
+    return tuple(int(_tail(power)(_BITS)[0]) for power in range(1, _USUAL_WHOLES + 2))
 
 
 def _kept(
