@@ -5,6 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := simulation,lite0,medmnist,dicom,jpeg12,hdf5,dp-check,dev
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
+CHOSEN := $(if $(filter command% environment%,$(origin PYTHON)),chosen)
+# A virtual environment of another Python is complete no more.
+ifeq ($(shell .ci/install --stale $(VENV) $(if $(CHOSEN),$(PYTHON)) && echo stale),stale)
+$(shell rm -f $(VENV)/.installed-*)
+endif
 OVERRIDES ?=
 KIT_OPTIONS ?=
 # One thread a process: torch otherwise starts one a core in each of them.
@@ -20,8 +25,7 @@ install: $(STAMP) ## create .venv and install OncoFed with everything its checks
 
 # Keyed on what the two files say, not on their times: a fresh checkout of the same text needs no network.
 $(STAMP):
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@.ci/install $(VENV) $(PYTHON) '$(EXTRAS)' $(CHOSEN)
 	@rm -f $(VENV)/.installed-*
 	@touch $@
 

@@ -321,10 +321,17 @@ def compose(overrides: Sequence[str] = (), name: str = "study") -> StudyConfig:
             composed = hydra_compose(name, overrides=list(overrides))
         document = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(f"The overrides {list(overrides)} cannot be composed: {_first_lines(error)}") from None
+        raise ConfigError(_problem(overrides, error)) from None
     if not isinstance(document, dict):
         raise ConfigError(f"configs/{name}.yaml must hold a mapping")
     return from_dict({str(key): value for key, value in document.items()})
+
+
+def _problem(overrides: Sequence[str], error: Exception) -> str:
+    from common.override_help import problem_of
+
+    known = problem_of(overrides, StudyConfig, CONFIG_DIR)
+    return known or f"The overrides {list(overrides)} cannot be composed: {_first_lines(error)}"
 
 
 def _first_lines(error: Exception) -> str:

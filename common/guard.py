@@ -38,8 +38,8 @@ def guard() -> Iterator[None]:
     except OncoFedError as error:
         say(f"Error: {error}")
         raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
-        say("Interrupted.")
+    except KeyboardInterrupt as stopped:
+        say(f"Interrupted. {stopped}")
         raise SystemExit(INTERRUPTED) from None
     except Exception as error:
         if type(error).__module__.startswith("click."):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -31,7 +32,7 @@ from common.overrides import split_overrides
 from server import checkpoint
 from server.assessment import Assessment, total
 from server.cards import expected_of, hub_model
-from server.enrolment import Roster, enrol, site_heads, wait_for_nodes
+from server.enrolment import REGISTER, Roster, enrol, site_heads, wait_for_nodes
 from server.heads import BAD, IN_WORDS
 from server.influence import influence
 from server.progress import Progress
@@ -281,11 +282,15 @@ class Run:
         save_model(model, path, {"study": self.study.digest(), "run": self.run_id, "round": chosen})
 
     def _write_status(self, status: str, reason: str) -> None:
-        own = {"run_id": self.run_id, "started": self.started, "engine": getattr(self.grid, "engine", "flower")}
+        own = {"run_id": self.run_id, "started": self.started, "engine": self._engine()}
         document = run_document(self.study, self.roster, self.progress, self.model, status, reason)
         self.folder.write_json(
             "run.json", document | own | {"influence": self._influence(), "rehearsal": self.rehearsal}
         )
+
+    def _engine(self) -> str:
+        """What carries the messages: real hospitals, or an engine of the simulation."""
+        return "deployment" if os.environ.get(REGISTER) else getattr(self.grid, "engine", "flower")
 
     def _influence(self) -> list[dict[str, Any]]:
         equal = self.study.strategy.weighting == "equal"

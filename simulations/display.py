@@ -12,7 +12,7 @@ from rich.status import Status
 from rich.table import Table
 
 RESEARCH_ONLY = "Research use only - not a medical device"
-STYLES = {"COMPLETED": "green", "PARTIAL": "yellow", "FAILED": "red"}
+STYLES = {"COMPLETED": "green", "PARTIAL": "yellow", "FAILED": "red", "INTERRUPTED": "yellow"}
 DASH = "-"
 PIPE_WIDTH = 120
 

@@ -12,10 +12,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from client.policy import SitePolicy
+from client.policy import SitePolicy, check_request
 from client.site import Cohort, Site, require_classes
 from common.config import StudyConfig, compose
-from common.errors import ConfigError
+from common.errors import ConfigError, OncoFedError
 from common.overrides import split_overrides
 from server.run_folder import run_path
 from server.strategy import check_strategy
@@ -71,12 +71,11 @@ def build_site(study: StudyConfig, name: str, run_folder: Path) -> Site:
     home = run_folder / "sites" / name
     ledgers = Path(study.simulation.ledger_dir).resolve() if study.simulation.ledger_dir else None
     ledger_path = (ledgers / f"{name}.sqlite") if ledgers else home / "ledger.sqlite"
-    ceiling = study.simulation.ceilings.get(name, study.simulation.ceiling)
     return Site(
         name=name,
         declared_patients=declared(len(cohort.train_patients)),
         cohort=cohort,
-        policy=SitePolicy.emulated(ceiling),
+        policy=SitePolicy.emulated(_ceiling(study, name)),
         randomness=_Seeded(study.seed, name),
         home=home,
         ledger_path=ledger_path,
@@ -100,15 +99,37 @@ def site_names(study: StudyConfig) -> tuple[str, ...]:
 
 
 def check_emulation(study: StudyConfig) -> None:
-    """Refuses, before anything starts, what the emulated hospitals would refuse later.
+    """Refuses, before anything starts, what the emulated hospitals or the hub would refuse later.
 
     Raises:
         DataError, ConfigError: Unreadable data, a class missing at a site, a quorum larger than the sites.
+        ModelError: The network is unknown, or does not fit the data.
+        BudgetExceeded, TrustError: So many hospitals would refuse the study that the quorum is missed.
     """
+    from server.cards import hub_model
+
     sites = emulated_cohorts(study)
     check_strategy(study.strategy, len(sites))
     for name in sites:
         require_classes(_counts(sites[name]), name)
+    hub_model(study)
+    _check_policies(study, {name: _counts(part)["train"]["patients"] for name, part in sites.items()})
+
+
+def _check_policies(study: StudyConfig, patients: Mapping[str, int]) -> None:
+    refused = dict[str, OncoFedError]()
+    for name, count in patients.items():
+        try:
+            check_request(SitePolicy.emulated(_ceiling(study, name)), study, declared(count))
+        except OncoFedError as error:
+            refused[name] = error
+    if len(patients) - len(refused) < study.strategy.quorum and refused:
+        first, why = next(iter(refused.items()))
+        raise type(why)(f"{len(refused)} of {len(patients)} hospitals would refuse the study. {first}: {why}")
+
+
+def _ceiling(study: StudyConfig, name: str) -> float:
+    return study.simulation.ceilings.get(name, study.simulation.ceiling)
 
 
 def emulated_cohorts(study: StudyConfig) -> dict[str, Dataset]:

@@ -24,6 +24,11 @@ def quiet_environment() -> dict[str, str]:
     }
 
 
+def _is_foreign(name: str) -> bool:
+    """Whether a variable is a proxy or Flower's own: all that a simulation talks to is this machine."""
+    return name.startswith("FLWR_") or name.lower().endswith("_proxy")
+
+
 def flower_environment(*, flower_home: Path, mark: str, scripts: Path) -> dict[str, str]:
     """Returns the whole environment of a SuperLink of our own.
 
@@ -32,7 +37,7 @@ def flower_environment(*, flower_home: Path, mark: str, scripts: Path) -> dict[s
         mark: What :data:`MARK` is set to.
         scripts: Folder of Flower's commands; Flower starts its own children by name, so it leads ``PATH``.
     """
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("FLWR_")}
+    inherited = {key: value for key, value in os.environ.items() if not _is_foreign(key)}
     path = os.pathsep.join([str(scripts), inherited.get("PATH", os.defpath)])
     own = {
         "FLWR_HOME": str(flower_home),

@@ -24,6 +24,7 @@ from common.config import StudyConfig, compose
 from common.errors import ConfigError, FederationError, UsageError
 from common.overrides import read_overrides
 from server.run_folder import RunFolder, runs_root
+from simulations.ended import ending, settle, sigterm_interrupts
 from simulations.environment import quiet_environment
 
 Engine = Literal["flower", "inprocess"]
@@ -31,7 +32,7 @@ ENGINES: tuple[Engine, ...] = ("flower", "inprocess")
 Progress = Callable[[Mapping[str, Any]], None]
 """Called with ``{"phase": text, "rounds": planned}`` when a phase begins and with each new row of metrics.jsonl."""
 
-FINAL = ("COMPLETED", "PARTIAL", "FAILED")
+FINAL = ("COMPLETED", "PARTIAL", "FAILED", "INTERRUPTED")
 WATCH_SECONDS = 0.5
 
 
@@ -54,15 +55,14 @@ def run_study(
     Raises:
         UsageError: ``out`` together with ``resume``, or an unknown engine.
         ConfigError, DataError: The study or the folder cannot be used; nothing has started.
-        FederationError: The runtime broke down before the run had an end.
+        FederationError: The runtime broke down before the run had an end; the run then says FAILED.
+        KeyboardInterrupt: On Ctrl-C or SIGTERM; the run then says INTERRUPTED.
     """
     plan = prepare(overrides, engine, out, resume)
     progress({"phase": "starting", "rounds": plan.study.training.rounds})
-    watch = _Watch(plan.folder, progress)
-    if engine == "flower":
-        _run_on_flower(plan, watch)
-    else:
-        _run_in_process(plan, watch)
+    watch, conduct = _Watch(plan.folder, progress), _run_on_flower if engine == "flower" else _run_in_process
+    with sigterm_interrupts(), ending(plan.folder):
+        conduct(plan, watch)
     return plan.folder
 
 
@@ -107,12 +107,13 @@ def prepare(overrides: Sequence[str], engine: str, out: Path | None, resume: Pat
 
 
 def status_of(folder: Path) -> dict[str, Any]:
-    """Returns the run's ``run.json``.
+    """Returns the run's ``run.json``; a run whose process is gone says INTERRUPTED from then on.
 
     Raises:
         ConfigError: There is none, or it cannot be read.
     """
     try:
+        settle(folder)
         return dict(json.loads((folder / "run.json").read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise ConfigError(f"{folder} holds no run: it has no run.json") from None

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from common.errors import ConfigError, FederationError
+from simulations.ended import sigterm_interrupts
 from simulations.environment import flower_environment
 
 CONNECTION = "oncofed"
@@ -103,7 +104,7 @@ def _superlink(log: Path, patience: float) -> Iterator[SuperLink]:
         tempfile.TemporaryDirectory(prefix="oncofed-", ignore_cleanup_errors=True) as folder,
         watchdog(mark, Path(folder)),
         log.open("wb") as sink,
-        _sigterm_interrupts(),
+        sigterm_interrupts(),
     ):
         superlink = SuperLink(Path(folder), scripts, mark=mark, log=log, sink=sink, patience=patience)
         try:
@@ -318,19 +319,6 @@ def _json(stdout: str, stderr: str) -> dict[str, Any]:
 def _reason(answer: Mapping[str, Any]) -> str:
     text = str(answer.get("error-message") or "no reason given")
     return " ".join(text.split())[-500:]
-
-
-@contextlib.contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Makes SIGTERM what Ctrl-C is, so that both stop what was started; only a main thread can do so."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -228,11 +228,12 @@ def _privacy_link(run_dir: Path, site: str) -> str | None:
 
 
 def _command(files: RunFiles) -> str:
-    if not files.overrides:
-        return "flwr run . --stream"
-    overrides = " ".join(shlex.quote(_without_path(item)) for item in files.overrides)
-    setting = f'overrides="{overrides}"'
-    return f"flwr run . --run-config {shlex.quote(setting)} --stream"
+    """Returns the command that makes the run again; in a deployment the sites' own noise makes it another."""
+    engine = files.run.get("engine")
+    if engine == "deployment":
+        return "oncofed-hub run study.yaml"
+    options = ["--engine inprocess"] if engine == "inprocess" else []
+    return " ".join(["oncofed-sim run", *options, *(shlex.quote(_without_path(item)) for item in files.overrides)])
 
 
 def _without_path(override: str) -> str:

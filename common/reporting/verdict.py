@@ -132,6 +132,8 @@ def _status(files: RunFiles) -> str:
             return f"PARTIAL: {lost} of {_count(sites, 'site')} lost; {done} of {_count(planned, 'round')} done."
         case "FAILED":
             return f"FAILED after {done} of {_count(planned, 'round')}: {_sentence(run['reason'] or 'no reason given')}"
+        case "INTERRUPTED":
+            return f"INTERRUPTED after {done} of {_count(planned, 'round')}: {_sentence(run['reason'])}"
         case other:
             return f"{other}: {done} of {_count(planned, 'round')} done so far."
 

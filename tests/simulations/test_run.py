@@ -99,7 +99,14 @@ def test_relative_paths_reach_processes_that_work_elsewhere(tmp_path: Path, monk
 
 BAD = {
     "unknown override": (["nosuch=1"], 3, "nosuch"),
-    "unknown choice": (["model=nosuch"], 3, "nosuch"),
+    "unknown choice": (["model=nosuch"], 3, "Expected one of: densenet121, linear, lite0, mlp, mobilenet_v3_small"),
+    "choice misspelt": (["model=resnet19"], 3, "did you mean resnet18?"),
+    "key misspelt": (["privacy.epsilo=3"], 3, "did you mean epsilon? Expected one of: mode, epsilon, delta"),
+    "group misspelt": (["privcy=none"], 3, "did you mean privacy?"),
+    "no sign": (["privacy.epsilon"], 3, "expected key=value"),
+    "unknown network": (["model.name=resnet19"], 3, "choose one of densenet121"),
+    "network that does not fit": (["model=linear"], 3, "linear reads tables"),
+    "epsilon above every ceiling": (["privacy.epsilon=50"], 6, "4 of 4 hospitals would refuse the study. site_1"),
     "open quote": (["data.root='x"], 3, "cannot be composed"),
     "epsilon of nought": (["privacy.epsilon=0"], 3, "privacy.epsilon"),
     "quorum above sites": (["strategy.quorum=9"], 3, "quorum"),

@@ -195,7 +195,10 @@ def test_the_environment_is_quiet_and_the_users_flower_home_is_not_used(
     monkeypatch.setenv("FLWR_HOME", "/somebody/else")
     monkeypatch.setenv("FLWR_LOCAL_SUPERLINK_HTTP_API_PORT", "1")
     monkeypatch.setenv("RAY_ADDRESS", "ray-head:6379")
+    for proxy in ("http_proxy", "HTTPS_PROXY", "all_proxy", "no_proxy"):
+        monkeypatch.setenv(proxy, "http://127.0.0.1:9")
     environment = flower_environment(flower_home=tmp_path, mark="m", scripts=tmp_path / "bin")
+    assert not [name for name in environment if name.lower().endswith("_proxy")]
     assert environment["FLWR_HOME"] == str(tmp_path)
     assert environment["RAY_ADDRESS"] == "ray-head:6379"  # a cluster is the user's to choose
     assert "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT" not in environment
