@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.status import Status
+from rich.progress import Progress as Live
+from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 RESEARCH_ONLY = "Research use only - not a medical device"
@@ -51,43 +52,71 @@ class _Nothing:
         return None
 
 
+class _Clock:
+    """Seconds since the start, and about how many are left once a round has shown how long rounds take."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now, self._started = now, now()
+        self._ends: dict[int, float] = {}
+
+    def after(self, event: Mapping[str, Any], rounds: int) -> str:
+        """Returns what to add to the line of an event."""
+        elapsed = self._now() - self._started
+        text = f"{elapsed:.0f} s"
+        if "round" not in event:
+            return text
+        self._ends[event["round"]] = elapsed
+        return f"{text}, about {self._left(rounds):.0f} s of rounds left" if event["round"] < rounds else text
+
+    def _left(self, rounds: int) -> float:
+        """The mean round so far, the first with what came before it only while there is no other."""
+        first, last = min(self._ends), max(self._ends)
+        mean = self._ends[first] if first == last else (self._ends[last] - self._ends[first]) / (last - first)
+        return mean * (rounds - last)
+
+
 class _PlainLines(_Nothing):
     def __init__(self, screen: Console) -> None:
-        self._screen = screen
-        self._rounds = 0
+        self._screen, self._clock, self._rounds = screen, _Clock(), 0
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         self._rounds = event.get("rounds", self._rounds)
-        self._screen.print(describe(event, self._rounds), highlight=False, soft_wrap=True)
+        line = f"{describe(event, self._rounds)} ({self._clock.after(event, self._rounds)})"
+        self._screen.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 class _LiveLine(_Nothing):
+    """A spinner, the last event and a running clock; after a round about how long the others take."""
+
     def __init__(self, screen: Console) -> None:
-        self._started = time.monotonic()
-        self._rounds = 0
-        self._status = Status("preparing", console=screen)
+        self._clock, self._rounds = _Clock(), 0
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn(),
+                   TextColumn("{task.fields[left]}", style="dim"))  # fmt: skip
+        self._live = Live(*columns, console=screen, transient=True)
+        self._task = self._live.add_task("preparing", total=None, left="")
 
     def __enter__(self) -> Progress:
-        self._status.start()
+        self._live.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._status.stop()
+        self._live.stop()
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         self._rounds = event.get("rounds", self._rounds)
-        elapsed = time.monotonic() - self._started
-        self._status.update(f"{describe(event, self._rounds)} [dim]({elapsed:.0f} s)[/dim]")
+        left = self._clock.after(event, self._rounds).partition(", ")[2]
+        self._live.update(self._task, description=describe(event, self._rounds), left=left)
 
 
 def describe(event: Mapping[str, Any], rounds: int) -> str:
     """Returns one line for an event: a phase, or a finished round with who is missing."""
     if "phase" in event:
-        return f"{event['phase']}: {rounds} rounds"
+        return f"{event['phase']}: {rounds} rounds" if "rounds" in event else str(event["phase"])
     auroc = event["val"]["pooled"].get("auroc")
     failures = ", ".join(f"{item['site']} ({item['code']})" for item in event["failures"])
     text = f"round {event['round']}/{rounds}: {len(event['joined'])} sites, validation AUROC {figure(auroc)}"
-    return f"{text}; without {failures}" if failures else text
+    text = f"{text}; without {failures}" if failures else text
+    return text if event["round"] < rounds else f"{text}; now the test"
 
 
 def headline(rows: Sequence[Mapping[str, Any]], *, private: bool) -> Table:

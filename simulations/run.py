@@ -30,7 +30,8 @@ from simulations.environment import quiet_environment
 Engine = Literal["flower", "inprocess"]
 ENGINES: tuple[Engine, ...] = ("flower", "inprocess")
 Progress = Callable[[Mapping[str, Any]], None]
-"""Called with ``{"phase": text, "rounds": planned}`` when a phase begins and with each new row of metrics.jsonl."""
+"""Called with ``{"phase": text}`` when a phase begins (the first with ``"rounds": planned`` too), and with each new row
+of metrics.jsonl."""
 
 FINAL = ("COMPLETED", "PARTIAL", "FAILED", "INTERRUPTED")
 WATCH_SECONDS = 0.5
@@ -167,6 +168,10 @@ class _Watch:
                 self._seen = row["round"]
                 self._progress(row)
 
+    def say(self, phase: str) -> None:
+        """Reports what is waited for."""
+        self._progress({"phase": phase})
+
     @contextlib.contextmanager
     def in_thread(self) -> Iterator[None]:
         """Looks about twice a second while the body runs, and once after it."""
@@ -200,6 +205,7 @@ def _run_on_flower(plan: Plan, watch: _Watch) -> None:
             log=log,
             patience=plan.study.simulation.start_seconds,
             tick=watch,
+            say=watch.say,
         )
     if not _has_ended(plan.folder, before) or (status_of(plan.folder)["status"] != "FAILED" and not run.completed):
         raise FederationError(f"Flower ended the run as {run.status}: {run.details or 'no reason given'}; see {log}")

@@ -71,6 +71,7 @@ def run_flower(
     cpus_per_client: int = 1,
     patience: float = 600.0,
     tick: Tick = lambda: None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> FlowerRun:
     """Returns how Flower's simulation of the app in ``app_dir`` ended, after everything it started has ended.
 
@@ -82,15 +83,19 @@ def run_flower(
         cpus_per_client: CPU cores that one simulated client holds; cores divided by it train at once.
         patience: Longest time, seconds, that the SuperLink may take to start, and a ``flwr`` command to answer.
         tick: Called about twice a second while the run is on.
+        say: Told what is waited for before the run begins.
 
     Raises:
         ConfigError: Flower is not installed with its simulation runtime, or refuses the app.
         FederationError: The SuperLink does not start, or dies.
         KeyboardInterrupt: On Ctrl-C or SIGTERM, once everything is stopped.
     """
+    say("waiting for Flower's SuperLink")
     federation = f"num-supernodes={num_nodes} client-resources-num-cpus={cpus_per_client}"
     with _superlink(log, patience) as superlink:
+        say("waiting for Flower to take the app")
         run_id = superlink.submit(app_dir, run_config, federation)
+        say(f"waiting for {num_nodes} emulated hospitals")
         return superlink.follow(run_id, tick)
 
 

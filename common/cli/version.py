@@ -1,4 +1,4 @@
-"""``--version`` of each command line."""
+"""``--version`` of each command line, and its help without riddles."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from common.cli.help import use_plain_help
 from common.version import version_line
 
 
@@ -22,7 +23,8 @@ Version = Annotated[
 
 
 def add_version(app: typer.Typer) -> None:
-    """Gives a command line its ``--version``."""
+    """Gives a command line its ``--version`` and plain help."""
+    use_plain_help()
 
     @app.callback()
     def options(version: Version = False) -> None:

@@ -180,5 +180,6 @@ def test_lines_of_progress_name_who_is_missing() -> None:
         "failures": [{"site": "b", "code": "bad-update"}],
     }
     assert describe(row, 8) == "round 2/8: 1 sites, validation AUROC -; without b (bad-update)"
+    assert describe(row, 2).endswith("; now the test")
     run = {"status": "FAILED", "rounds_done": 1, "rounds_planned": 8, "reason": "lost [b]"}
     assert "FAILED" in verdict(run) and r"lost \[b]" in verdict(run)
