@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from common.privacy.accounting import epsilon_of
 from common.privacy.exposure import LedgerRow
 from common.privacy.plan import PrivacyPlan
 from common.privacy.pricing import most_charges
+from common.privacy.statement import plain_words, strength
 
 NOTHING = Standing()
 
@@ -84,10 +86,16 @@ def forecast(study: StudyConfig, patients: int, ceiling: float | None, standing:
 
 
 def _text(f: Mapping[str, Any]) -> str:
+    right = plain_words(f["epsilon_at_end"], f["delta"])["guess_right_at_most"]
+    lead = (
+        "Whoever sees all that the study's training lets leave this hospital, and knows everything else, can tell "
+        f"whether one given woman took part and be right at most {math.ceil(1000 * right)} times in 1,000, where a "
+        f"toss of a coin is right 500 times. As a guarantee this is {strength(f['epsilon_at_end'])}. "
+    )
     done = f" {f['rounds_done']} of them are done." if f["rounds_done"] else ""
     return (
-        f"{f['rounds']} rounds on {f['patients']} patients cost epsilon {f['epsilon_at_end']:.3f} at delta "
-        f"{f['delta']:.1e}.{done} {_lifetime_text(f)}{_ceiling_text(f)}In each step the noise on one parameter is "
+        f"{lead}In figures: {f['rounds']} rounds on {f['patients']} patients cost epsilon {f['epsilon_at_end']:.3f} at "
+        f"delta {f['delta']:.1e}.{done} {_lifetime_text(f)}{_ceiling_text(f)}In each step the noise on one parameter is "
         f"{f['noise_to_signal']:.3f} of the most that all its patients can move it."
     )
 

@@ -10,6 +10,7 @@ from common.errors import TrustError
 from common.evaluation.drawing import GRID, INK
 from common.evaluation.plots import epsilon_by_round_svg
 from common.privacy.exposure import finite_or_infinite, in_words
+from common.privacy.statement import strength
 from common.reporting.templates.base import render as render_page
 from common.reporting.templates.privacy import PRIVACY
 
@@ -29,7 +30,7 @@ def render(statement: Mapping[str, Any], file: str | None = None) -> str:
     try:
         name = file or f"{statement['site']}.json"
         values = {"s": statement, "file": name, "facts": _facts(statement), "picture": _picture(statement),
-                  "lifetime": in_words(statement["lifetime_epsilon"], 2), "over": _over(statement)}  # fmt: skip
+                  "lifetime": in_words(statement["lifetime_epsilon"], 2), **_judged(statement)}  # fmt: skip
         return render_page("privacy", {"privacy": PRIVACY}, values)
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, TemplateError) as error:
         raise TrustError(
@@ -110,8 +111,18 @@ def _scores(account: Mapping[str, Any] | None) -> str:
     )
 
 
-def _over(s: Mapping[str, Any]) -> bool:
-    return bool(s["private"]) and not finite_or_infinite(s["lifetime_epsilon"]) <= s["ceiling"]
+_TONES = {"strong": "good", "moderate": "note", "weak": "warn", "none": "bad"}
+
+
+def _judged(s: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the banner's class and what it says of all studies: a ceiling that holds makes no weak guarantee good."""
+    if not s["private"]:
+        return {}
+    lifetime = finite_or_infinite(s["lifetime_epsilon"])
+    said = strength(lifetime)
+    tone = "bad" if lifetime > s["ceiling"] else _TONES[said]
+    above = f" It is above the site's ceiling of {s['ceiling']:.2f}." if lifetime > s["ceiling"] else ""
+    return {"tone": tone, "strength": f"As a guarantee this is {'none' if said == 'none' else said}.{above}"}
 
 
 def _cohort(changes: int) -> str:

@@ -11,12 +11,13 @@ Over all studies the epsilon of these patients is {{ lifetime }}.</p></div>
 <p class="kicker">Privacy budget report</p>
 <h1>{{ s.site }}</h1>
 {% if s.private %}
-<section class="banner verdict {{ 'bad' if over else 'good' }}" aria-label="Budget">
+<section class="banner verdict {{ tone }}" aria-label="Budget">
 <p class="first">This study spent epsilon {{ "%.2f"|format(s.epsilon) }} (delta {{ "%.1e"|format(s.delta) }})
 for each patient. {% if lifetime == "unbounded" %}Over all studies it is unbounded: {{ s.unbounded_runs }} runs without
 privacy were trained on these patients, and nothing remains of the site's ceiling of {{ "%.2f"|format(s.ceiling) }}.
 {% else %}All studies on these patients together spent {{ lifetime }} of the site's
 ceiling of {{ "%.2f"|format(s.ceiling) }}; {{ "%.2f"|format(s.remaining) }} remain.{% endif %}</p>
+<p>{{ strength }} Strong: epsilon of at most 1 over all studies; moderate: at most 3; weak: more.</p>
 </section>
 {% endif %}
 {% if s.cohort_changes %}<div class="banner warn"><strong>The cohort changed.</strong> Patients, labels or splits of

@@ -125,3 +125,20 @@ def test_a_statement_of_another_kind_is_named(account: Account) -> None:
     for wrong in ({"epsilon": "low"}, {"by_round": "none"}, {"sampling": 3}, {"ceiling": None}):
         with pytest.raises(TrustError, match="cannot be shown"):
             render(statement(PLAN, account) | wrong)
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "tone", "said"), [(0.9, "good", "strong"), (2.5, "note", "moderate"), (8.0, "warn", "weak")]
+)
+def test_the_colour_follows_the_strength_and_no_ceiling_makes_it_green(
+    account: Account, epsilon: float, tone: str, said: str
+) -> None:
+    page = render(
+        statement(PLAN, account) | {"lifetime_epsilon": epsilon, "ceiling": 10.0, "remaining": 10.0 - epsilon}
+    )
+    assert f'class="banner verdict {tone}"' in page and f"As a guarantee this is {said}." in page
+
+
+def test_above_the_ceiling_is_red_however_strong(account: Account) -> None:
+    page = render(statement(PLAN, account) | {"lifetime_epsilon": 0.9, "ceiling": 0.5, "remaining": 0.0})
+    assert 'class="banner verdict bad"' in page and "above the site" in page
