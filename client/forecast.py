@@ -95,8 +95,8 @@ def _text(f: Mapping[str, Any]) -> str:
     done = f" {f['rounds_done']} of them are done." if f["rounds_done"] else ""
     return (
         f"{lead}In figures: {f['rounds']} rounds on {f['patients']} patients cost epsilon {f['epsilon_at_end']:.3f} at "
-        f"delta {f['delta']:.1e}.{done} {_lifetime_text(f)}{_ceiling_text(f)}In each step the noise on one parameter is "
-        f"{f['noise_to_signal']:.3f} of the most that all its patients can move it."
+        f"delta {f['delta']:.1e}.{done} {_lifetime_text(f)}{_ceiling_text(f)}In each step the noise on one parameter "
+        f"is {f['noise_to_signal']:.3f} of the most that all its patients can move it."
     )
 
 
