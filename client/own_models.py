@@ -62,7 +62,7 @@ def own_models(
     return OwnModels(models, _differences(scores, labels, study, seed))
 
 
-def released(answer: OwnModels, level: OwnLevel, margin: float) -> dict[str, Any]:
+def released(answer: OwnModels, level: OwnLevel, margin: float, confidence: float) -> dict[str, Any]:
     """Returns the document that a policy of that level lets leave; ``none`` lets leave nothing and comes here never."""
     from common.evaluation.own_release import Coarse
 
@@ -70,7 +70,7 @@ def released(answer: OwnModels, level: OwnLevel, margin: float) -> dict[str, Any
         case "full":
             return answer.to_json()
         case "verdict" | "rounded":
-            return Coarse.of(answer, level, margin).to_json()
+            return Coarse.of(answer, level, margin, confidence).to_json()
         case "none":
             raise ValueError("A policy that keeps everything has nothing to release")
 

@@ -226,7 +226,7 @@ class Site:
         load = partial(self.cohort.load, study)
         together = self.policy.min_group
         answer = own_models(self.name, federated, fresh, load, study, self.randomness, together)
-        document = released(answer, self.policy.own_models, study.evaluation.margin)
+        document = released(answer, self.policy.own_models, study.evaluation.margin, study.evaluation.confidence)
         questions.keep_own(document)
         return DocumentAnswer(site=self.name, document=document)
 

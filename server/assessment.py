@@ -17,6 +17,7 @@ from common.evaluation.metrics import Confusion, confusion
 from common.evaluation.own_release import Coarse, OwnAnswer, own_release, read_own
 from common.evaluation.scores import ScoreState
 from common.evaluation.summary import Measure, summarise
+from common.evaluation.within_sites import within_sites, without_mixed
 from common.messages import DocumentAnswer, Refusal
 from server.cards import scores_fit
 from server.rounds import Federation
@@ -97,7 +98,9 @@ class Assessment:
         """Returns the gate, and what each site let leave for it."""
         if not answers:
             return {}
-        return {"do_no_harm": do_no_harm(answers, margin=self._rules.margin), "own_release": own_release(answers)}
+        rules = self._rules
+        gate = do_no_harm(answers, margin=rules.margin, confidence=rules.confidence, seed=self._measure.seed)
+        return {"do_no_harm": gate, "own_release": own_release(answers)}
 
     def _document(
         self, point: OperatingPoint, best_round: int, models: Mapping[str, Any], federated: Mapping[str, ScoreState]
@@ -125,17 +128,19 @@ class Assessment:
         """One model at every site, at one threshold."""
         return {
             "pooled": self._summary(total(states), point.threshold, strata=states, bands=True),
+            "within_sites": within_sites(states, self._rules.confidence),
             "sites": {
                 site: self._summary(state, point.threshold, strata={site: state}) for site, state in states.items()
             },
         }
 
     def _own(self, own: Mapping[str, OwnModel]) -> dict[str, Any]:
-        """A model for each site, each at its own threshold; pooled puts their scores and their calls together."""
+        """A model for each site, each at its own threshold; their calls are put together, their scores are not."""
         states = {site: model.scores for site, model in own.items()}
         calls = {site: confusion(model.scores, model.point.threshold) for site, model in own.items()}
         return {
-            "pooled": self._summary(total(states), 0.5, strata=states, counts=added(calls), bands=True),
+            "pooled": without_mixed(self._summary(total(states), 0.5, strata=states, counts=added(calls))),
+            "within_sites": within_sites(states, self._rules.confidence),
             "sites": {
                 site: self._summary(state, own[site].point.threshold, strata={site: state})
                 for site, state in states.items()

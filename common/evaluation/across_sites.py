@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from common.evaluation.answers import PAIRS, OwnModels
-from common.evaluation.comparison import against_margin, average, harm
+from common.evaluation.comparison import Difference, against_margin, average
+from common.evaluation.gate import judged, rates
 from common.evaluation.own_release import Coarse, OwnAnswer
+from common.evaluation.within_sites import pairs
 
 
 def comparisons(answers: Mapping[str, OwnModels], *, margin: float, confidence: float) -> dict[str, Any]:
@@ -21,7 +23,8 @@ def comparisons(answers: Mapping[str, OwnModels], *, margin: float, confidence: 
         sites = {site: answer.differences[pair] for site, answer in answers.items() if pair in answer.differences}
         if not sites:
             continue
-        together = average({site: value for site, value in sites.items() if value is not None}, confidence)
+        known = {site: value for site, value in sites.items() if value is not None}
+        together = average(known, confidence, _pairs(answers, known))
         found[pair] = {
             "sites": {site: None if value is None else against_margin(value, margin) for site, value in sites.items()},
             "pooled": None if together is None else against_margin(together, margin),
@@ -29,24 +32,31 @@ def comparisons(answers: Mapping[str, OwnModels], *, margin: float, confidence: 
     return found
 
 
-def do_no_harm(answers: Mapping[str, OwnAnswer], *, margin: float) -> dict[str, Any]:
-    """Returns the gate: ``sites.NAME`` as :func:`~common.evaluation.comparison.harm` has it, and where it is shut.
+def _pairs(answers: Mapping[str, OwnModels], sites: Iterable[str]) -> dict[str, int] | None:
+    """Returns each site's pairs of patients of both classes; None where one tells no scores."""
+    states = {site: [own.scores for own in answers[site].models.values()] for site in sites}
+    return {site: pairs(found[0]) for site, found in states.items()} if all(states.values()) else None
 
-    ``shown`` and ``suspected`` name the sites of either verdict; at both the federated model is worse by more than the
-    margin. A site that lets leave less than its differences is judged by its own word, one that keeps all not at all.
+
+def do_no_harm(
+    answers: Mapping[str, OwnAnswer], *, margin: float, confidence: float = 0.95, seed: int = 0
+) -> dict[str, Any]:
+    """Returns the gate: ``sites.NAME`` as :func:`common.evaluation.gate.judged` has it, and which ``helps``, ``hurts``.
+
+    ``rates`` says how often the gate errs. A site that lets leave less than its differences is judged by its own word,
+    one that keeps all not at all.
     """
-    sites = {site: _gate(answer, margin) for site, answer in answers.items()}
-    named = {
-        kind: [site for site, gate in sites.items() if gate["verdict"] == f"harm {kind}"]
-        for kind in ("shown", "suspected")
-    }
-    return {"margin": margin, "sites": sites, **named}
+    told = {site: _difference(answer) for site, answer in answers.items() if not isinstance(answer, Coarse)}
+    words = {site: answer.gate() for site, answer in answers.items() if isinstance(answer, Coarse)}
+    found = judged(told, margin=margin, confidence=confidence) | words
+    sites = {site: found[site] for site in answers}
+    named = {word: [site for site, gate in sites.items() if gate["verdict"] == word] for word in ("helps", "hurts")}
+    how_sure = rates(told, margin=margin, confidence=confidence, seed=seed)
+    return {"margin": margin, "sites": sites, "rates": how_sure, **named}
 
 
-def _gate(answer: OwnAnswer, margin: float) -> dict[str, Any]:
-    if isinstance(answer, Coarse):
-        return answer.gate()
-    return harm(None if answer is None else answer.differences.get("federated_minus_local"), margin)
+def _difference(answer: OwnModels | None) -> Difference | None:
+    return None if answer is None else answer.differences.get("federated_minus_local")
 
 
 def spread(block: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self, get_args
 
 from common.errors import DataError
-from common.evaluation.comparison import Difference
+from common.evaluation.comparison import SAME, Difference
 from common.evaluation.decision import HOW, OperatingPoint
 from common.evaluation.scores import MAX_PATIENTS, ScoreState
 
@@ -113,7 +113,11 @@ def _difference(document: object) -> Difference | None:
     fields = _object(document, {field.name for field in dataclasses.fields(Difference)})
     value = number(fields["value"], -1, 1)
     limits, patients = fields["bootstrap"], fields["patients"]
-    if fields["method"] not in ("DeLong", "MOVER") or type(patients) is not int or not 0 < patients <= 2 * MAX_PATIENTS:
+    if (
+        fields["method"] not in ("DeLong", "MOVER", SAME)
+        or type(patients) is not int
+        or not 0 < patients <= 2 * MAX_PATIENTS
+    ):
         raise DataError("Expected a difference with its method and how many patients were compared.")
     if limits is not None and (not isinstance(limits, list | tuple) or len(limits) != 2):
         raise DataError("Expected two bootstrap limits of a difference, or null.")

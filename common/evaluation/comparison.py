@@ -20,7 +20,8 @@ from common.evaluation.metrics import MIN_DELONG
 
 _CELLS = 2_000_000
 """Counts held at once while resampling."""
-Method = Literal["DeLong", "MOVER", "average of sites"]
+SAME: Literal["same scores"] = "same scores"
+Method = Literal["DeLong", "MOVER", "average of sites", "same scores"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,9 @@ class Difference:
         variance: Of ``value``; where the method is not DeLong's, the one that the limits imply.
         bootstrap: Percentile limits of the paired bootstrap, None without resamples or with under 10 of a class.
         patients: How many were compared.
+
+    Where both models rank all patients alike the difference is exactly 0 by ``same scores``, without an interval:
+    variance and limits are 0.
     """
 
     value: float
@@ -62,6 +66,8 @@ def paired_difference(
     m, n = int(malignant.sum()), int((~malignant).sum())
     if min(m, n) < 2:
         return None
+    if _same_order(first, second):
+        return Difference(value=0.0, variance=0.0, low=0.0, high=0.0, method=SAME, bootstrap=None, patients=m + n)
     area, covariance = paired_delong(np.stack([first, second]), malignant)
     value = float(area[0] - area[1])
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
@@ -82,6 +88,11 @@ def paired_difference(
         else None,
         patients=m + n,
     )
+
+
+def _same_order(first: Floats, second: Floats) -> bool:
+    one, other = (np.unique(scores, return_inverse=True)[1] for scores in (first, second))
+    return bool(np.array_equal(one, other))
 
 
 def paired_delong(scores: Floats, malignant: NDArray[np.bool_]) -> tuple[Floats, Floats]:
@@ -129,15 +140,25 @@ def paired_replicates(first: Floats, second: Floats, malignant: NDArray[np.bool_
     return np.concatenate(found)
 
 
-def average(differences: Mapping[str, Difference], confidence: float) -> Difference | None:
-    """Returns the mean of the sites' differences, weighted by patients; None without any.
+def average(
+    differences: Mapping[str, Difference], confidence: float, pairs: Mapping[str, int] | None = None
+) -> Difference | None:
+    """Returns the mean of the sites' differences; None without any.
 
     Sites are independent and fixed: the interval covers the draw of patients, not the choice of sites.
+
+    Args:
+        differences: By site.
+        confidence: Of the limits.
+        pairs: Pairs of a malignant and a benign patient of each site, by which it counts: the mean is then the
+            difference of the two models' :func:`common.evaluation.within_sites.within_sites`. None: by patients.
     """
     if not differences:
         return None
-    patients = np.array([difference.patients for difference in differences.values()], dtype=np.float64)
-    share = patients / patients.sum()
+    weights = {site: pairs[site] if pairs else difference.patients for site, difference in differences.items()}
+    patients = sum(difference.patients for difference in differences.values())
+    share = np.array([weights[site] for site in differences], dtype=np.float64)
+    share /= share.sum()
     value = float(share @ [difference.value for difference in differences.values()])
     variance = float(share**2 @ [difference.variance for difference in differences.values()])
     spread = z_of(confidence) * math.sqrt(variance)
@@ -148,7 +169,7 @@ def average(differences: Mapping[str, Difference], confidence: float) -> Differe
         high=min(1.0, value + spread),
         method="average of sites",
         bootstrap=None,
-        patients=int(patients.sum()),
+        patients=patients,
     )
 
 
@@ -169,29 +190,6 @@ def against_margin(difference: Difference, margin: float) -> dict[str, Any]:
         "superior": low > 0,
         "non_inferior": low > -margin,
         "equivalent": low > -margin and high < margin,
-    }
-
-
-def harm(difference: Difference | None, margin: float) -> dict[str, Any]:
-    """Returns the do-no-harm gate of a site for the federated less the local AUROC.
-
-    ``harm`` is true when the federated model is worse by more than the margin, None when that was not measured. The
-    ``verdict`` says how sure that is: ``harm shown`` (the interval is below 0), ``harm suspected`` (it reaches 0),
-    ``no harm`` (it is above ``-margin``), ``inconclusive``, ``not measured``.
-    """
-    if difference is None:
-        return {"harm": None, "verdict": "not measured", "difference": None, "low": None, "high": None}
-    worse = difference.value < -margin
-    if worse:
-        verdict = "harm shown" if difference.high < 0 else "harm suspected"
-    else:
-        verdict = "no harm" if difference.low > -margin else "inconclusive"
-    return {
-        "harm": worse,
-        "verdict": verdict,
-        "difference": difference.value,
-        "low": difference.low,
-        "high": difference.high,
     }
 
 

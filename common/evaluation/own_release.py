@@ -12,7 +12,8 @@ from typing import Any, Literal, Self, get_args
 
 from common.errors import DataError
 from common.evaluation.answers import OWN, PAIRS, OwnModels, OwnName, Pair, number
-from common.evaluation.comparison import Difference, harm
+from common.evaluation.comparison import Difference
+from common.evaluation.gate import judged
 from common.evaluation.metrics import auroc
 
 GRID = 0.05
@@ -40,9 +41,9 @@ class Coarse:
     differences: Mapping[Pair, Figures | None] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, models: OwnModels, level: Level, margin: float) -> Self:
+    def of(cls, models: OwnModels, level: Level, margin: float, confidence: float) -> Self:
         """Returns what a policy of that level lets leave."""
-        word = verdict(models.differences.get("federated_minus_local"), margin)
+        word = verdict(models.differences.get("federated_minus_local"), margin, confidence)
         if level == "verdict":
             return cls(level=level, verdict=word)
         areas = {name: auroc(own.scores) for name, own in models.models.items()}
@@ -86,10 +87,10 @@ class Coarse:
 
     def gate(self) -> dict[str, Any]:
         """Returns the do-no-harm gate of the site, as far as it tells."""
-        said = {"hurts": (True, "harm shown"), "helps": (False, "no harm"), "cannot tell": (None, "inconclusive")}
-        harmed, word = said[self.verdict]
+        harmed = {"hurts": True, "helps": False, "cannot tell": None}[self.verdict]
         value, low, high = self.differences.get("federated_minus_local") or (None, None, None)
-        return {"harm": harmed, "verdict": word, "difference": value, "low": low, "high": high}
+        told = {"harm": harmed, "verdict": self.verdict, "difference": value, "low": low, "high": high}
+        return told | dict.fromkeys(("p", "patients", "patients_needed"))
 
 
 OwnAnswer = OwnModels | Coarse | None
@@ -117,13 +118,10 @@ def read_own(document: object, bins: int) -> OwnModels | Coarse:
     return Coarse.from_json(document) if coarse else OwnModels.from_json(document, bins)
 
 
-def verdict(difference: Difference | None, margin: float) -> Word:
-    """Returns the verdict of a federated less a local AUROC."""
-    if difference is None:
-        return "cannot tell"
-    if harm(difference, margin)["verdict"] == "harm shown":
-        return "hurts"
-    return "helps" if difference.low > 0 else "cannot tell"
+def verdict(difference: Difference | None, margin: float, confidence: float) -> Word:
+    """Returns the verdict of a federated less a local AUROC, of one site by itself."""
+    found = judged({"": difference}, margin=margin, confidence=confidence)[""]["verdict"]
+    return found if found in ("helps", "hurts") else "cannot tell"
 
 
 def _widened(difference: Difference) -> Figures:

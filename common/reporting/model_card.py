@@ -199,8 +199,8 @@ def _evaluation_lines(found: Mapping[str, Any]) -> Iterator[str]:
     if together:
         yield from ("", f"AUROC less that of models trained alone, mean over sites: {_interval(together)}.")
     gate = found["do_no_harm"] or {}
-    if gate.get("shown") or gate.get("suspected"):
-        harmed = ", ".join(_plain(site) for site in [*gate["shown"], *gate["suspected"]])
+    if gate.get("hurts"):
+        harmed = ", ".join(_plain(site) for site in gate["hurts"])
         yield f"**Do no harm:** worse than the site's own model by more than {found['margin']:g} at {harmed}."
     slope = (found["calibration"] or {}).get("slope")
     yield from (f"Calibration slope: {_interval(slope)} (1 is right).", "") if slope else ("",)

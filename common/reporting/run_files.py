@@ -42,6 +42,11 @@ class RunFiles:
         block: Mapping[str, Any] = (self.evaluation or {}).get("models", {}).get(name, {})
         return block
 
+    def within(self, model: str) -> Mapping[str, Any]:
+        """Returns ``value``, ``low`` and ``high`` of a model's AUROC within sites; None where it was not measured."""
+        found = self.model(model).get("within_sites") or {}
+        return {key: found.get(key) for key in ("value", "low", "high")}
+
     def difference(self, site: str, pair: str = "federated_minus_local") -> Mapping[str, Any] | None:
         """Returns a pair's difference of AUROC at a site (or ``pooled``); None where it was not measured."""
         found = (self.evaluation or {}).get("comparisons", {}).get(pair, {})

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from common.evaluation.drawing import GRID, INK
+from common.reporting.advice import IN_A_CELL, outcome, reliability
 from common.reporting.figures import figures_of
 from common.reporting.run_files import UNTOLD, RunFiles, read_run
 from common.reporting.sections import attention, calibration_rows, subgroups, unmeasured, value_of_federating
@@ -22,7 +23,7 @@ from common.reporting.study_privacy import PAGE
 from common.reporting.templates.base import render
 from common.reporting.templates.run import RUN
 from common.reporting.templates.run_sections import SECTIONS
-from common.reporting.verdict import judge, outcome, plain_code
+from common.reporting.verdict import judge, plain_code
 
 POOLED = "pooled"
 _MODELS = ("federated", "local")
@@ -60,7 +61,8 @@ def headline_table(run_dir: Path) -> list[dict[str, Any]]:
 
     Keys: ``site``; ``patients`` (declared for training; None when unknown); ``test_patients``; ``epsilon`` spent by
     the ledger (None when not private; for ``pooled`` the largest of the sites); ``auroc`` and ``local_auroc``, each
-    ``{"value", "low", "high"}`` with None where not measured.
+    ``{"value", "low", "high"}`` with None where not measured; for ``pooled`` patients are compared within their own
+    site only, as :mod:`common.evaluation.within_sites` does.
 
     Raises:
         ConfigError: The folder holds no ``run.json``, or a file in it is damaged.
@@ -86,8 +88,8 @@ def _headline_sites(files: RunFiles) -> list[dict[str, Any]]:
 def _headline_pooled(files: RunFiles, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     declared = [row["patients"] for row in rows if row["patients"] is not None]
     epsilon = max((row["epsilon"] for row in rows if row["epsilon"] is not None), default=None)
-    blocks = (files.model(model).get("pooled") for model in _MODELS)
-    return _headline_row(POOLED, sum(declared) if declared else None, epsilon, *blocks)
+    row = _headline_row(POOLED, sum(declared) if declared else None, epsilon, files.model("federated")["pooled"], None)
+    return row | {"auroc": files.within("federated"), "local_auroc": files.within("local")}
 
 
 def _headline_row(
@@ -123,8 +125,9 @@ def _view(files: RunFiles, figures: Mapping[str, Mapping[str, str]]) -> dict[str
         "run": files.run,
         "study": files.study,
         "evaluation": files.evaluation,
-        "verdict": judge(files, _headline_sites(files)),
-        "headline": [row | {"outcome": outcome(files, row)} for row in rows],
+        "verdict": judge(files),
+        "reliability": reliability(files),
+        "headline": [row | {"outcome": _outcome(files, row["site"])} for row in rows],
         "figures": {name: _inline(figure["svg"]) for name, figure in figures.items()},
         "site_rows": [_site_row(site) for site in files.run.get("sites", ())],
         "splits": SPLITS,
@@ -143,6 +146,10 @@ def _view(files: RunFiles, figures: Mapping[str, Mapping[str, str]]) -> dict[str
         "when": _when(files.run),
         "confidence": _percent((files.evaluation or {}).get("confidence", 0.95)),
     }
+
+
+def _outcome(files: RunFiles, site: str) -> str:
+    return "" if site == POOLED else IN_A_CELL[outcome(files, site)]
 
 
 def _inline(svg: str) -> Any:

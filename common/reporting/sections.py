@@ -33,9 +33,10 @@ def value_of_federating(files: RunFiles) -> dict[str, Any]:
 
 
 def area_of(files: RunFiles, model: str, site: str) -> Mapping[str, Any]:
-    """Returns ``value``, ``low`` and ``high`` of a model's AUROC at a site or pooled; None where not measured."""
-    block = files.model(model)
-    found = block.get(POOLED) if site == POOLED else block.get("sites", {}).get(site)
+    """Returns ``value``, ``low`` and ``high`` of a model's AUROC at a site, or within all; None where not measured."""
+    if site == POOLED:
+        return files.within(model)
+    found = files.model(model).get("sites", {}).get(site)
     area = (found or {}).get("auroc") or NOTHING
     return {key: area[key] for key in NOTHING}
 

@@ -1,17 +1,13 @@
-"""A run's outcome in words that need no glossary: who took part, what failed and why, whether federating helped.
-
-Federated and local models are compared by the paired differences that the sites computed on their own test patients:
-"clearly" means that the interval of the difference leaves out 0. A run without them (an older one, or one whose sites
-did not answer) is compared by separate intervals, which is stricter. Where nothing is clear, no claim is made.
-"""
+"""A run's outcome in words that need no glossary: who took part, what failed and why, whether federating helped."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Set
 from typing import Any, Literal
 
 from common.errors import SiteCode
+from common.reporting.advice import Outcome, advice, outcome, summary
 from common.reporting.run_files import RunFiles
 
 PLAIN_CODES: Mapping[str, str] = {
@@ -33,79 +29,28 @@ PLAIN_CODES: Mapping[str, str] = {
     SiteCode.UNKNOWN: "failed for a reason it did not give",
 }
 
-Outcome = Literal["higher", "lower", "overlap", "unknown", "withheld"]
-_SAID: Mapping[str, Outcome] = {"helps": "higher", "hurts": "lower", "cannot tell": "overlap"}
-
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The first lines of a report; ``tone`` is the banner's class, ``harm`` what the do-no-harm gate says."""
+    """The first lines of a report; ``tone`` is the banner's class, ``advice`` one sentence a site."""
 
     tone: Literal["good", "note", "warn", "bad"]
     status: str
-    harm: tuple[str, ...]
     benefit: str
+    advice: tuple[str, ...]
     lost: tuple[str, ...]
 
 
-def judge(files: RunFiles, rows: Sequence[Mapping[str, Any]]) -> Verdict:
-    """Returns the verdict on a run from its files and its headline rows (sites only)."""
-    outcomes = {row["site"]: outcome(files, row) for row in rows}
-    lost = tuple(_lost_line(site) for site in files.run.get("sites", ()) if site["status"] != "ok")
-    harm = tuple(_harm_lines(files, rows))
+def judge(files: RunFiles) -> Verdict:
+    """Returns the verdict on a run."""
+    words = {outcome(files, site) for site in files.sites}
     return Verdict(
-        tone=_tone(str(files.run["status"]), list(outcomes.values()), harmed=bool(harm)),
+        tone=_tone(str(files.run["status"]), words),
         status=_status(files),
-        harm=harm,
-        benefit=_benefit(rows, outcomes),
-        lost=lost,
+        benefit=summary(files),
+        advice=tuple(advice(files)),
+        lost=tuple(_lost_line(site) for site in files.run.get("sites", ()) if site["status"] != "ok"),
     )
-
-
-def outcome(files: RunFiles, row: Mapping[str, Any]) -> Outcome:
-    """Returns where the federated AUROC lies against the local one, for a site's headline row or the pooled one.
-
-    A hospital that lets leave a verdict only is taken at its word; ``withheld``: it lets leave nothing.
-    """
-    own = files.own_release(row["site"])
-    if "verdict" in own:
-        return _SAID[own["verdict"]]
-    if own.get("level") == "none":
-        return "withheld"
-    apart, found = compare(row["auroc"], row["local_auroc"]), files.difference(row["site"])
-    if apart == "unknown" or found is None:
-        return apart
-    if found["low"] > 0:
-        return "higher"
-    return "lower" if found["high"] < 0 else "overlap"
-
-
-def compare(federated: Mapping[str, Any], local: Mapping[str, Any]) -> Outcome:
-    """Returns where the federated interval lies against the local one."""
-    if federated["value"] is None or local["value"] is None:
-        return "unknown"
-    if federated["low"] > local["high"]:
-        return "higher"
-    return "lower" if federated["high"] < local["low"] else "overlap"
-
-
-def _harm_lines(files: RunFiles, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    gate = (files.evaluation or {}).get("do_no_harm") or {}
-    for row in rows:
-        found = gate.get("sites", {}).get(row["site"]) or {}
-        if found.get("harm"):
-            sure = "the interval leaves out 0" if found["verdict"] == "harm shown" else "the interval reaches 0"
-            if found["difference"] is None:
-                yield (
-                    f"{row['site']} says that the federated model is worse than its own by more than the margin of "
-                    f"{gate['margin']:g} ({sure}; it releases no figures). The site should keep its own model."
-                )
-                continue
-            yield (
-                f"{_named(row)}: the federated model is worse than the site's own by more than the margin of "
-                f"{gate['margin']:g} (difference {found['difference']:+.3f}, {found['low']:+.3f} to "
-                f"{found['high']:+.3f}; {sure}). The site should keep its own model."
-            )
 
 
 def plain_code(code: str) -> str:
@@ -113,12 +58,12 @@ def plain_code(code: str) -> str:
     return PLAIN_CODES.get(code, PLAIN_CODES[SiteCode.UNKNOWN])
 
 
-def _tone(status: str, outcomes: Sequence[Outcome], *, harmed: bool) -> Literal["good", "note", "warn", "bad"]:
+def _tone(status: str, words: Set[Outcome]) -> Literal["good", "note", "warn", "bad"]:
     if status == "FAILED":
         return "bad"
-    if status != "COMPLETED" or harmed or "lower" in outcomes:
+    if status != "COMPLETED" or "hurts" in words:
         return "warn"
-    return "good" if "higher" in outcomes else "note"
+    return "good" if "helps" in words else "note"
 
 
 def _status(files: RunFiles) -> str:
@@ -140,32 +85,6 @@ def _status(files: RunFiles) -> str:
 
 def _lost_line(site: Mapping[str, Any]) -> str:
     return f"{site['name']} {plain_code(site['code'])} ({site['code']}); it joined {_count(site['rounds'], 'round')}."
-
-
-def _benefit(rows: Sequence[Mapping[str, Any]], outcomes: Mapping[str, Outcome]) -> str:
-    if all(outcome == "unknown" for outcome in outcomes.values()):
-        return "Does federating help? Not measured."
-    if all(outcome in ("unknown", "withheld") for outcome in outcomes.values()):
-        return "Does federating help? Not released by the hospitals, who know it for themselves."
-    parts = []
-    for outcome, words in (
-        ("higher", "clearly higher than training alone at"),
-        ("lower", "clearly lower than training alone at"),
-        ("overlap", "not distinguishable from training alone at"),
-        ("unknown", "not measured at"),
-        ("withheld", "not released by"),
-    ):
-        named = [_named(row) for row in rows if outcomes[row["site"]] == outcome]
-        if named:
-            parts.append(f"{words} {', '.join(named)}")
-    return f"Does federating help? On each site's own test patients the AUROC is {'; '.join(parts)}."
-
-
-def _named(row: Mapping[str, Any]) -> str:
-    federated, local = row["auroc"]["value"], row["local_auroc"]["value"]
-    if federated is None or local is None:
-        return str(row["site"])
-    return f"{row['site']} ({federated:.3f} against {local:.3f})"
 
 
 def _count(number: int, noun: str) -> str:

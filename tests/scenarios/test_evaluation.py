@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from flwr.app import Context, Message
 
 from common.evaluation.scores import ScoreState
@@ -114,7 +115,13 @@ def test_three_models_meet_on_the_same_patients_and_the_gate_says_who_is_harmed(
             assert abs(difference["value"] - expected) <= allowed
     for site, gate in document["do_no_harm"]["sites"].items():
         assert gate["difference"] == document["comparisons"]["federated_minus_local"]["sites"][site]["value"]
-        assert gate["harm"] == (gate["difference"] < -document["margin"])
+        assert not gate["harm"] or gate["difference"] < -document["margin"]
+    for name, block in models.items():
+        ranked = {site: row for site, row in block["sites"].items() if row["auroc"]["value"] is not None}
+        pairs = {site: row["malignant"] * row["benign"] for site, row in ranked.items()}
+        mean = sum(pairs[site] * row["auroc"]["value"] for site, row in ranked.items()) / sum(pairs.values())
+        assert block["within_sites"]["value"] == pytest.approx(mean)
+        assert (block["pooled"]["auroc"]["value"] is None) == (name != "federated")
     worst = document["spread"]["federated"]["worst"]
     areas = [row["auroc"]["value"] for row in models["federated"]["sites"].values()]
     assert worst["auroc"] == min(areas)

@@ -10,9 +10,8 @@ RUN = """{% extends "base" %}
 <h1>{{ run.name }}</h1>
 <div class="banner verdict {{ verdict.tone }}" role="group" aria-label="Verdict">
 <p class="first">{{ verdict.status }}</p>
-{% if verdict.harm %}<p><strong>Do no harm:</strong></p>
-<ul>{% for line in verdict.harm %}<li>{{ line }}</li>{% endfor %}</ul>{% endif %}
 <p>{{ verdict.benefit }}</p>
+{% if verdict.advice %}<ul>{% for line in verdict.advice %}<li>{{ line }}</li>{% endfor %}</ul>{% endif %}
 {% if verdict.lost %}<ul>{% for line in verdict.lost %}<li>{{ line }}</li>{% endfor %}</ul>{% endif %}
 </div>
 {% if run.synthetic %}<div class="banner note" role="note"><strong>Synthetic data.</strong> The images are computed
@@ -47,7 +46,7 @@ href="#reproduce">Reproduce</a></li>
 {{ confidence }} interval.</caption>
 <thead><tr><th scope="col">Site</th><th scope="col">Patients in<br>training</th><th scope="col">Patients in<br>test</th>
 <th scope="col">Epsilon<br>spent</th><th scope="col">AUROC<br>federated</th><th scope="col">AUROC<br>local only</th>
-<th scope="col" class="text">Federated is</th></tr></thead>
+<th scope="col" class="text">Federated is, against<br>its own model</th></tr></thead>
 <tbody>{% for row in headline %}
 {% set total = loop.last and evaluation is not none %}
 <tr{% if total %} class="total"{% endif %}><th scope="row">{{ row.site }}</th>
@@ -55,14 +54,14 @@ href="#reproduce">Reproduce</a></li>
 <td>{% if not run.private %}not private{% else %}{% if total %}at most {% endif %}{{ number(row.epsilon, "%.2f") }}
 {% endif %}</td>
 <td>{{ area(row.auroc) }}</td><td>{{ area(row.local_auroc) }}</td>
-<td class="text">{{ {"higher": "clearly higher", "lower": "clearly lower", "overlap": "not distinguishable",
-"unknown": "not measured", "withheld": "not released"}[row.outcome] }}</td></tr>{% endfor %}
+<td class="text">{{ row.outcome }}</td></tr>{% endfor %}
 </tbody></table></div>
 {% if evaluation is not none %}
 <p class="soft">Local only: a model that the site trained alone on its own training patients, without privacy noise
-because it never leaves the site. "Clearly" means that the interval of the difference on the same patients leaves out 0.
-Pooled: all sites' test patients together, each scored by the federated model or by their own site's local model.
-Intervals cover the chance of drawing these patients, not the training seed.</p>
+because it never leaves the site. "Better" and "worse" are shown by the paired difference on the same patients, with all
+sites together in mind (Holm). Pooled: patients are compared with patients of their own site only, each site counting by
+its pairs of a malignant and a benign one; scores of two sites' models are never ranked together. Intervals cover the
+chance of drawing these patients, not the training seed.</p>
 {% endif %}
 {% else %}<p>Not measured: no site took part.</p>{% endif %}
 {{ figure("forest", "Test AUROC with " ~ confidence ~ " intervals, federated (circles) above local only (squares).") }}

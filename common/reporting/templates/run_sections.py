@@ -24,7 +24,9 @@ MACROS = """{% macro interval(x, digits=3) %}
 <p class="soft">Not measured: this run ended before there were values to draw.</p>
 {% endif %}
 {% endmacro %}
-{% macro signed(x) %}{% if x is none %}<span class="soft">not measured</span>{% else %}{{ "%+.3f"|format(x.value) }}
+{% macro signed(x) %}{% if x is none %}<span class="soft">not measured</span>
+{%- elif x.method|default("") == "same scores" %}0<span class="range">same ranking</span>
+{%- else %}{{ "%+.3f"|format(x.value) }}
 <span class="range">{{ "%+.3f"|format(x.low) }} to {{ "%+.3f"|format(x.high) }}</span>{% endif %}{% endmacro %}
 """
 
@@ -49,7 +51,9 @@ with its {{ confidence }} interval. Margin: {{ "%g"|format(value.margin) }}.</ca
 the interval
 lies above minus the margin. Equivalent: it lies within the margin on both sides. The pooled difference is the mean of
 the
-sites' differences. Differences of one run do not cover the training seed; several seeds do
+sites' differences by their pairs of patients. 
+{% for line in reliability %}{{ line }} {% endfor %}
+Differences of one run do not cover the training seed; several seeds do
 (<code>oncofed-sim run ... seed=1</code>).</p>
 {{ figure("differences", "Paired difference of AUROC, federated less local, with " ~ confidence ~ " intervals.") }}
 {% if value.spread %}<p>{{ value.spread }}</p>{% endif %}

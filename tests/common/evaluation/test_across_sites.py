@@ -34,10 +34,13 @@ def test_sites_and_their_mean_stand_side_by_side() -> None:
     assert nothing == {"sites": {"d": None}, "pooled": None}
 
 
-def test_the_gate_names_sites_by_how_sure_the_harm_is() -> None:
-    gate = do_no_harm(ANSWERS, margin=0.05)
-    assert (gate["shown"], gate["suspected"]) == (["a"], ["b"])
-    assert {site: row["harm"] for site, row in gate["sites"].items()} == {"a": True, "b": True, "c": False, "d": None}
+def test_the_gate_names_who_is_shown_to_gain_or_to_lose_and_nobody_else() -> None:
+    gate = do_no_harm(ANSWERS | {"e": answer(difference(0.2, 0.1, 0.3))}, margin=0.05)
+    assert (gate["hurts"], gate["helps"]) == (["a"], ["e"])
+    assert {site: row["harm"] for site, row in gate["sites"].items()} == {
+        "a": True, "b": None, "c": False, "d": None, "e": False
+    }  # fmt: skip
+    assert list(gate["sites"]) == ["a", "b", "c", "d", "e"]
 
 
 def block(**areas: float | None) -> dict[str, Any]:

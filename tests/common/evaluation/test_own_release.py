@@ -16,7 +16,8 @@ from common.evaluation.own_release import GRID, Coarse, read_own, verdict
 
 
 def difference(value: float, low: float, high: float) -> Difference:
-    return Difference(value=value, variance=0.01, low=low, high=high, method="DeLong", bootstrap=None, patients=73)
+    error = (high - low) / 3.92
+    return Difference(value=value, variance=error**2, low=low, high=high, method="DeLong", bootstrap=None, patients=73)
 
 
 @st.composite
@@ -27,13 +28,13 @@ def differences(draw: st.DrawFn) -> Difference:
 
 @given(differences(), st.sampled_from(["verdict", "rounded"]))
 def test_it_is_read_back_as_it_was_written(found: Difference, level: Any) -> None:
-    coarse = Coarse.of(OwnModels({}, {"federated_minus_local": found}), level, 0.02)
+    coarse = Coarse.of(OwnModels({}, {"federated_minus_local": found}), level, 0.02, 0.95)
     assert read_own(json.loads(json.dumps(coarse.to_json())), 256) == coarse
 
 
 @given(differences())
 def test_rounded_limits_hold_the_exact_ones(found: Difference) -> None:
-    coarse = Coarse.of(OwnModels({}, {"federated_minus_local": found}), "rounded", 0.02)
+    coarse = Coarse.of(OwnModels({}, {"federated_minus_local": found}), "rounded", 0.02, 0.95)
     value, low, high = coarse.differences["federated_minus_local"] or (9, 9, 9)
     assert low <= found.low + 1e-9 and found.high - 1e-9 <= high and abs(value - found.value) <= GRID / 2 + 1e-9
 
@@ -50,7 +51,7 @@ def test_rounded_limits_hold_the_exact_ones(found: Difference) -> None:
     ],
 )
 def test_a_verdict_needs_an_interval_that_shows_it(found: Difference | None, word: str) -> None:
-    assert verdict(found, 0.02) == word
+    assert verdict(found, 0.02, 0.95) == word
 
 
 ROUNDED = {

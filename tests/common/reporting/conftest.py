@@ -15,6 +15,7 @@ from common.evaluation.answers import OwnModels
 from common.evaluation.comparison import paired_difference
 from common.evaluation.scores import ScoreState
 from common.evaluation.summary import summarise
+from common.evaluation.within_sites import within_sites
 
 SITES = {"site_1": (150, 1.7, 1.0), "site_2": (90, 1.5, 1.4), "site_3": (60, 1.4, 1.6), "site_4": (24, 1.6, 0.8)}
 """Test patients, and how far the federated and the local model shift malignant log-odds."""
@@ -126,6 +127,7 @@ def block(sites: dict[str, ScoreState]) -> dict[str, Any]:
     measure = {"threshold": 0.5}
     return {
         "pooled": summarise(pooled, **measure),
+        "within_sites": within_sites(sites, 0.95),
         "sites": {site: summarise(state, **measure) for site, state in sites.items()},
     }
 

@@ -8,13 +8,14 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
 from common.errors import ConfigError, SiteCode
 from common.reporting.run_report import headline_table, write_run_report
-from common.reporting.verdict import PLAIN_CODES, compare
+from common.reporting.verdict import PLAIN_CODES
 
 MakeRun = Callable[..., Path]
 
@@ -68,7 +69,8 @@ def test_page_and_table_show_the_values_of_the_evaluation(make_run: MakeRun) -> 
         for key, model in (("auroc", "federated"), ("local_auroc", "local")):
             block = evaluation["models"][model]
             metrics = block["pooled"] if row["site"] == "pooled" else block["sites"][row["site"]]
-            assert row[key] == {part: metrics["auroc"][part] for part in ("value", "low", "high")}
+            area = block["within_sites"] if row["site"] == "pooled" else metrics["auroc"]
+            assert row[key] == {part: area[part] for part in ("value", "low", "high")}
             assert "{value:.3f} {low:.3f} to {high:.3f}".format(**row[key]) in text
             assert "{value:.3f} {low:.3f} to {high:.3f}".format(**metrics["sensitivity"]) in text
     assert rows[0]["patients"] == 600 and rows[0]["test_patients"] == 150 and rows[0]["epsilon"] == 8.0
@@ -133,10 +135,11 @@ def test_partial_says_who_and_why(make_run: MakeRun) -> None:
     folder = make_run({"status": "PARTIAL"})
     rewrite(folder, "run.json", lambda d: d["sites"][2].update(status="lost", code="budget-refused", rounds=3))
     rewrite(folder, "evaluation.json", lambda d: [m["sites"].pop("site_3") for m in d["models"].values()])
+    rewrite(folder, "evaluation.json", lambda d: d["do_no_harm"]["sites"].pop("site_3"))
     text = text_of(write_run_report(folder))
     assert "PARTIAL: 1 of 4 sites lost" in text
     assert "site_3 refused: the request would have passed its privacy ceiling (budget-refused)" in text
-    assert "not measured at site_3" in text
+    assert "site_3: not measured: no model of its own to compare with" in text
 
 
 def test_failed_before_the_first_round_claims_nothing(make_run: MakeRun) -> None:
@@ -174,53 +177,61 @@ def test_one_class_at_a_site_is_not_defined_rather_than_wrong(make_run: MakeRun)
     one_class = summarise(ScoreState.of([0.2, 0.3], [0, 0]), threshold=0.5)
     rewrite(folder, "evaluation.json", lambda d: d["models"]["federated"]["sites"].update(site_4=one_class))
     text = text_of(write_run_report(folder))
-    assert "not defined" in text and "not measured at site_4" in text
+    assert "not defined" in text
 
 
-def test_without_paired_differences_intervals_decide(make_run: MakeRun) -> None:
+def gate(verdict: str, value: float | None = None, low: float = 0.0, high: float = 0.0, **more: Any) -> dict[str, Any]:
+    figures = {"difference": value, "low": low, "high": high, "p": 0.5, "patients": 60, "patients_needed": 420}
+    return {"harm": verdict == "hurts", "verdict": verdict, **figures, **more}
+
+
+def with_gate(make_run: MakeRun, **sites: dict[str, Any]) -> Path:
     folder = make_run()
-    worse = {"value": 0.55, "low": 0.45, "high": 0.65, "method": "DeLong", "binning_error": 0.0}
-    rewrite(folder, "evaluation.json", lambda d: d["models"]["federated"]["sites"]["site_1"].update(auroc=worse))
-    rewrite(folder, "evaluation.json", lambda d: d.pop("comparisons"))
-    report = write_run_report(folder)
-    assert "clearly lower than training alone at site_1 (0.550 against 0.785)" in text_of(report)
-    assert 'class="banner verdict warn"' in report.read_text(encoding="utf-8")
+    rewrite(folder, "evaluation.json", lambda d: d["do_no_harm"]["sites"].update(sites))
+    return folder
 
 
-def test_paired_differences_decide_where_intervals_overlap(make_run: MakeRun) -> None:
-    folder = make_run()
-    narrow = {"value": 0.02, "low": 0.01, "high": 0.03, "superior": True, "non_inferior": True, "equivalent": True}
-    rewrite(
-        folder, "evaluation.json", lambda d: d["comparisons"]["federated_minus_local"]["sites"].update(site_3=narrow)
-    )
-    text = text_of(write_run_report(folder))
-    assert re.search(r"clearly higher than training alone at [^;]*site_3", text)
-    assert "better, non-inferior, equivalent" in text
+@pytest.mark.parametrize(
+    ("found", "said", "tone"),
+    [
+        (gate("hurts", -0.12, -0.2, -0.04), "site_2: the federated model is worse than its own model by more than "
+         "0.05; it should keep its own (AUROC -0.120, -0.200 to -0.040, 60 test patients).", "warn"),
+        (gate("helps", 0.1, 0.02, 0.18), "site_2: the federated model is better than its own model (AUROC +0.100", ""),
+        (gate("cannot tell", -0.12, -0.3, 0.06), "site_2: cannot be told with 60 test patients; about 420 would be "
+         "needed (AUROC -0.120, -0.300 to +0.060).", ""),
+        (gate("no loss", 0.0, -0.03, 0.03), "site_2: the federated model is no worse than its own model by more than "
+         "0.05; more is not shown (AUROC +0.000", ""),
+        (gate("same scores", 0.0), "site_2: both models rank its test patients alike.", ""),
+        (gate("not measured"), "site_2: not measured: no model of its own", ""),
+    ],
+)  # fmt: skip
+def test_a_hospital_is_told_in_one_sentence_what_was_shown(
+    make_run: MakeRun, found: dict[str, Any], said: str, tone: str
+) -> None:
+    report = write_run_report(with_gate(make_run, site_2=found))
+    text = text_of(report)
+    assert said in text and text.count("site_2: ") == 1
+    assert text.index("COMPLETED") < text.index("Does federating help?") < text.index("site_2: ")
+    assert ("should keep its own" in text) == (found["verdict"] == "hurts")
+    assert f'class="banner verdict {tone}' in report.read_text(encoding="utf-8")
 
 
 def test_a_hospital_that_says_only_that_it_hurts_is_believed_without_figures(make_run: MakeRun) -> None:
-    folder = make_run()
-    gate = {"harm": True, "verdict": "harm shown", "difference": None, "low": None, "high": None}
+    folder = with_gate(make_run, site_2=gate("hurts", None, patients=None))
     own = {"site_2": {"level": "verdict", "verdict": "hurts"}, "site_3": {"level": "none"}}
-    rewrite(folder, "evaluation.json", lambda d: d["do_no_harm"]["sites"].update(site_2=gate))
     rewrite(folder, "evaluation.json", lambda d: d.update(own_release=own))
     text = text_of(write_run_report(folder))
-    assert "site_2 says that the federated model is worse than its own by more than the margin of 0.05" in text
-    assert "not released by site_3" in text and "the hospital says: hurts" in text
+    assert "it should keep its own (the hospital&#39;s own word, by itself alone)." in text
+    assert "site_3: the hospital releases nothing of its own models" in text and "the hospital says: hurts" in text
 
 
-@pytest.mark.parametrize(("verdict", "sure"), [("harm shown", "leaves out 0"), ("harm suspected", "reaches 0")])
-def test_harm_stands_before_everything_else_but_the_status(make_run: MakeRun, verdict: str, sure: str) -> None:
+def test_how_often_the_advice_errs_stands_beside_it(make_run: MakeRun) -> None:
     folder = make_run()
-    gate = {"harm": True, "verdict": verdict, "difference": -0.12, "low": -0.2, "high": -0.01}
-    rewrite(folder, "evaluation.json", lambda d: d["do_no_harm"]["sites"].update(site_2=gate))
-    report = write_run_report(folder)
-    text = text_of(report)
-    harm, benefit = text.index("Do no harm:"), text.index("Does federating help?")
-    assert text.index("COMPLETED") < harm < benefit
-    assert "by more than the margin of 0.05 (difference -0.120, -0.200 to -0.010" in text[harm:benefit]
-    assert "site_2" in text[harm:benefit] and sure in text[harm:benefit] and "site_1" not in text[harm:benefit]
-    assert 'class="banner verdict warn"' in report.read_text(encoding="utf-8")
+    found = {"loss": 0.1, "false_alarm": 0.031, "power": {"site_1": 0.42}}
+    rewrite(folder, "evaluation.json", lambda d: d["do_no_harm"].update(rates=found))
+    text = text_of(write_run_report(folder))
+    assert "some hospital would be told to keep its own in 3.1% of such runs" in text
+    assert "truly better by 0.1 would be told so in: site_1 42% of such runs" in text
 
 
 def test_what_a_run_did_not_measure_is_said(make_run: MakeRun) -> None:
@@ -243,20 +254,6 @@ def test_attention_comes_from_the_explanation(make_run: MakeRun) -> None:
     text = text_of(write_run_report(folder))
     assert "Model attention, not a lesion outline." in text and "0.41 0.07" in text
     assert "the map depends on the weights" in text and "no heatmap" not in text
-
-
-@pytest.mark.parametrize(
-    ("federated", "local", "outcome"),
-    [
-        ((0.9, 0.8, 0.95), (0.7, 0.6, 0.79), "higher"),
-        ((0.7, 0.6, 0.79), (0.9, 0.8, 0.95), "lower"),
-        ((0.9, 0.8, 0.95), (0.7, 0.6, 0.8), "overlap"),
-        ((None, None, None), (0.7, 0.6, 0.8), "unknown"),
-    ],
-)
-def test_compare(federated, local, outcome: str) -> None:
-    first, second = (dict(zip(("value", "low", "high"), area, strict=True)) for area in (federated, local))
-    assert compare(first, second) == outcome
 
 
 def test_every_code_has_plain_words() -> None:
