@@ -141,14 +141,17 @@ class Site:
 
         study = request.study
         check_request(self.policy, study, self.declared_patients)
-        self._questions(request).train(request.round_index, request.arrays)
+        questions = self._questions(request)
+        questions.train(request.round_index, request.arrays)
         plan, kept = self._plan(study), KeptUpdate(self.home / KEPT, self.declared_patients)
         if (again := kept.answer(request, self.name)) and (plan is None or is_charged(self, request)):
+            questions.prove(request.round_index, request.arrays)
             return again
         data = self.cohort.load(study, "train")
         model = self._model(study, tuple(data.inputs.shape[1:]))
         load_trainable(model, request.arrays)
         spent = self._charge(plan, request)
+        questions.prove(request.round_index, request.arrays)
         train(
             model,
             data,
