@@ -205,7 +205,7 @@ class Site:
             QuestionRefused: The study asks for no such models, or the test was opened with other weights.
         """
         from client.own_models import own_models, released
-        from client.release_floor import check_split
+        from client.release_floor import releasing
         from common.models.weights import load_trainable
 
         self._check_own(request)
@@ -213,7 +213,9 @@ class Site:
         if (before := questions.compare_own(request.arrays)) is not None:
             return DocumentAnswer(site=self.name, document=before)
         study = request.study
-        check_split(self.policy, self.cohort.load(study, "test").patient_labels().numpy())
+        counted = self.cohort.load(study, "test")
+        with releasing(self, study, counted.patients, counted.patient_labels().numpy()):
+            pass  # what is told of these models is counted of the same patients as scores are
         for split in ("val", "test"):
             remember_scored(self, study.digest(), split)
         federated, fresh = (self._model(study, self._input_shape(study)) for _ in range(2))
@@ -288,14 +290,14 @@ class Site:
         self, model: Classifier, data: PatientTensors, study: StudyConfig, subgroups: Sequence[str] = ()
     ) -> DocumentAnswer:
         from client.release_floor import releasing
+        from client.scoring import patient_scores
         from common.evaluation.subgroups import grouped_state
-        from common.training import predict
 
         rows = [self.cohort.attributes.get(patient, {}) for patient in data.patients]
         labels = data.patient_labels().numpy()
         with releasing(self, study, data.patients, labels) as admits:
             state = grouped_state(
-                predict(model, data).numpy(),
+                patient_scores(model, data),
                 labels,
                 rows,
                 subgroups,
