@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from client.budget import charge_round, check_affordable, is_charged, reserve_study, rounds_charged
 from client.card_counts import card_counts
-from client.certificate import read_certificate
+from client.certificate import releasable_certificate
 from client.cohort_notes import note_scored as remember_scored
 from client.kept import KEPT, KeptUpdate
 from client.policy import SitePolicy, check_request
@@ -85,7 +85,7 @@ class Site:
         Raises:
             BudgetExceeded, TrustError: The policy does not allow the study, or its last round would pass the ceiling.
             QuestionRefused: Too many runs of the study have asked about these patients.
-            DataError: The study asks for a readiness certificate, and the site has none.
+            DataError: The study asks for a readiness certificate, and the site has none that may leave.
             ModelError: The model cannot take a private step.
         """
         from common.models.weights import frozen_digest
@@ -96,7 +96,7 @@ class Site:
         plan = self._plan(study)
         if plan is not None:
             reserve_study(self, plan, request)
-        readiness = read_certificate(self.home) if study.strategy.require_readiness else None
+        readiness = releasable_certificate(self.home, self.policy) if study.strategy.require_readiness else None
         shape = self._input_shape(study)
         model = self._model(study, shape)
         self._preflight(model, study, shape)
