@@ -72,10 +72,10 @@ def _keep_best(
 
 def scores_of(model: Classifier, data: PatientTensors, bins: int | None = None) -> ScoreState:
     """Returns the score counts of patients, without subgroups; ``bins`` None: as many as is usual."""
+    from client.scoring import patient_scores
     from common.evaluation.scores import DEFAULT_BINS, ScoreState
-    from common.training import predict
 
-    return ScoreState.of(predict(model, data).numpy(), data.patient_labels().numpy(), bins or DEFAULT_BINS)
+    return ScoreState.of(patient_scores(model, data), data.patient_labels().numpy(), bins or DEFAULT_BINS)
 
 
 def own_threshold(model: Classifier, val_data: PatientTensors, study: StudyConfig) -> OperatingPoint:

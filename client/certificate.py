@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.errors import DataError
+
+if TYPE_CHECKING:
+    from client.policy import SitePolicy
 
 FILE = "readiness.json"
 
@@ -27,6 +31,28 @@ def read_certificate(home: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise DataError(f"{path} holds no certificate. {_how(home)}")
     return found
+
+
+def releasable_certificate(home: Path, policy: SitePolicy) -> dict[str, Any]:
+    """Returns the certificate as it may leave: what it counts, the policy lets be counted.
+
+    Raises:
+        DataError: There is none, it cannot be read, or it was made under a more open policy.
+    """
+    found = read_certificate(home)
+    if not policy.counts_anybody and any(_counts(found)):
+        raise DataError(f"The certificate counts patients, which the policy does not let leave. {_how(home)}")
+    return found
+
+
+def _counts(certificate: Mapping[str, Any]) -> Iterator[bool]:
+    """Yields whether each of its places for a count holds one; a place that holds something else counts as one."""
+    for part in (certificate.get("patients"), certificate.get("subgroups")):
+        for row in part.values() if isinstance(part, dict) else [part]:
+            cells = row.values() if isinstance(row, dict) else [row]
+            yield any(cell not in (None, 0) for cell in cells)
+    for finding in certificate.get("findings") or ():
+        yield not isinstance(finding, dict) or finding.get("count") is not None
 
 
 def _how(home: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -145,7 +146,7 @@ def deidentify(
 @data_app.command("certify")
 def certify(
     out: Annotated[Path, typer.Option(help="Folder of the certificate.")] = Path("."),
-    min_cell: Annotated[int, typer.Option(min=1, help="Smallest count that is told.")] = MIN_CELL,
+    min_cell: Annotated[int, typer.Option(min=1, help="Smallest count that is told, where any is.")] = MIN_CELL,
     by: Annotated[
         list[str] | None, typer.Option(help="Column whose groups are counted too; may be given again.")
     ] = None,
@@ -153,8 +154,11 @@ def certify(
 ) -> None:
     """Run the checks and sign what may be told of them: readiness.json and readiness.html.
 
+    Patients and records are counted only where the policy lets anybody be (1 in both floors), for public data.
+
     Example: oncofed-site data certify --out certificate
     """
+    from client.policy import load_policy
     from client.readiness import certificate, subgroup_counts
     from client.readiness_page import page
     from client.site_file import site_home
@@ -162,10 +166,14 @@ def certify(
 
     place = site_home(home)
     settings = place.read()
+    openly = load_policy(place.path / settings.policy).counts_anybody
+    if by and not openly:
+        raise ConfigError("The policy lets no single patient be counted, so no groups are either; leave --by out")
     opened, found = _inspected(None, None, None, home, None)
     dataset = opened.dataset
     document = certificate(
-        found, site=settings.name, dataset=dataset.name, min_cell=min_cell, key=SiteKey.read(place.signing_key),
+        found, site=settings.name, dataset=dataset.name, min_cell=min_cell if openly else math.inf,
+        key=SiteKey.read(place.signing_key),
         subgroups=subgroup_counts(dataset, by or [], min_cell),
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)

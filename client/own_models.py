@@ -38,17 +38,17 @@ def own_models(
         together: How many neighbouring scores are told as one.
     """
     from client.baseline import own_threshold, personalise, train_alone
+    from client.scoring import patient_scores
     from common.evaluation.answers import OwnModel, OwnModels
     from common.evaluation.scores import ScoreState, coarsened
-    from common.training import predict
 
     train_data, val_data, test_data = load("train"), load("val"), load("test")
     labels = test_data.patient_labels().numpy()
-    scores: dict[str, Floats] = {"federated": predict(federated, test_data).numpy()}
+    scores: dict[str, Floats] = {"federated": patient_scores(federated, test_data)}
     models: dict[OwnName, OwnModel] = {}
 
     def keep(name: OwnName, model: Classifier) -> None:
-        scores[name] = predict(model, test_data).numpy()
+        scores[name] = patient_scores(model, test_data)
         bins = study.evaluation.bins
         state = ScoreState.of(coarsened(scores[name], bins, together), labels, bins)
         models[name] = OwnModel(state, own_threshold(model, val_data, study))

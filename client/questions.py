@@ -53,7 +53,7 @@ class AskedInRun:
     excused: int = 0
 
     def train(self, round_index: int, weights: str, starts_from: str | None) -> AskedInRun:
-        """Returns the record with a training noted.
+        """Returns the record with a training noted; it proves nothing until it is paid.
 
         Args:
             round_index: The round.
@@ -68,9 +68,13 @@ class AskedInRun:
             raise QuestionRefused(
                 f"Round {round_index} starts from other weights than were validated in round {round_index - 1}"
             )
-        proven = {*self.proven, str(round_index - 1)} if before and starts_from in before else self.proven
-        noted = _noted(self.trained, round_index, weights, "train")
-        return replace(self, trained=noted, proven=tuple(sorted(proven, key=int)))
+        return replace(self, trained=_noted(self.trained, round_index, weights, "train"))
+
+    def prove(self, round_index: int, starts_from: str | None) -> AskedInRun:
+        """Returns the record with the validation before a paid round proven, if the round starts from its weights."""
+        if starts_from not in self.validated.get(str(round_index - 1), ()):
+            return self
+        return replace(self, proven=tuple(sorted({*self.proven, str(round_index - 1)}, key=int)))
 
     def validate(self, round_index: int, weights: str) -> AskedInRun:
         """Returns the record with a validation noted.
@@ -134,7 +138,7 @@ class Questions:
         self._record(_read(self._path))
 
     def train(self, round_index: int, arrays: Arrays) -> None:
-        """Notes that a round is trained, and proves the validation before it.
+        """Notes that a round is to be trained.
 
         Raises:
             QuestionRefused: The study does not ask this.
@@ -143,6 +147,11 @@ class Questions:
         weights = question_digest(arrays)
         start = self._validated_before(round_index, arrays, weights)
         self._note(lambda asked: asked.train(round_index, weights, start))
+
+    def prove(self, round_index: int, arrays: Arrays) -> None:
+        """Notes that a round was paid, which proves the validation before it; one refused costs a hub nothing."""
+        start = self._validated_before(round_index, arrays, question_digest(arrays))
+        self._note(lambda asked: asked.prove(round_index, start))
 
     def stop(self, charged: int) -> None:
         """Notes that this site trains no more in the run, by its own will, after so many charged rounds of it."""

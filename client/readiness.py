@@ -1,7 +1,7 @@
 """Is the cohort fit for a study? The checks over a site's data, and the certificate that says what they found.
 
-A certificate holds codes and counts, small ones suppressed, and is signed with the site's own key. It says what was
-looked at, not that the data are good.
+A certificate holds codes, and counts where the policy lets anybody be counted, small ones suppressed; it is signed with
+the site's own key. It says what was looked at, not that the data are good.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def certificate(
     *,
     site: str,
     dataset: str,
-    min_cell: int,
+    min_cell: float,
     key: SiteKey,
     subgroups: Mapping[str, Told] | None = None,
 ) -> dict[str, Any]:
@@ -104,7 +104,8 @@ def certificate(
         inspection: What was found.
         site: Name of the site.
         dataset: What its manifest or layout is called.
-        min_cell: Smallest count that is told; others are hidden so that it cannot be worked out.
+        min_cell: Smallest count that is told; others are hidden so that it cannot be worked out. With infinity none
+            is, as of a site whose policy does not let single patients be counted.
         key: The site's.
         subgroups: What :func:`subgroup_counts` returned for the columns that the site chose to tell.
     """

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from client.budget import charge_round, check_affordable, is_charged, reserve_study, rounds_charged
 from client.card_counts import card_counts
-from client.certificate import read_certificate
+from client.certificate import releasable_certificate
 from client.cohort_notes import note_scored as remember_scored
 from client.kept import KEPT, KeptUpdate
 from client.noised_scores import check_evaluation, noised_scores
@@ -86,7 +86,7 @@ class Site:
         Raises:
             BudgetExceeded, TrustError: The policy does not allow the study, or its last round would pass the ceiling.
             QuestionRefused: Too many runs of the study have asked about these patients.
-            DataError: The study asks for a readiness certificate, and the site has none.
+            DataError: The study asks for a readiness certificate, and the site has none that may leave.
             ModelError: The model cannot take a private step.
         """
         from common.models.weights import frozen_digest
@@ -98,7 +98,7 @@ class Site:
         plan = self._plan(study)
         if plan is not None:
             reserve_study(self, plan, request)
-        readiness = read_certificate(self.home) if study.strategy.require_readiness else None
+        readiness = releasable_certificate(self.home, self.policy) if study.strategy.require_readiness else None
         shape = self._input_shape(study)
         model = self._model(study, shape)
         self._preflight(model, study, shape)
@@ -144,14 +144,17 @@ class Site:
 
         study = request.study
         check_request(self.policy, study, self.declared_patients)
-        self._questions(request).train(request.round_index, request.arrays)
+        questions = self._questions(request)
+        questions.train(request.round_index, request.arrays)
         plan, kept = self._plan(study), KeptUpdate(self.home / KEPT, self.declared_patients)
         if (again := kept.answer(request, self.name)) and (plan is None or is_charged(self, request)):
+            questions.prove(request.round_index, request.arrays)
             return again
         data = self.cohort.load(study, "train")
         model = self._model(study, tuple(data.inputs.shape[1:]))
         load_trainable(model, request.arrays)
         spent = self._charge(plan, request)
+        questions.prove(request.round_index, request.arrays)
         train(
             model,
             data,
@@ -210,7 +213,7 @@ class Site:
             QuestionRefused: The study asks for no such models, or the test was opened with other weights.
         """
         from client.own_models import own_models, released
-        from client.release_floor import check_split
+        from client.release_floor import releasing
         from common.models.weights import load_trainable
 
         self._check_own(request)
@@ -218,7 +221,9 @@ class Site:
         if (before := questions.compare_own(request.arrays)) is not None:
             return DocumentAnswer(site=self.name, document=before)
         study = request.study
-        check_split(self.policy, self.cohort.load(study, "test").patient_labels().numpy())
+        counted = self.cohort.load(study, "test")
+        with releasing(self, study, counted.patients, counted.patient_labels().numpy()):
+            pass  # what is told of these models is counted of the same patients as scores are
         for split in ("val", "test"):
             remember_scored(self, study.digest(), split)
         federated, fresh = (self._model(study, self._input_shape(study)) for _ in range(2))
@@ -304,14 +309,14 @@ class Site:
         self, model: Classifier, data: PatientTensors, study: StudyConfig, subgroups: Sequence[str] = ()
     ) -> DocumentAnswer:
         from client.release_floor import releasing
+        from client.scoring import patient_scores
         from common.evaluation.subgroups import grouped_state
-        from common.training import predict
 
         rows = [self.cohort.attributes.get(patient, {}) for patient in data.patients]
         labels = data.patient_labels().numpy()
         with releasing(self, study, data.patients, labels) as admits:
             state = grouped_state(
-                predict(model, data).numpy(),
+                patient_scores(model, data),
                 labels,
                 rows,
                 subgroups,

@@ -25,6 +25,10 @@ from common.privacy.layers import Patients
 from common.privacy.plan import PrivacyPlan
 from common.privacy.randomness import Randomness
 
+LEAST_ROWS = 16
+"""Fewest rows that go through the network at once in a private step. Libraries give a row other last bits among fewer,
+and weights of a hub's choice can make another gradient of them: one patient more would change that of another."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrainReport:
@@ -109,9 +113,14 @@ def _embedded(model: Classifier, inputs: Tensor) -> Tensor:
         return kept[1]
     model.eval()
     with torch.no_grad():
-        features = torch.cat([model.embed(chunk) for chunk in inputs.split(64)])
+        features = torch.cat([model.embed(_filled(chunk))[: len(chunk)] for chunk in inputs.split(64)])
     _FEATURES[inputs] = (made_from, features)
     return features
+
+
+def _filled(rows: Tensor) -> Tensor:
+    """Returns ``rows`` (N, ...), the first repeated until there are :data:`LEAST_ROWS`."""
+    return torch.cat([rows, rows[:1].expand(max(0, LEAST_ROWS - len(rows)), *rows.shape[1:])])
 
 
 def _train(
@@ -222,11 +231,12 @@ def _batches(
     """Yields each step's physical batches; a patient is never split over two."""
     rows_of = data.rows_of(torch.arange(data.num_patients))
     if plan is None:
-        samples, most = _shuffled(data.num_patients, training, randomness), None
+        samples, most, least = _shuffled(data.num_patients, training, randomness), None, 0
     else:
-        samples, most = plan.sample(data.num_patients, randomness.sampling), plan.max_images
+        samples, most, least = plan.sample(data.num_patients, randomness.sampling), plan.max_images, LEAST_ROWS
+    limit = max(training.physical_batch, least)
     for sample in samples:
-        yield _physical([_some(rows_of[p], most, randomness) for p in sample.tolist()], training.physical_batch)
+        yield _physical([_some(rows_of[p], most, randomness) for p in sample.tolist()], limit, least)
 
 
 def _shuffled(num_patients: int, training: TrainingConfig, randomness: Randomness) -> Iterator[Tensor]:
@@ -246,7 +256,7 @@ def _some(rows: Tensor, most: int | None, randomness: Randomness) -> Tensor:
     return rows[torch.from_numpy(randomness.images.permutation(len(rows))[:most])]
 
 
-def _physical(patients: list[Tensor], limit: int) -> list[_Batch]:
+def _physical(patients: list[Tensor], limit: int, least: int) -> list[_Batch]:
     parts: list[list[Tensor]] = []
     size = limit + 1
     for rows in patients:
@@ -255,13 +265,17 @@ def _physical(patients: list[Tensor], limit: int) -> list[_Batch]:
             size = 0
         parts[-1].append(rows)
         size += len(rows)
-    return [_batch(part) for part in parts]
+    return [_batch(part, least) for part in parts]
 
 
-def _batch(patients: list[Tensor]) -> _Batch:
-    sizes = torch.tensor([len(rows) for rows in patients])
-    of_row = torch.repeat_interleave(torch.arange(len(patients)), sizes)
-    return _Batch(torch.cat(patients), Patients(of_row, len(patients)), 1.0 / sizes[of_row])
+def _batch(patients: list[Tensor], least: int) -> _Batch:
+    """Fills up with patients whose loss counts nothing, so that there are ``least`` rows."""
+    missing = max(0, least - sum(len(rows) for rows in patients))
+    sizes = torch.tensor([len(rows) for rows in patients] + [1] * missing)
+    of_row = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+    share = 1.0 / sizes[of_row]
+    share[len(share) - missing :] = 0.0
+    return _Batch(torch.cat([*patients, patients[0][:1].repeat(missing)]), Patients(of_row, len(sizes)), share)
 
 
 def predict(model: Classifier, data: PatientTensors, batch: int = 64) -> Tensor:

@@ -31,7 +31,7 @@ SCHEMA_VERSION = 2
 DEFAULT_BINS = 4096
 MIN_BINS, MAX_BINS = 16, 65_536
 LEAST_GROUP = 4
-"""Where every bin with a patient has so many, the scores are taken for groups at their medians."""
+"""Where every bin with a patient has so many, the scores are taken for groups told as one."""
 MAX_PATIENTS = 10**9
 """Largest count of one class: the number of pairs, 10**18, still fits int64."""
 MAX_GROUPS = 256
@@ -67,14 +67,15 @@ def bin_edges(bins: int) -> Floats:
 
 
 def coarsened(scores: Floats, bins: int, together: int) -> Floats:
-    """Returns the scores (P,), each told as the median of a group of patients with neighbouring scores.
+    """Returns the scores (P,), each told as that of a group of patients with neighbouring scores.
 
     The patients in the order of their scores are cut into groups of ``together`` or more (microaggregation:
-    Domingo-Ferrer and Mateo-Sanz 2002, section 3); all of a group are counted in the bin of its lower median, and with
-    1 the scores stay as they are. So no patient is counted alone, wherever a hub's weights put the scores, and one
-    patient's score moves no bin unless it is the median. The order of groups is kept: a site's own AUROC moves by at
-    most half the share of the pairs that are told alike. What leaves are counts in the study's bins, so states of
-    sites of any size add.
+    Domingo-Ferrer and Mateo-Sanz 2002, section 3); all of a group are counted in one bin, the roundest between its
+    lower and upper quartile, and with 1 the scores stay as they are. So no patient is counted alone, wherever a hub's
+    weights put the scores; a bin is no nearer to anybody's score than the scores of half a group are to each other, and
+    who stands apart from a group does not move it. A score that changes its rank shifts the groups between. The order
+    of groups is kept: a site's own AUROC moves by at most half the share of the pairs that are told alike. What leaves
+    are counts in the study's bins, so states of sites of any size add.
 
     Raises:
         DataError: ``bins`` is out of range.
@@ -85,10 +86,17 @@ def coarsened(scores: Floats, bins: int, together: int) -> Floats:
     order = np.argsort(scores, kind="stable")
     told = np.empty_like(scores)
     for group in np.array_split(order, max(1, len(scores) // together)):
-        median = scores[group[(len(group) - 1) // 2]]
-        at = int(np.searchsorted(edges[1:-1], median, side="right"))
+        outside = (len(group) - 1) // 4
+        inner = scores[group[[outside, len(group) - 1 - outside]]]
+        at = _roundest(*np.searchsorted(edges[1:-1], inner, side="right").tolist())
         told[group] = (edges[at] + edges[at + 1]) / 2
     return told
+
+
+def _roundest(low: int, high: int) -> int:
+    """Returns the number from ``low`` to ``high`` that most powers of two divide; ``low`` where it is ``high``."""
+    shift = max(0, (low ^ high).bit_length() - 1)
+    return high >> shift << shift
 
 
 def nearest_edge(threshold: float, bins: int) -> float:

@@ -105,8 +105,8 @@ def summarise(
 def _binning_errors(state: ScoreState, strata: Mapping[str, ScoreState], how: Measure) -> dict[str, float | None]:
     """Returns how far each figure may lie from that of the scores themselves; None where no bound is known.
 
-    A site tells groups of patients at their medians (:func:`common.evaluation.scores.coarsened`). At one site the order
-    of groups is right, so figures of order keep their bound; values have none, nor has the order over several sites.
+    A site tells groups of patients as one (:func:`common.evaluation.scores.coarsened`). At one site the order of groups
+    is right, so figures of order keep their bound; values have none, nor has the order over several sites.
     """
     grouped = any(part.is_grouped for part in strata.values())
     if grouped and len(strata) > 1:

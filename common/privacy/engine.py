@@ -203,13 +203,26 @@ class _Linear(torch.autograd.Function):
     def forward(ctx: Any, inputs: Tensor, dummy: Tensor, layer: nn.Linear, engine: BookKeepingEngine) -> Tensor:
         ctx.save_for_backward(inputs)
         ctx.layer, ctx.engine = layer, engine
-        return F.linear(inputs, layer.weight, layer.bias)
+        return F.linear(_whole(inputs), layer.weight, layer.bias)[: len(inputs)]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (inputs,), layer, grad = ctx.saved_tensors, ctx.layer, grads[0]
         ctx.engine.record(layer, lambda patients: layers.linear(layer, inputs, grad, patients))
-        return (grad @ layer.weight if ctx.needs_input_grad[0] else None), None, None, None
+        before = (_whole(grad) @ layer.weight)[: len(grad)] if ctx.needs_input_grad[0] else None
+        return before, None, None, None
+
+
+def _whole(rows: Tensor) -> Tensor:
+    """Returns ``rows`` (N, F) with zeros after them up to a multiple of 16; others (N, ..., F) as they are.
+
+    Libraries multiply what is left over from whole blocks of rows in another order, so that the last bits of a row
+    would hang on how many there are.
+    """
+    return F.pad(rows, (0, 0, 0, -len(rows) % _BLOCK_ROWS)) if rows.dim() == 2 else rows
+
+
+_BLOCK_ROWS = 16
 
 
 class _GroupNorm(torch.autograd.Function):

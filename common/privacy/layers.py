@@ -52,6 +52,11 @@ class Patients:
         out[self.of_row, place] = rows
         return out
 
+    def within(self, rows: Tensor, bound: float) -> Tensor:
+        """Returns for whom no value of ``rows`` (N, ...) is larger than ``bound`` or not-a-number, bool (P,)."""
+        beyond = ~(rows.flatten(1).abs().amax(1) <= bound)
+        return self.total(beyond.to(torch.int64)) == 0
+
     def slices(self) -> list[slice]:
         """Returns the rows of each patient."""
         ends = torch.cumsum(torch.bincount(self.of_row, minlength=self.count), 0).tolist()
@@ -84,27 +89,45 @@ def instantiated(parameter: Tensor, gradients: Tensor) -> Piece:
     return Piece(squares, lambda weights: {parameter: weighted_sum(weights, flat).view_as(parameter)})
 
 
-def bounded_above(squares: Tensor, sizes: Tensor) -> Tensor:
-    """Returns squared norms that rounding cannot have made too small.
+def gram_squares(inputs: Tensor, grads: Tensor, taps: Tensor, outs: Tensor, patients: Patients) -> Tensor:
+    """Returns squared norms (P,) of sums of outer products, from Gram matrices, that rounding cannot make too small.
+
+    A patient with values whose squares leave float32's range gets float64, and one with values that leave the range of
+    the sum as well an infinite norm. Either hangs on that patient alone: nobody's values choose how another is clipped.
+
+    Args:
+        inputs: Of the layer, (N, ...).
+        grads: Of its output, (N, ...).
+        taps: What ``inputs`` are at each term, (P, t, K).
+        outs: What ``grads`` are at each term, (P, t, O).
+        patients: Whose rows they are.
+    """
+    eps = torch.finfo(taps.dtype).eps
+    squares = _bounded_gram(taps, outs, eps)
+    wide = ~(patients.within(inputs, _SQUARABLE) & patients.within(grads, _SQUARABLE))
+    if bool(wide.any()):
+        squares[wide] = _bounded_gram(taps[wide].double(), outs[wide].double(), eps).to(squares.dtype)
+        squares[~(patients.within(inputs, _SUMMABLE) & patients.within(grads, _SUMMABLE))] = torch.inf
+    return squares
+
+
+def _bounded_gram(taps: Tensor, outs: Tensor, eps: float) -> Tensor:
+    """Squared norms (P,) and a share of the squared sizes of the terms, in ``eps`` of the sum's own type.
 
     Where the terms of a gradient cancel, its square from Gram matrices is lost in rounding, and so is the sum that is
     added: a hub can choose weights under which one patient's terms cancel, and the norm would let through whatever the
     rounding left. Both errors are at most a small multiple of the unit roundoff times the terms' sizes (Higham 2002,
     section 3.1), so a share of those is added, and what is let through stays bounded.
-
-    Args:
-        squares: As computed, (P,).
-        sizes: Sum over the terms of a patient's gradient of their norms, (P,).
     """
-    return squares.clamp(min=0) + _ROUNDING_UNITS * torch.finfo(squares.dtype).eps * sizes.square()
-
-
-def squarable(*values: Tensor) -> bool:
-    """Returns whether no square here is so large that the square of its partner could vanish in the float's range."""
-    return all(float(part.abs().amax()) <= _SQUARABLE for part in values if part.numel())
+    by_taps, by_outs = torch.bmm(taps, taps.transpose(1, 2)), torch.bmm(outs, outs.transpose(1, 2))
+    sizes = (by_taps.diagonal(dim1=1, dim2=2) * by_outs.diagonal(dim1=1, dim2=2)).sqrt().sum(1)
+    return (by_taps * by_outs).sum((1, 2)).clamp(min=0) + _ROUNDING_UNITS * eps * sizes.square()
 
 
 _SQUARABLE = 1e10
+"""Up to here the square of no value is so large that the square of its partner could vanish in float32's range."""
+_SUMMABLE = 1e30
+"""Up to here what a value is multiplied by in a clipped sum is no denormal number, of which rounding leaves nothing."""
 _ROUNDING_UNITS = 2.0**11
 """In float32 2^-12 of the square of the sizes: under one per cent of the norm where 64 terms do not cancel at all."""
 
@@ -123,7 +146,7 @@ def _conv_weight(layer: nn.Conv2d, inputs: Tensor, grads: Tensor, patients: Pati
     if layer.groups > 1:
         return instantiated(layer.weight, patients.total(_grads_folded(layer, inputs, grads)))
     positions, outputs, taps = grads.shape[2] * grads.shape[3], layer.out_channels, layer.weight[0].numel()
-    if positions * (outputs + taps) < outputs * taps and squarable(inputs, grads):
+    if positions * (outputs + taps) < outputs * taps:
         return _conv_gram(layer, inputs, grads, patients)
     if positions >= _LOOP_POSITIONS:
         return instantiated(layer.weight, _grads_by_patient(layer, inputs, grads, patients))
@@ -182,9 +205,7 @@ def _conv_gram(layer: nn.Conv2d, inputs: Tensor, grads: Tensor, patients: Patien
     """Norms from Gram matrices, without any gradient of the weight's size; the sum is one plain weight gradient."""
     taps = patients.padded(_unfolded(layer, inputs).transpose(1, 2)).flatten(1, 2)
     outs = patients.padded(grads.flatten(2).transpose(1, 2)).flatten(1, 2)
-    by_taps, by_outs = torch.bmm(taps, taps.transpose(1, 2)), torch.bmm(outs, outs.transpose(1, 2))
-    sizes = (by_taps.diagonal(dim1=1, dim2=2) * by_outs.diagonal(dim1=1, dim2=2)).sqrt().sum(1)
-    squares = bounded_above((by_taps * by_outs).sum((1, 2)), sizes)
+    squares = gram_squares(inputs, grads, taps, outs, patients)
 
     def weighted(weights: Tensor) -> Sums:
         by_row = weights[patients.of_row]
@@ -198,9 +219,8 @@ def linear(layer: nn.Linear, inputs: Tensor, grads: Tensor, patients: Patients) 
     """Returns the pieces of a linear layer; ``inputs`` (N, ..., F), ``grads`` (N, ..., O)."""
     pieces = []
     if layer.weight.requires_grad:
-        by_row = inputs.dim() == 2
-        gram = by_row and squarable(inputs, grads)
-        pieces.append((_linear_gram if gram else _linear_full)(layer, inputs, grads, patients))
+        rule = _linear_gram if inputs.dim() == 2 else _linear_full
+        pieces.append(rule(layer, inputs, grads, patients))
     if layer.bias is not None and layer.bias.requires_grad:
         per_row = grads.flatten(1, -2).sum(1) if grads.dim() > 2 else grads
         pieces.append(instantiated(layer.bias, patients.total(per_row)))
@@ -208,13 +228,7 @@ def linear(layer: nn.Linear, inputs: Tensor, grads: Tensor, patients: Patients) 
 
 
 def _linear_gram(layer: nn.Linear, inputs: Tensor, grads: Tensor, patients: Patients) -> Piece:
-    sizes = grads.square().sum(1) * inputs.square().sum(1)
-    squares = sizes
-    if not patients.single:
-        same = patients.of_row[:, None] == patients.of_row[None, :]
-        gram = torch.where(same, (inputs @ inputs.T) * (grads @ grads.T), 0.0)
-        squares = patients.total(gram.sum(1))
-    squares = bounded_above(squares, patients.total(sizes.sqrt()))
+    squares = gram_squares(inputs, grads, patients.padded(inputs), patients.padded(grads), patients)
 
     def weighted(weights: Tensor) -> Sums:
         by_row = weights[patients.of_row]
@@ -225,8 +239,7 @@ def _linear_gram(layer: nn.Linear, inputs: Tensor, grads: Tensor, patients: Pati
 
 
 def _linear_full(layer: nn.Linear, inputs: Tensor, grads: Tensor, patients: Patients) -> Piece:
-    by_row = (part.flatten(1, -2) if part.dim() > 2 else part.unsqueeze(1) for part in (grads, inputs))
-    outs, taps = by_row
+    outs, taps = (part.flatten(1, -2) for part in (grads, inputs))
     rows = torch.bmm(outs.transpose(1, 2), taps)
     return instantiated(layer.weight, patients.total(rows))
 

@@ -159,6 +159,22 @@ class TestStopped:
             ask(strict, "train", charged + 1, charged, study=self.LONG)
         assert self.validations(strict) == 3 + charged
 
+    @pytest.mark.parametrize("epsilon", [8.0, 1e-7], ids=["ceiling", "no noise that large"])
+    def test_a_training_that_is_refused_proves_no_validation(self, site: Site, epsilon: float) -> None:
+        """Before: each refused round proved the validation before it, so 30 were answered and nothing was charged."""
+        long, poor = (
+            dataclasses.replace(self.LONG, privacy=PrivacyConfig(epsilon=epsilon, accountant="rdp")),
+            self.poor(site),
+        )
+        for r in range(1, ROUNDS + 1):
+            ask(poor, "train", r, r - 1, run="cd")
+        found = []
+        for r in range(1, 30):
+            found.append(answered(lambda r=r: ask(poor, "evaluate", r, 100 + r, study=long)))
+            with pytest.raises(OncoFedError):
+                ask(poor, "train", r + 1, 100 + r, study=long)
+        assert found.count(True) == UNPROVEN and charges(poor) == ROUNDS
+
     def test_one_that_trained_to_its_end_of_budget_is_tested(self, site: Site) -> None:
         strict = dataclasses.replace(site, policy=dataclasses.replace(site.policy, after_unbounded="refuse"))
         for r in (1, 2):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,10 +15,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from client.certificate import FILE as CERTIFICATE
 from client.policy import SitePolicy
 from client.release_floor import FILE, KEY, check_split, refined
 from client.site import Cohort, Site
-from common.config import DataConfig, EvaluationConfig, ModelConfig, PrivacyConfig, StudyConfig, TrainingConfig
+from common.config import (
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    PrivacyConfig,
+    StrategyConfig,
+    StudyConfig,
+    TrainingConfig,
+)
 from common.data.loading import PatientTensors
 from common.errors import DataError, SiteCode, TooFewPatients
 from common.evaluation.scores import ScoreState
@@ -230,6 +240,22 @@ class TestCard:
         card = self.card(tmp_path, SitePolicy.emulated(10.0), malignant, 48)
         told = {"patients": None, "malignant": None} if malignant < 5 else {"patients": 58, "malignant": 10}
         assert card["train"] == card["val"] == {**told, "benign": 48}
+
+    @pytest.mark.parametrize(
+        "told",
+        [
+            {"patients": {"train": {"malignant": 17, "benign": 31}}},
+            {"subgroups": {"scanner": {"a": 20, "b": None}}},
+            {"findings": [{"code": "alike", "severity": "warning", "count": 7}]},
+        ],
+    )
+    def test_a_certificate_does_not_count_what_the_card_keeps(self, tmp_path: Path, told: dict[str, object]) -> None:
+        """Before: a study that asks for certificates had training patients by class, and with no metrics the rest."""
+        study = dataclasses.replace(STUDY, strategy=StrategyConfig(require_readiness=True))
+        (tmp_path / CERTIFICATE).write_text(json.dumps({"site": "site_1", "ready": True} | told))
+        with pytest.raises(DataError, match="data certify"):
+            self.card(tmp_path, self.hospital, 10, 40, study)
+        assert self.card(tmp_path, SitePolicy.emulated(10.0), 10, 40, study)
 
     def test_a_memory_that_is_damaged_lets_no_card_leave(self, tmp_path: Path) -> None:
         self.card(tmp_path, self.hospital, 10, 40)

@@ -7,12 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
+from client.certificate import releasable_certificate
 from client.cli import app
+from client.policy import load_policy
 from client.readiness import certificate, inspect
 from client.readiness_page import page
+from client.site_file import SiteHome
 from common.data.images import ImageFiles
 from common.data.manifest import Dataset, Record, read_manifest
 from common.data.splits import split_by_patient
@@ -90,6 +94,26 @@ def test_a_certificate_names_no_image_and_cannot_be_changed(manifest: Path, tmp_
     assert code == 0 and "not ready" in err
     file.write_text(text.replace("north", "south"))
     assert run("verify", str(file))[0] == 5
+
+
+@pytest.mark.parametrize("openly", [False, True])
+def test_a_certificate_counts_only_where_the_policy_lets_anybody_be_counted(
+    joined: SiteHome, manifest: Path, tmp_path: Path, openly: bool
+) -> None:
+    settings, policy = (yaml.safe_load(path.read_text()) for path in (joined.site_file, joined.path / "policy.yaml"))
+    joined.site_file.write_text(yaml.safe_dump(settings | {"data": {"root": str(manifest)}}))
+    floors = {"min_split": 1, "min_group": 1, "release_metrics": True} if openly else {"release_metrics": True}
+    (joined.path / "policy.yaml").write_text(yaml.safe_dump(policy | floors))
+    code, _, err = run("certify", "--home", str(joined.path), "--out", str(tmp_path / "out"), "--min-cell", "1")
+    assert code == 0, err
+    document = json.loads((tmp_path / "out" / "readiness.json").read_text())
+    told = [count for row in document["patients"].values() for count in row.values()]
+    counts = [*told, *(finding["count"] for finding in document["findings"])]
+    assert any(counts) == openly and document["findings"], "codes of findings are told all the same"
+    (joined.path / "readiness.json").write_text(json.dumps(document))
+    assert releasable_certificate(joined.path, load_policy(joined.path / "policy.yaml")) == document
+    code, _, err = run("certify", "--home", str(joined.path), "--by", "scanner")
+    assert code == (4 if openly else 3) and ("leave --by out" in err) == (not openly)
 
 
 def test_the_page_is_self_contained_and_shows_no_small_count(manifest: Path, tmp_path: Path) -> None:

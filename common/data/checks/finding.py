@@ -42,7 +42,7 @@ class Finding:
         named = ", ".join(self.records[:SHOWN]) + (", ..." if len(self.records) > SHOWN else "")
         return f"{self.severity}: {self.what} ({self.count}){f': {named}' if named else ''}. {self.fix}"
 
-    def released(self, min_cell: int) -> dict[str, Any]:
+    def released(self, min_cell: float) -> dict[str, Any]:
         """Returns what may leave the site: code, severity and count, None where it is small or not to be told."""
         count = self.count if self.told and self.count >= min_cell else None
         return {"code": self.code, "severity": self.severity, "count": count}

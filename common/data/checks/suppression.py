@@ -7,7 +7,7 @@ from collections.abc import Mapping
 Told = dict[str, int | None]
 
 
-def told_rows(rows: Mapping[str, Mapping[str, int]], min_cell: int) -> dict[str, Told]:
+def told_rows(rows: Mapping[str, Mapping[str, int]], min_cell: float) -> dict[str, Told]:
     """Returns a table in which None stands for what is not told.
 
     A row with a cell below ``min_cell`` is hidden as a whole, as its total may be known from elsewhere; and so are the
@@ -21,7 +21,7 @@ def told_rows(rows: Mapping[str, Mapping[str, int]], min_cell: int) -> dict[str,
     }
 
 
-def told_cells(cells: Mapping[str, int], min_cell: int) -> Told:
+def told_cells(cells: Mapping[str, int], min_cell: float) -> Told:
     """Returns the counts of groups that make up a known total; None stands for what is not told.
 
     Groups below ``min_cell`` are hidden, and the smallest others until two are and hold ``min_cell`` together.
@@ -30,11 +30,11 @@ def told_cells(cells: Mapping[str, int], min_cell: int) -> Told:
     return {name: None if name in hidden else count for name, count in cells.items()}
 
 
-def _small(rows: Mapping[str, Mapping[str, int]], min_cell: int) -> set[str]:
+def _small(rows: Mapping[str, Mapping[str, int]], min_cell: float) -> set[str]:
     return {name for name, row in rows.items() if min(row.values()) < min_cell}
 
 
-def _with_cover(sums: Mapping[str, int], hidden: set[str], min_cell: int, least: int = 1) -> set[str]:
+def _with_cover(sums: Mapping[str, int], hidden: set[str], min_cell: float, least: int = 1) -> set[str]:
     others = sorted((name for name in sums if name not in hidden), key=lambda name: (sums[name], name))
     found = set(hidden)
     while found and others and (len(found) < least or sum(sums[name] for name in found) < min_cell):

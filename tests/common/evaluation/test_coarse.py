@@ -1,4 +1,4 @@
-"""No patient's score is told alone: groups at their medians, which still add, and figures of order keep their bound."""
+"""No patient's score is told alone: groups told as one, which still add, and figures of order keep their bound."""
 
 from __future__ import annotations
 
@@ -37,13 +37,26 @@ def test_every_count_is_of_as_many_patients_as_the_policy_says(count: int, patie
 
 
 @given(bins, sizes, seeds)
-def test_a_group_is_told_where_one_of_its_patients_is_and_in_order(count: int, patients: int, seed: int) -> None:
+def test_a_group_is_told_among_its_patients_and_in_order(count: int, patients: int, seed: int) -> None:
     scores = _scores(patients, seed)
-    told = coarsened(scores, count, GROUP)
+    told, inner = coarsened(scores, count, GROUP), bin_edges(count)[1:-1]
     assert (np.diff(told[np.argsort(scores, kind="stable")]) >= 0).all()
-    inner = bin_edges(count)[1:-1]
-    places = {int(place) for place in np.searchsorted(inner, scores, side="right")}
-    assert {int(place) for place in np.searchsorted(inner, told, side="right")} <= places
+    places, at = (np.searchsorted(inner, values, side="right") for values in (scores, told))
+    for place in np.unique(at):
+        assert places[at == place].min() <= place <= places[at == place].max()
+
+
+@given(st.integers(GROUP, 30), st.integers(4, 10), seeds)
+def test_scores_that_lie_apart_are_told_no_finer_than_they_lie(patients: int, power: int, seed: int) -> None:
+    """Patients in steps of four cells; where in a cell of 2**power bins each lies is what a hub would read."""
+    generator = np.random.default_rng(seed)
+    count, cell = 65_536, 2**power
+    cells = 4 * np.arange(patients) + 2
+    edges, told = bin_edges(count), []
+    for _ in range(2):
+        at = cells * cell + generator.integers(0, cell, patients)
+        told.append(coarsened((edges[at] + edges[at + 1]) / 2, count, GROUP))
+    assert (told[0] == told[1]).all(), "what a hub is told hangs on the cells alone"
 
 
 @given(sizes, seeds, st.floats(0, 1))
