@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable
 from functools import lru_cache
@@ -17,6 +16,7 @@ from client.proof import pinned_hub
 from client.site import Cohort, Site, require_classes
 from common.config import DataConfig
 from common.errors import ConfigError
+from common.settings_file import settings_text
 from common.trust.pki import certificate_facts
 
 if TYPE_CHECKING:
@@ -161,15 +161,10 @@ class SiteHome:
         Raises:
             ConfigError: There is no site here, or the file has an unknown key or a bad value.
         """
-        import yaml
-
         try:
-            document = yaml.safe_load(self.site_file.read_text(encoding="utf-8")) or {}
-            return TypeAdapter(SiteFile).validate_json(json.dumps(document, default=str), strict=True)
+            return TypeAdapter(SiteFile).validate_json(settings_text(self.site_file), strict=True)
         except FileNotFoundError:
             raise ConfigError(f"There is no site in {self.path}; join with: oncofed-site join KIT") from None
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{self.site_file} is not YAML: {str(error).splitlines()[0]}") from None
         except ValidationError as error:
             named = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise ConfigError(f"{self.site_file} is not valid ({named})") from None
