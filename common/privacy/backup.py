@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from common.errors import TrustError
+from common.errors import LedgerError, TrustError
 from common.privacy.accounting import Event
 from common.privacy.explained import check_explained
 from common.privacy.exposure import LedgerRow, Row, charges_in, cohorts_in
@@ -76,13 +76,29 @@ def write_backup(ledger: Ledger, path: Path) -> Head:
     """Writes the file, readable by its owner only, and returns the head that it ends with.
 
     Raises:
-        LedgerError: The ledger cannot be believed.
+        LedgerError: The ledger cannot be believed, or the file is there and is no earlier backup of it.
     """
     entries = ledger.entries()
+    if path.exists():
+        _check_earlier(path, entries, ledger.public_key)
     key = ledger.path.with_name(ledger.path.name + ".key").read_text(encoding="ascii")
     document = {"schema_version": SCHEMA_VERSION, "key": key, "rows": [asdict(entry) for entry in entries]}
     write_private(path, json.dumps(document).encode())
     return entries[-1].head if entries else Head()
+
+
+def _check_earlier(path: Path, entries: Sequence[Entry], public_hex: str) -> None:
+    """Refuses to replace what may be the only evidence of what was spent, or any other file."""
+    try:
+        old = read_backup(path)
+    except TrustError:
+        raise LedgerError(f"{path} is there and is no backup of a ledger; name a file of its own") from None
+    key = SiteKey.from_pem(old.key_pem).public_hex
+    if key != public_hex or old.entries != tuple(entries[: len(old.entries)]):
+        raise LedgerError(
+            f"The backup {path} has rows that this ledger does not have: the ledger was set back, or is another one. "
+            "Keep that file. If it is of this site, stop the daemon and run: oncofed-site ledger restore with it"
+        )
 
 
 def read_backup(path: Path) -> Backup:

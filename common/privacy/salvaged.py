@@ -81,9 +81,10 @@ def survivors(
     sound = found if bad is None else found[: bad - 1]
     whole = bad is None and bool(found) and head_or_none(path) in [entry.head for entry in found[-2:]]
     told = all(head.seq <= len(found) and (not head.seq or found[head.seq - 1].head == head) for head in heads)
-    if whole and told and _key_of(path) and len(found) >= len(backup):
+    goes_on = sound[: len(backup)] == tuple(backup)
+    if whole and told and goes_on and _key_of(path):
         raise LedgerError(f"The ledger {path} can be believed; there is nothing to restore")
-    base = sound if sound[: len(backup)] == tuple(backup) else tuple(backup)
+    base = sound if goes_on else tuple(backup)
     return base, salvage(found, len(sound), base, key.public_hex)
 
 

@@ -262,6 +262,37 @@ class TestRestore:
         restore(path, read_backup(tmp_path / "b.json"), later())
         assert held == [True]
 
+    @pytest.mark.parametrize("later_rounds", [0, 1, 5])
+    def test_a_ledger_that_was_set_back_replaces_no_backup(self, path: Path, tmp_path: Path, later_rounds: int) -> None:
+        """Before, the next backup overwrote the evidence, and a restore from a longer fork's found nothing to do."""
+        old, place = copied(path, tmp_path / "old"), tmp_path / "b.json"
+        charge(path, 3)
+        for _ in range(2):
+            with Ledger(path) as ledger:
+                write_backup(ledger, place)
+        truth, kept = spent(path), place.read_bytes()
+        shutil.rmtree(path.parent)
+        shutil.copytree(old.parent, path.parent)
+        for round_index in range(later_rounds):
+            charge(path, round_index, patients=("emma", "anna"))
+        truth = max(truth, spent(path))
+        with pytest.raises(LedgerError, match="set back"), Ledger(path) as ledger:
+            write_backup(ledger, place)
+        assert place.read_bytes() == kept
+        restore(path, read_backup(place), later())
+        assert spent(path) >= truth
+        with Ledger(path) as ledger:
+            assert write_backup(ledger, place).seq == ledger.head().seq
+
+    def test_a_backup_replaces_no_other_file(self, path: Path, tmp_path: Path) -> None:
+        manifest = tmp_path / "manifest.csv"
+        manifest.write_text("image,patient,label")
+        for file in (manifest, path):
+            before = file.read_bytes()
+            with pytest.raises(LedgerError, match="no backup"), Ledger(path) as ledger:
+                write_backup(ledger, file)
+            assert file.read_bytes() == before
+
     def test_a_ledger_that_can_be_believed_is_not_set_back(self, path: Path, tmp_path: Path) -> None:
         with Ledger(path) as ledger:
             write_backup(ledger, tmp_path / "b.json")
