@@ -29,7 +29,7 @@ def read_study(path: Path) -> StudyConfig:
 
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} cannot be read as a study ({str(error).splitlines()[0]})") from None
     if not isinstance(document, dict):
         raise ConfigError(f"{path} is no study: expected the keys data, model, training, privacy, ...")

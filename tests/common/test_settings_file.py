@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.app import _respond
+from client.forecast import read_study
 from client.policy import load_policy
 from client.site_file import HOME_VARIABLE, SiteHome
 from common.errors import ConfigError
@@ -58,6 +59,12 @@ def test_hub_settings_that_would_break_later_are_refused(tmp_path: Path, text: s
         HubHome(tmp_path).config()
 
 
+def test_a_study_that_is_nested_too_deeply_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text("[" * 3000)
+    with pytest.raises(ConfigError, match="cannot be read as a study"):
+        read_study(tmp_path / "study.yaml")
+
+
 def test_numbers_are_written_as_everywhere(tmp_path: Path) -> None:
     """YAML 1.1 takes 1e-5 for a text, and the policy called it no number."""
     (tmp_path / "policy.yaml").write_text("delta_max: 1e-5\nceiling: 2.5E+0\nstudies: [1e5abc, 12e, 4e3d4e9a]\n")
@@ -74,7 +81,7 @@ def test_numbers_are_written_as_everywhere(tmp_path: Path) -> None:
 )
 def test_what_json_has_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, document: Any) -> None:
     path = tmp_path_factory.mktemp("yaml") / "settings.yaml"
-    path.write_text(yaml.safe_dump(document, allow_unicode=True), encoding="utf-8")
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
     assert json.loads(settings_text(path)) == ({} if document is None else document)
 
 
