@@ -13,6 +13,8 @@ from typing import Any
 
 from common.errors import ConfigError
 
+MOST_VALUES = 100_000
+"""In a file; one of a kilobyte can refer to itself until it has a thousand million."""
 _FLOAT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
 
 
@@ -53,11 +55,33 @@ def _load(text: str) -> Any:
     try:
         loader = Loader(text)
         root = loader.get_single_node()
+        if root is not None:
+            _size(root, {})
         if repeated := sorted(set(_repeated(root, set()))):
             raise ValueError(f"it says {', '.join(repeated)} twice")
         return None if root is None else loader.construct_document(root)
     except yaml.YAMLError as error:
         raise ValueError(f"not YAML: {(str(error).splitlines() or ['unreadable'])[0]}") from None
+
+
+def _size(node: Any, known: dict[int, int]) -> int:
+    """Returns how many values the node holds once its references are written out.
+
+    Raises:
+        ValueError: More than :data:`MOST_VALUES`, or it holds itself.
+    """
+    if id(node) in known:
+        return known[id(node)]
+    known[id(node)] = MOST_VALUES  # while it is being counted: a node that meets itself has no end
+    parts = node.value if isinstance(node.value, list) else ()
+    size = 1
+    for part in parts:
+        for child in part if isinstance(part, tuple) else (part,):
+            size += _size(child, known)
+            if size > MOST_VALUES:
+                raise ValueError(f"it holds more than {MOST_VALUES} values, or itself")
+    known[id(node)] = size
+    return size
 
 
 def _repeated(node: Any, seen: set[int]) -> Iterator[str]:

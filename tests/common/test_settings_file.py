@@ -20,7 +20,9 @@ from common.errors import ConfigError
 from common.settings_file import settings_text
 from server.hub.home import HubHome
 
+LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10))
 ODD = {
+    "references to references": LAUGHS.encode(),
     "an umlaut in another encoding": "# für die Klinik\nname: north\n".encode("latin-1"),
     "a date that is none": b"name: 2026-13-45\n",
     "a date": b"name: 2026-12-24\n",
@@ -59,9 +61,11 @@ def test_hub_settings_that_would_break_later_are_refused(tmp_path: Path, text: s
         HubHome(tmp_path).config()
 
 
-def test_a_study_that_is_nested_too_deeply_is_refused_in_words(tmp_path: Path) -> None:
-    (tmp_path / "study.yaml").write_text("[" * 3000)
-    with pytest.raises(ConfigError, match="cannot be read as a study"):
+@pytest.mark.parametrize("text", ["[" * 3000, LAUGHS, "name: &a [*a]\n", "name: a\nname: b\n", "", "{}", "- a"])
+def test_a_study_that_a_hub_sends_is_read_or_refused_in_words(tmp_path: Path, text: str) -> None:
+    """Before, a kilobyte of references kept the forecast busy for good."""
+    (tmp_path / "study.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"cannot be read as a study|is no study"):
         read_study(tmp_path / "study.yaml")
 
 
