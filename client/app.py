@@ -62,6 +62,9 @@ def _answer(content: RecordDict, context: Context, handlers: dict[str, Handler])
     except OncoFedError as error:
         log.warning("This node has no site (%s): %s", error.code, error)
         return _journalled(_hospital(), Refusal(site="", code=error.code), claims_digest(content))
+    except Exception:
+        log.exception("This node's site cannot be opened")
+        return _journalled(_hospital(), Refusal(site="", code=SiteCode.UNKNOWN), claims_digest(content))
     request: Request | None = None
     try:
         request = unpack_request(content)

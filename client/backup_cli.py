@@ -58,12 +58,15 @@ def ledger_restore(
     from client.restore import Evidence, since
     from client.site_file import open_real_site, site_home
     from common.privacy.backup import read_backup, restore
-    from common.supervisor import is_held
+    from common.supervisor import is_held, only_one
 
     place = site_home(home)
     if is_held(place.path / "site.lock"):
         raise ConfigError(f"The daemon of {place.path} runs; stop it, restore the ledger, then start it again")
-    backup, site = read_backup(file), open_real_site(place)
-    evidence = Evidence(statements=statement or (), heads=head, studies=study or (), assume_unbounded=assume_unbounded)
-    added = restore(site.ledger_path, backup, since(site, backup, evidence))
+    with only_one(place.path / "site.lock"):  # so that it does not start meanwhile
+        backup, site = read_backup(file), open_real_site(place)
+        evidence = Evidence(
+            statements=statement or (), heads=head, studies=study or (), assume_unbounded=assume_unbounded
+        )
+        added = restore(site.ledger_path, backup, since(site, backup, evidence))
     say(f"The ledger is restored; {added} rows were added for what may have been spent since. See: ledger show")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from client.site_file import SiteData, open_data
+from client.site_file import SiteData, divided, open_data
 from common.data.checks.finding import Finding
 from common.data.manifest import Dataset
 from common.errors import ConfigError
@@ -37,7 +37,6 @@ def _manifest(data: SiteData) -> Opened:
     from common.data.checks.rows import check_rows
     from common.data.images import ImageFiles
     from common.data.manifest import read_lines
-    from common.data.splits import split_by_patient
 
     if not data.root:
         raise ConfigError("data.root is empty in site.yaml; write where the manifest is")
@@ -46,5 +45,4 @@ def _manifest(data: SiteData) -> Opened:
     lines = read_lines(path)
     sound = check_rows(lines, folder)
     dataset = Dataset(name=path.stem, records=sound.records, read=ImageFiles(folder))
-    divided = split_by_patient(dataset, seed=data.split_seed, train_share=data.train_share, val_share=data.val_share)
-    return Opened(divided, sound.findings, len(lines))
+    return Opened(divided(dataset, data), sound.findings, len(lines))

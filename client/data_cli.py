@@ -247,7 +247,9 @@ def _given(name: str | None, root: Path, images: Path | None) -> SiteData:
 
     if not root.exists():
         raise ConfigError(f"There is no {root}; name the manifest or the folder of the data with --root")
-    return SiteData(name=name or "manifest", root=str(root), images=None if images is None else str(images))
+    return SiteData(
+        name=name or "manifest", root=str(root), images=None if images is None else str(images), split_seed=0
+    )
 
 
 def _write_fixed(opened: Opened, found: Inspection, path: Path) -> None:

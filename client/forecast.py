@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from common.privacy.exposure import LedgerRow
 from common.privacy.plan import PrivacyPlan
 from common.privacy.pricing import most_charges
 from common.privacy.statement import plain_words, strength
+from common.settings_file import settings_text
 
 NOTHING = Standing()
 
@@ -27,13 +29,11 @@ def read_study(path: Path) -> StudyConfig:
     Raises:
         ConfigError: It cannot be read, or is no study.
     """
-    import yaml
-
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        document = json.loads(settings_text(path))
+    except (OSError, ConfigError) as error:
         raise ConfigError(f"{path} cannot be read as a study ({str(error).splitlines()[0]})") from None
-    if not isinstance(document, dict):
+    if not isinstance(document, dict) or not document:
         raise ConfigError(f"{path} is no study: expected the keys data, model, training, privacy, ...")
     return from_dict(document)
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from common.config import StudyConfig
 from common.errors import BudgetExceeded, ConfigError, SiteClosed, TrustError
 from common.privacy.accounting import default_delta
+from common.settings_file import settings_text
 
 ANY = "*"
 EMULATED_CEILING = 1e6
@@ -116,32 +116,15 @@ def load_policy(path: Path) -> SitePolicy:
     Raises:
         ConfigError: The file is missing, or has an unknown or repeated key or a bad value; the site stays closed.
     """
-    document = _read_yaml(path)
     try:
-        # JSON, since only there does a strict check take a list for a tuple: `ceiling: yes` must not become 1.0.
-        return TypeAdapter(SitePolicy).validate_json(json.dumps(document, default=str), strict=True)
+        return TypeAdapter(SitePolicy).validate_json(settings_text(path), strict=True)
+    except FileNotFoundError as error:
+        raise ConfigError(f"The policy {path} cannot be read ({error.strerror}); the site stays closed") from None
+    except ConfigError as error:
+        raise ConfigError(f"The policy {error}; the site stays closed") from None
     except ValidationError as error:
         named = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
         raise ConfigError(f"The policy {path} is not valid ({named}); the site stays closed") from None
-
-
-def _read_yaml(path: Path) -> Any:
-    """Returns what the file says; an empty one says nothing and leaves everything closed."""
-    import yaml
-
-    try:
-        text = path.read_text(encoding="utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = yaml.safe_load(text)
-    except OSError as error:
-        raise ConfigError(f"The policy {path} cannot be read ({error.strerror}); the site stays closed") from None
-    except (yaml.YAMLError, ValueError) as error:
-        what = (str(error).splitlines() or ["unreadable"])[0]
-        raise ConfigError(f"The policy {path} is not YAML: {what}; the site stays closed") from None
-    keys = [key.value for key, _ in root.value] if isinstance(root, yaml.MappingNode) else []
-    if repeated := sorted({key for key in keys if keys.count(key) > 1}):
-        raise ConfigError(f"The policy {path} says {', '.join(repeated)} twice; the site stays closed")
-    return {} if document is None else document
 
 
 def check_hub(policy: SitePolicy, authority: str) -> None:

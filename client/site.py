@@ -94,15 +94,12 @@ class Site:
         study = request.study
         check_request(self.policy, study, self.declared_patients)
         self._questions(request).check_run()
-        check_evaluation(self, request)
-        plan = self._plan(study)
-        if plan is not None:
-            reserve_study(self, plan, request)
+        self.check_budget(request)
         readiness = releasable_certificate(self.home, self.policy) if study.strategy.require_readiness else None
         shape = self._input_shape(study)
         model = self._model(study, shape)
         self._preflight(model, study, shape)
-        return SiteCard(
+        card = SiteCard(
             site=self.name,
             declared_patients=self.declared_patients,
             input_shape=shape,
@@ -116,6 +113,9 @@ class Site:
             dataset=self.cohort.dataset,
             readiness=readiness,
         )
+        if (plan := self._plan(study)) is not None:
+            reserve_study(self, plan, request)  # the last that can refuse: what is held was accepted
+        return card
 
     def check_budget(self, request: Request) -> None:
         """Refuses a study that the ledger could not pay to its end, and holds nothing for it.

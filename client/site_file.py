@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable
 from functools import lru_cache
@@ -17,6 +16,7 @@ from client.proof import pinned_hub
 from client.site import Cohort, Site, require_classes
 from common.config import DataConfig
 from common.errors import ConfigError
+from common.settings_file import settings_text
 from common.trust.pki import certificate_facts
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ class SiteData:
         images: Folder that the manifest's paths start from; None: the CSV's.
         train_share: Share of the patients in training; the test takes what ``val_share`` leaves.
         split_seed: Divides the patients by a keyed hash of each; ``join`` draws it, so that nobody outside can foretell
-            where a patient is. Never change it, or test patients become training patients, which is refused.
+            where a patient is. Never change it, or test patients become training patients, which is refused. None: the
+            manifest says where each patient is, or nobody is divided.
     """
 
     __pydantic_config__ = _strict
@@ -50,7 +51,7 @@ class SiteData:
     images: str | None = None
     train_share: Share = 0.70
     val_share: Share = 0.15
-    split_seed: int = 0
+    split_seed: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,15 +162,10 @@ class SiteHome:
         Raises:
             ConfigError: There is no site here, or the file has an unknown key or a bad value.
         """
-        import yaml
-
         try:
-            document = yaml.safe_load(self.site_file.read_text(encoding="utf-8")) or {}
-            return TypeAdapter(SiteFile).validate_json(json.dumps(document, default=str), strict=True)
+            return TypeAdapter(SiteFile).validate_json(settings_text(self.site_file), strict=True)
         except FileNotFoundError:
             raise ConfigError(f"There is no site in {self.path}; join with: oncofed-site join KIT") from None
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{self.site_file} is not YAML: {str(error).splitlines()[0]}") from None
         except ValidationError as error:
             named = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise ConfigError(f"{self.site_file} is not valid ({named})") from None
@@ -231,7 +227,6 @@ def open_data(data: SiteData) -> Dataset:
     """
     from common.data.formats import open_dataset
     from common.data.manifest import read_manifest
-    from common.data.splits import split_by_patient
 
     if not data.root:
         raise ConfigError("data.root is empty in site.yaml; write where the manifest is")
@@ -239,7 +234,25 @@ def open_data(data: SiteData) -> Dataset:
         dataset = read_manifest(Path(data.root), Path(data.images))
     else:
         dataset = open_dataset(DataConfig(name=data.name, root=data.root))
-    return split_by_patient(dataset, seed=data.split_seed, train_share=data.train_share, val_share=data.val_share)
+    return divided(dataset, data)
+
+
+def divided(dataset: Dataset, data: SiteData) -> Dataset:
+    """Returns the patients, each in train, val or test.
+
+    Raises:
+        ConfigError: They would be divided by a seed, and there is none; a known one would tell others where each is.
+        DataError: They cannot be divided.
+    """
+    from common.data.splits import split_by_patient
+
+    if data.split_seed is None and not all(record.split for record in dataset.records):
+        raise ConfigError(
+            "data.split_seed is missing in site.yaml. Put back the one that `join` drew, from your backup; only where "
+            "no study has begun write a new one, a long random number that nobody else knows"
+        )
+    seed = data.split_seed or 0
+    return split_by_patient(dataset, seed=seed, train_share=data.train_share, val_share=data.val_share)
 
 
 def split_counts(dataset: Dataset) -> dict[str, dict[str, int]]:

@@ -32,7 +32,7 @@ def read_overrides(path: Path) -> list[str]:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); expected a YAML list of overrides") from None
-    except (ValueError, yaml.YAMLError):
+    except (ValueError, RecursionError, yaml.YAMLError):
         raise ConfigError(f"{path} is not YAML; expected a list of overrides, as in: - privacy.epsilon=3") from None
     if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
         raise ConfigError(f"{path} holds no list of overrides; expected lines like: - privacy.epsilon=3")

@@ -8,6 +8,7 @@ next. It sees what an honest program does with an old or a copied folder, not so
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from common.received import parse_object
 from common.trust.durable import exclusive, write_durably
 
 FILE = "heads.json"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 Verdict = Literal["first", "later", "another key", "went back", "forked", "unproven"]
 BAD = ("another key", "went back", "forked")
 IN_WORDS: dict[Verdict, str] = {
@@ -73,7 +75,7 @@ class Heads:
         """Returns how the statement's ledger goes on from the last head, which it replaces unless that is bad.
 
         Raises:
-            TrustError: The statement is not signed by the key that it names.
+            TrustError: The statement is not signed by the key that it names, or the first of a site names no last row.
         """
         key = check_signature(statement)
         with exclusive(self._path.with_suffix(".lock"), seconds=30.0):
@@ -123,8 +125,22 @@ def compare(known: SeenHead | None, statement: Mapping[str, Any]) -> Verdict:
     return "later" if rows[known.seq - 1]["digest"] == known.digest else "forked"
 
 
+def _is_head(head: object) -> bool:
+    found = head if isinstance(head, Mapping) else {}
+    seq, digest = found.get("seq"), found.get("digest")
+    return type(seq) is int and seq >= 0 and isinstance(digest, str) and _DIGEST.fullmatch(digest) is not None
+
+
 def _verdict(known: SeenHead | None, statement: Mapping[str, Any]) -> Verdict:
-    """Returns :func:`compare`'s verdict; rows that cannot be read are not those that the hub has seen."""
+    """Returns :func:`compare`'s verdict; rows that cannot be read are not those that the hub has seen.
+
+    Raises:
+        TrustError: The first statement of a site names no last row.
+    """
+    if not _is_head(statement.get("ledger_head")):
+        if known is None:
+            raise TrustError("The statement names no last row of a ledger")
+        return "forked"
     try:
         return compare(known, statement)
     except Exception:  # a site chooses its rows, and with them which error reading them ends in
@@ -139,9 +155,9 @@ def _names(rows: list[Mapping[str, str]], known: SeenHead) -> bool:
 
 
 def _after(old: SeenHead | None, key: str, statement: Mapping[str, Any], verdict: Verdict) -> SeenHead:
-    head, now = statement["ledger_head"], datetime.now(UTC).isoformat(timespec="seconds")
     if old is not None and verdict in BAD:
         return SeenHead(**asdict(old) | {"problem": verdict})
+    head, now = statement["ledger_head"], datetime.now(UTC).isoformat(timespec="seconds")
     problem = "" if old is None else old.problem
     return SeenHead(key=key, seq=head["seq"], digest=head["digest"], time=now, problem=problem)
 

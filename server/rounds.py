@@ -22,7 +22,7 @@ from server.enrolment import Roster
 from server.exchange import ask
 from server.signer import Signer
 from server.strategy import Combiner, missing_quorum
-from server.updates import CheckedUpdate, checked_update
+from server.updates import CheckedUpdate, checked_update, moves
 
 FINAL = frozenset({SiteCode.BUDGET_REFUSED, SiteCode.POLICY_REFUSED})
 """Refusals that later rounds would only repeat."""
@@ -105,7 +105,7 @@ def train_round(
 
     Raises:
         QuorumLost: Fewer valid updates than the quorum.
-        FederationError: The global model has not moved.
+        FederationError: The global model has not moved, though no site in particular is to blame.
     """
     started = time.monotonic()
     combiner.begin(round_index, arrays)
@@ -113,14 +113,19 @@ def train_round(
     try:
         for site, answer in federation.stream("train", sites, round_index=round_index, arrays=arrays):
             taking.take(site, answer)
+        taking.require_movement()
         _require_quorum(federation, taking.result, round_index)
         result = taking.finish()
     finally:
         taking.waiting.close()
     if result.update_norm == 0.0:
-        raise FederationError(f"The global model did not move in round {round_index}: no update had any effect")
+        raise _not_moved(round_index)
     result.seconds = time.monotonic() - started
     return result
+
+
+def _not_moved(round_index: int) -> FederationError:
+    return FederationError(f"The global model did not move in round {round_index}: no update had any effect")
 
 
 def _require_quorum(federation: Federation, result: RoundResult, round_index: int) -> None:
@@ -145,6 +150,7 @@ class _Taking:
         self._start_norm = norm(arrays)
         self._limits = federation.limits(sum(values.size for values in arrays.values()))
         self.waiting = Waiting()
+        self._still: list[str] = []
         self.result = RoundResult(arrays=arrays, joined=[], failures={}, epsilon={}, update_norm=0.0)
 
     def take(self, site: str, answer: object) -> None:
@@ -153,6 +159,8 @@ class _Taking:
         if isinstance(update, Refusal):
             self.result.failures[site] = update.code
             return
+        if not moves(self._arrays, update.arrays):
+            return self._still.append(site)
         self.result.joined.append(site)
         self.result.norms[site] = update.norm
         if isinstance(answer, TrainAnswer) and answer.epsilon_spent is not None:
@@ -161,6 +169,18 @@ class _Taking:
             self._add(site, update, self._limits.of(site, self._start_norm))
         else:
             self.waiting.put(site, update)
+
+    def require_movement(self) -> None:
+        """Names the sites whose update would leave the model as it is, where those of others move it.
+
+        Krum can choose such an update, which nobody needs patients for, and the run would end for it.
+
+        Raises:
+            FederationError: No update moves the model, so the study is to blame.
+        """
+        if self._still and not self.result.joined:
+            raise _not_moved(self._round)
+        self.result.failures |= dict.fromkeys(self._still, SiteCode.BAD_UPDATE)
 
     def finish(self) -> RoundResult:
         """Returns the round's result, with the new global weights."""

@@ -134,10 +134,18 @@ def _leave_or_stop(conductor: Conductor) -> None:
     if not sys.stdin.isatty():
         say("The run goes on without this command. Stop it with: oncofed-hub stop")
         return
-    if typer.confirm("Leave the run going on without this command? (No stops it)", default=True, err=True):
+    if _is_left():
         say(f"The run goes on. Follow it with: oncofed-hub run --resume {folder}; stop it with: oncofed-hub stop")
         return
     say(f"Stopped. Go on with: oncofed-hub run --resume {conductor.stop(folder)}")
+
+
+def _is_left() -> bool:
+    """Returns the answer; who interrupts the question, too, has not asked for an end of the run."""
+    try:
+        return typer.confirm("Leave the run going on without this command? (No stops it)", default=True, err=True)
+    except typer.Abort:
+        return True
 
 
 def stop(

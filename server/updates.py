@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.aggregation import MAX_ABS_DELTA, MAX_TOTAL_WEIGHT, Arrays, norm
+from common.aggregation import MAX_ABS_DELTA, MAX_TOTAL_WEIGHT, Arrays, Update, apply, norm
 from common.config import StudyConfig
 from common.errors import SiteCode
 from common.messages import DocumentAnswer, Refusal, TrainAnswer
@@ -67,6 +67,15 @@ def checked_update(
     if not size <= max_norm or any(np.abs(values).max(initial=0) > MAX_ABS_DELTA for values in answer.arrays.values()):
         return bad
     return CheckedUpdate(arrays=answer.arrays, weight=answer.weight, norm=size)
+
+
+def moves(old: Arrays, delta: Arrays) -> bool:
+    """Returns whether weights are others once the difference was added, in fixed point as all updates are."""
+    for name, values in delta.items():
+        added = apply({name: old[name]}, Update.of({name: values}, 1).mean())
+        if not np.array_equal(added[name], old[name]):
+            return True
+    return False
 
 
 def checked_statement(answer: object, *, site: str, study: StudyConfig) -> Mapping[str, Any] | Refusal:

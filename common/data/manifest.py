@@ -146,6 +146,11 @@ def read_manifest(path: Path, root: Path | None = None) -> Dataset:
     folder = Path(root) if root is not None else path.parent
     records = read_lines(path)
     _check_files(path, folder, records)
+    if twice := sorted(spelt_in_two_ways(records)):
+        raise DataError(
+            f"{path.name} spells {len(twice)} patients so that they differ only in case, width, blanks or invisible "
+            f"characters ({first([ascii(name) for name in twice])}); write each patient in one way"
+        )
     dataset = Dataset(name=path.stem, records=records, read=ImageFiles(folder))
     absent = [word for word, label in (("malignant", 1), ("benign", 0)) if label not in {r.label for r in records}]
     if absent:
@@ -205,6 +210,23 @@ def of_both_classes(records: Iterable[Record]) -> set[str]:
     for record in records:
         labels.setdefault(record.patient, set()).add(record.label)
     return {patient for patient, values in labels.items() if len(values) > 1}
+
+
+def spelt_in_two_ways(records: Iterable[Record]) -> set[str]:
+    """Returns the identifiers that differ from another one only in case, width, blanks or invisible characters.
+
+    To a program they are different patients, each with a budget and a split of her own; they look like one.
+    """
+    spellings: dict[str, set[str]] = {}
+    for record in records:
+        spellings.setdefault(_looks(record.patient), set()).add(record.patient)
+    return {patient for patients in spellings.values() if len(patients) > 1 for patient in patients}
+
+
+def _looks(patient: str) -> str:
+    plain = unicodedata.normalize("NFKC", patient)
+    shown = (character for character in plain if unicodedata.category(character) not in ("Cc", "Cf"))
+    return " ".join("".join(shown).casefold().split())
 
 
 def first(names: Collection[str]) -> str:

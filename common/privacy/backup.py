@@ -22,9 +22,10 @@ from common.privacy.accounting import Event
 from common.privacy.explained import check_explained
 from common.privacy.exposure import LedgerRow, Row, charges_in, cohorts_in
 from common.privacy.fingerprints import cohort_id, memberships
-from common.privacy.ledger import SCHEMA, SELECT, Ledger
-from common.privacy.notes import exactly_scored, release_everything
+from common.privacy.ledger import SCHEMA, Ledger
+from common.privacy.notes import exactly_scored, release_everything, scored_patients
 from common.privacy.pricing import Promise, most_charges, promises_in
+from common.privacy.salvaged import Salvaged, head_or_none, survivors
 from common.trust.durable import exclusive, sync_folder
 from common.trust.journal import Entry, Head, first_bad, read_head, write_head
 from common.trust.pki import write_private
@@ -75,13 +76,29 @@ def write_backup(ledger: Ledger, path: Path) -> Head:
     """Writes the file, readable by its owner only, and returns the head that it ends with.
 
     Raises:
-        LedgerError: The ledger cannot be believed.
+        LedgerError: The ledger cannot be believed, or the file is there and is no earlier backup of it.
     """
     entries = ledger.entries()
+    if path.exists():
+        _check_earlier(path, entries, ledger.public_key)
     key = ledger.path.with_name(ledger.path.name + ".key").read_text(encoding="ascii")
     document = {"schema_version": SCHEMA_VERSION, "key": key, "rows": [asdict(entry) for entry in entries]}
     write_private(path, json.dumps(document).encode())
     return entries[-1].head if entries else Head()
+
+
+def _check_earlier(path: Path, entries: Sequence[Entry], public_hex: str) -> None:
+    """Refuses to replace what may be the only evidence of what was spent, or any other file."""
+    try:
+        old = read_backup(path)
+    except TrustError:
+        raise LedgerError(f"{path} is there and is no backup of a ledger; name a file of its own") from None
+    key = SiteKey.from_pem(old.key_pem).public_hex
+    if key != public_hex or old.entries != tuple(entries[: len(old.entries)]):
+        raise LedgerError(
+            f"The backup {path} has rows that this ledger does not have: the ledger was set back, or is another one. "
+            "Keep that file. If it is of this site, stop the daemon and run: oncofed-site ledger restore with it"
+        )
 
 
 def read_backup(path: Path) -> Backup:
@@ -105,31 +122,44 @@ def read_backup(path: Path) -> Backup:
 def restore(path: Path, backup: Backup, since: Since) -> int:
     """Puts the ledger at ``path`` together from a backup and what may have been spent since; returns the rows added.
 
-    What of the old file can still be believed and goes on from the backup is taken over. A crash at any point leaves
-    files that do not fit together, so that nothing trains until the restore is repeated.
+    What of the old file can still be believed and goes on from the backup is taken over; what its other signed rows
+    say was spent is charged anew. A crash at any point leaves files that do not fit together, so that nothing trains
+    until the restore is repeated.
 
     Raises:
         DataError: The ledger was seen with later rows than the known studies explain, and ``since`` is not unbounded.
         LedgerError: The ledger that is there can be believed, or is another's.
     """
     key = SiteKey.from_pem(backup.key_pem)
-    with exclusive(_beside(path, ".lock")):
-        base, heads = _survivors(path, backup, key, since.heads), [*since.heads, *_old_head(path)]
+    with exclusive(_beside(path, ".lock")):  # to the end, so that no charge falls between the old file and the new
+        (base, lost), heads = survivors(path, backup.entries, key, since.heads), [*since.heads, *_old_head(path)]
         rows = [json.loads(entry.text) | asdict(entry.head) for entry in base]
         if not since.unbounded:
-            check_explained(rows, heads, _studies(rows, since))
+            unread = [head for head in heads if head not in lost.heads]
+            check_explained(rows, unread, _studies([*rows, *lost.rows], since), lost.rows)
         folder = path.parent / f".{path.name}.restoring"
         fresh = _rebuilt(folder / path.name, backup.key_pem, base)
-    with Ledger(fresh) as ledger:
-        added = _missing(ledger.rows(), base[-1].head if base else Head(), heads, since, key)
-        for body in added:
-            ledger.append(body)
-    with exclusive(_beside(path, ".lock")):
+        with Ledger(fresh) as ledger:
+            added = _missing(ledger.rows(), base[-1].head if base else Head(), heads, _with(since, lost), key, lost)
+            for body in added:
+                ledger.append(body)
         _put_in_place(fresh, path)
     return len(added)
 
 
-def _missing(rows: Sequence[Row], start: Head, heads: Iterable[Head], since: Since, key: SiteKey) -> list[Row]:
+def _with(since: Since, lost: Salvaged) -> Since:
+    """Returns what may have been spent, with what rows that cannot be kept say of it."""
+    return replace(
+        since,
+        unbounded=since.unbounded or lost.unbounded,
+        patients=lost.patients.union(since.patients),
+        scored=lost.scored.union(since.scored),
+    )
+
+
+def _missing(
+    rows: Sequence[Row], start: Head, heads: Iterable[Head], since: Since, key: SiteKey, lost: Salvaged
+) -> list[Row]:
     """Returns the rows that charge all that may have been spent after ``start``."""
     known = {(row["seq"], row["digest"]) for row in rows}
     over = [asdict(head) for head in dict.fromkeys(heads) if head.seq and (head.seq, head.digest) not in known]
@@ -140,13 +170,16 @@ def _missing(rows: Sequence[Row], start: Head, heads: Iterable[Head], since: Sin
         if cohort not in cohorts_in(rows):
             found.append({"kind": "cohort", "cohort": cohort, "patients": prints})
         kinds = _histories(rows, cohort, prints)
-        charges = [body for study in _studies(rows, since) for body in _to_its_end(kinds, study, cohort)]
+        studies = _studies([*rows, *lost.rows], since)
+        charges = [body for study in studies for body in _to_its_end(kinds, study, cohort)]
+        charges += [_again(row, cohort) for row in lost.owed(charges)]
         found += charges
         found += _beyond(kinds, charges, since.lifetime, cohort)
         if since.unbounded:
             found.append({"kind": "unbounded", "cohort": cohort, "study": RUN, "run": RUN})
     found += release_everything(rows)
-    new = sorted(set(since.scored) - exactly_scored(rows))  # how often, and with how much noise, nobody can tell
+    # How often patients were counted since, and with how much noise, nobody can tell: as if it had been without.
+    new = sorted(scored_patients(rows).union(since.scored) - exactly_scored(rows))
     return [*found, {"kind": "scored", "patients": new}] if new else found
 
 
@@ -177,6 +210,13 @@ def _charge(study: Promise, cohort: str) -> Row:
             "event": asdict(study.event)}  # fmt: skip
 
 
+def _again(row: Row, cohort: str) -> Row:
+    """Returns the charge of a row that is not kept, made on the cohort of everybody who may have been reached."""
+    return {name: row[name] for name in ("kind", "study", "delta", "event")} | {
+        "cohort": cohort, "run": RUN, "round": row["round"],
+    }  # fmt: skip
+
+
 def _beyond(
     kinds: Sequence[Sequence[LedgerRow]], charges: Sequence[Row], lifetime: Sequence[Event], cohort: str
 ) -> list[Row]:
@@ -197,48 +237,8 @@ def _steps(like: Event, events: Sequence[Event]) -> int:
     return sum(event.steps for event in events if (event.noise_multiplier, event.sampling_rate) == mechanism)
 
 
-def _survivors(path: Path, backup: Backup, key: SiteKey, heads: Sequence[Head]) -> tuple[Entry, ...]:
-    """Returns the backup's rows, and those of the file that is there and still go on from them."""
-    if _key_of(path) not in (None, key.public_hex):
-        raise LedgerError(f"{path} is the ledger of another key than the backup; it cannot be restored from it")
-    found = _readable(path)
-    bad = first_bad(found, key.public_hex)
-    sound = found if bad is None else found[: bad - 1]
-    whole = bad is None and bool(found) and read_head_or_none(path) in [entry.head for entry in found[-2:]]
-    told = all(head.seq <= len(found) and (not head.seq or found[head.seq - 1].head == head) for head in heads)
-    if whole and told and _key_of(path) and len(found) >= len(backup.entries):
-        raise LedgerError(f"The ledger {path} can be believed; there is nothing to restore")
-    return sound if sound[: len(backup.entries)] == backup.entries else backup.entries
-
-
-def _key_of(path: Path) -> str | None:
-    """Returns the public key of the ledger that is there; None where its key is gone or damaged."""
-    try:
-        return SiteKey.read(_beside(path, ".key")).public_hex
-    except TrustError:
-        return None
-
-
-def _readable(path: Path) -> tuple[Entry, ...]:
-    if not path.exists():
-        return ()
-    try:
-        with closing(sqlite3.connect(path)) as db:
-            return tuple(Entry(*columns) for columns in db.execute(f"{SELECT} ORDER BY seq"))
-    except sqlite3.Error:
-        return ()
-
-
-def read_head_or_none(path: Path) -> Head | None:
-    """Returns the head beside the ledger; None where it is gone or damaged."""
-    try:
-        return read_head(_beside(path, ".head"))
-    except (TrustError, OSError):
-        return None
-
-
 def _old_head(path: Path) -> list[Head]:
-    head = read_head_or_none(path)
+    head = head_or_none(path)
     return [head] if head else []
 
 

@@ -24,19 +24,22 @@ NOTES_OF_NOISED = 2
 """More rows of a study that counts scores with noise: its validation and its test patients."""
 
 
-def check_explained(rows: Sequence[Row], heads: Iterable[Head], studies: Sequence[Promise]) -> None:
+def check_explained(
+    rows: Sequence[Row], heads: Iterable[Head], studies: Sequence[Promise], others: Sequence[Row] = ()
+) -> None:
     """Checks that each head is a row of ``rows``, or lies so little after them that the studies explain it.
 
     Args:
         rows: What is left of the ledger.
         heads: Last rows that somebody has seen.
         studies: Every study that is known, with all the charges that it can reach.
+        others: Signed rows of the ledger that do not go on from ``rows``; what they say is charged.
 
     Raises:
         DataError: A head that is not among ``rows`` lies before their end, or too far after it.
     """
     known = {(row["seq"], row["digest"]) for row in rows}
-    most = len(rows) + _rows_of(studies, rows)
+    most = len(rows) + len(others) + _rows_of(studies, [*rows, *others])
     for head in heads:
         if head.seq and (head.seq, head.digest) not in known and not len(rows) < head.seq <= most:
             raise DataError(

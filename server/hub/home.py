@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import secrets
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from common.config import StudyConfig, compose
 from common.errors import ConfigError
 from common.notify import credential
+from common.settings_file import settings_text
 from common.supervisor import is_held, only_one
 from common.trust import pki
 from common.trust.address import check_address, check_host
@@ -50,7 +50,7 @@ class HubConfig:
         monitor_port: Port on 127.0.0.1 for ``/health`` and ``/metrics``; None: no such page.
     """
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     name: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)] = "consortium"
     bind: str = "127.0.0.1"
@@ -75,6 +75,8 @@ class HubConfig:
             check_host(host)
         if self.proxy and self.port == self.inner_port:
             raise ConfigError(f"port and inner_port are both {self.port}; the SuperLink behind the proxy needs its own")
+        if self.monitor_port in (self.port, *([self.inner_port] if self.proxy else [])):
+            raise ConfigError(f"monitor_port {self.monitor_port} is the port of something else; choose one of its own")
 
     @property
     def local(self) -> str:
@@ -236,16 +238,10 @@ class HubHome:
         Raises:
             ConfigError: There is no hub here, or ``hub.yaml`` has an unknown key or a bad value.
         """
-        import yaml
-
         try:
-            document = yaml.safe_load(self.config_file.read_text(encoding="utf-8")) or {}
-            # JSON, since only there does a strict check take a list for a tuple.
-            return _ADAPTER.validate_json(json.dumps(document, default=str), strict=True)
+            return _ADAPTER.validate_json(settings_text(self.config_file), strict=True)
         except FileNotFoundError:
             raise ConfigError(f"There is no hub in {self.path}; make one with: oncofed-hub init") from None
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{self.config_file} is not YAML: {str(error).splitlines()[0]}") from None
         except ValidationError as error:
             raise ConfigError(f"{self.config_file} is not valid ({_named(error)})") from None
 

@@ -39,8 +39,9 @@ class Announced:
         found = self._coming.pop(tree.object_id, None)
         if found is not None:
             self._stored[tree.object_id] = found
-        for root in [root for root in self._stored if store.get(root) is None]:
-            self._stored.pop(root, None)
+        for root in list(self._stored):  # of this moment: other hospitals' pushes are settled by other threads
+            if store.get(root) is None:
+                self._stored.pop(root, None)
 
     def give_way(self, trees: Iterable[Any], store: Any) -> None:
         """Deletes each announced message that says of an object of the hub's that it has other children."""

@@ -22,7 +22,7 @@ from common.models.weights import trainable_state
 from common.models.zoo import build_model
 from common.privacy import notes
 from common.privacy.ledger import Ledger
-from common.privacy.pricing import most_charges
+from common.privacy.pricing import most_charges, promises_in
 from common.privacy.randomness import Randomness
 from common.privacy.verification import verify_statement
 from simulations.emulation import build_site, site_names
@@ -57,6 +57,13 @@ def stated(site: Site, study: StudyConfig = PRIVATE) -> Mapping[str, Any]:
 def lifetime(site: Site) -> float:
     with Ledger(site.ledger_path) as ledger:
         return ledger.spent(ledger.register_cohort(site.cohort.train_patients), 1e-5, "rdp")
+
+
+def held(site: Site) -> list[str]:
+    if not site.ledger_path.exists():
+        return []
+    with Ledger(site.ledger_path) as ledger:
+        return [promise.study for promise in promises_in(ledger.rows())]
 
 
 class TestWithoutPrivacy:
@@ -132,6 +139,19 @@ class TestReservation:
     @pytest.fixture
     def other(self) -> StudyConfig:
         return dataclasses.replace(PRIVATE, name="other")
+
+    def test_a_study_that_the_site_refuses_holds_nothing(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Before, one without a certificate, or a model that cannot train, blocked the next study until released."""
+        uncertified = compose([*SMALL, "strategy.require_readiness=true", "name=uncertified"])
+        with pytest.raises(DataError, match="certificate"):
+            ask(site, uncertified, "enrol", run="bb")
+        with monkeypatch.context() as patch:
+            patch.setattr("common.privacy.preflight.check_private_step", lambda *_: pytest.fail("unfit"))
+            with pytest.raises(pytest.fail.Exception):
+                ask(site, dataclasses.replace(PRIVATE, name="unfit"), "enrol", run="cc")
+        assert not held(site)
+        ask(site, PRIVATE, "enrol")
+        assert held(site) == [PRIVATE.digest()]
 
     def test_two_studies_that_fit_only_one_by_one_are_not_both_accepted(self, site: Site, other: StudyConfig) -> None:
         ask(site, PRIVATE, "enrol")

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 from flwr.app import ConfigRecord, RecordDict
-from flwr.proto.fleet_pb2 import PullMessagesRequest
+from flwr.proto.fleet_pb2 import ActivateNodeRequest, PullMessagesRequest
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, PullObjectRequest
 from flwr.proto.node_pb2 import Node
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.superlink import extensions
 
 from server.hub import fleet_guard, gate
@@ -83,6 +84,17 @@ def test_flower_itself_refuses_another_node_in_the_body(guarded: Link, path: str
         "send-node-heartbeat": SendNodeHeartbeatRequest(node=Node(node_id=victim), heartbeat_interval=30.0),
     }
     assert guarded.ask(path, attacker, bodies[path]).status_code == 401
+
+
+@pytest.mark.parametrize("interval", [float("nan"), float("inf"), -30.0, 0.0, 1e300])
+def test_flower_itself_refuses_a_heartbeat_that_is_no_time(guarded: Link, interval: float) -> None:
+    """With one a node would count as connected for ever, or its row could not be read."""
+    node, _ = guarded.nodes
+    beat = SendNodeHeartbeatRequest(node=Node(node_id=node), heartbeat_interval=interval)
+    assert guarded.ask("send-node-heartbeat", node, beat).status_code == 400
+    key = public_key_to_bytes(guarded.keys[node].public_key())
+    start = ActivateNodeRequest(public_key=key, heartbeat_interval=interval)
+    assert guarded.ask("activate-node", node, start).status_code == 400
 
 
 def _pull(link: Link, sender: int, object_id: str) -> int:

@@ -15,6 +15,7 @@ from flwr.superlink import extensions
 from common.errors import SiteCode
 from common.messages import DocumentAnswer, Refusal, pack_answer
 from server.hub import fleet_guard, gate
+from server.hub.object_trees import Announced
 from tests.attacks.superlink import HUB, Link, superlink
 
 WEIGHTS = ArrayRecord({"values": Array(np.arange(5, dtype=np.float32))})
@@ -93,3 +94,22 @@ def test_objects_that_no_answer_has_are_refused(link: Link, change: Callable[[Ob
     change(tree)
     assert link.push(site, answer, tree) >= 400
     assert link.state.num_message_res() == 0
+
+
+def test_hospitals_that_push_at_once_are_settled_apart() -> None:
+    """Before, the second ended the first's walk over what was announced, and the guard's request with it."""
+    announced = Announced()
+    first, second, third = (ObjectTree(object_id=name) for name in ("a", "b", "c"))
+
+    class Busy:
+        """A store that takes another hospital's push while it is asked."""
+
+        def get(self, object_id: str) -> bytes:
+            if third.object_id not in announced._stored:
+                announced._stored[third.object_id] = {}
+            return b""
+
+    for tree in (first, second):
+        announced.come(tree)
+        announced.settle(tree, Busy())
+    assert set(announced._stored) == {"a", "b", "c"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from common.errors import ConfigError
+from common.errors import ConfigError, TrustError
 from common.evaluation.scores import ScoreState
 from common.messages import SiteCard
 from common.privacy.signature import signed
@@ -68,17 +68,42 @@ def test_a_card_counts_what_the_report_shows_and_nothing_else(counts: Mapping[st
 ROWS = {"nested": "[" * (MAX_LINE - 100), "a list": "[1]", "a number": '{"kind": "restore", "over": 5}', "no text": 5}
 
 
+def digest(seq: int) -> str:
+    return f"{seq:064x}"
+
+
+HEADS = (
+    None, [], {}, {"seq": "1", "digest": digest(1)}, {"seq": True, "digest": digest(1)}, {"seq": -1, "digest": ""},
+    {"seq": 1, "digest": "d" * 4000}, {"seq": 1, "digest": {"a": 1}}, {"seq": 2.0, "digest": digest(1)},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("head", HEADS, ids=lambda head: f"{head!s:.30}")
+def test_a_last_row_that_is_none_is_not_kept(tmp_path: Path, head: object) -> None:
+    """Before, the first of a site was kept as it came, in the list that operators read and send to sites."""
+    key, heads = SiteKey.open(tmp_path / "key"), Heads(tmp_path / FILE)
+    odd = signed({"ledger_key": key.public_hex, "ledger_head": head, "ledger_rows": None}, key.sign)
+    with pytest.raises(TrustError, match="no last row"):
+        heads.take("north", odd)
+    assert heads.all() == {}
+    good = {"ledger_key": key.public_hex, "ledger_head": {"seq": 1, "digest": digest(1)}, "ledger_rows": None}
+    heads.take("north", signed(good, key.sign))
+    assert heads.take("north", odd) == "forked"
+    assert (heads.all()["north"].seq, heads.all()["north"].problem) == (1, "forked")
+
+
 @pytest.mark.parametrize("text", ROWS.values(), ids=ROWS)
 def test_a_ledger_row_that_cannot_be_read_is_a_ledger_that_is_not_believed(tmp_path: Path, text: object) -> None:
     """A row of brackets alone was more than Python recurses through, which ended the run."""
     key, heads = SiteKey.open(tmp_path / "key"), Heads(tmp_path / FILE)
 
     def told(seq: int, *rows: Mapping[str, Any]) -> Mapping[str, Any]:
-        head = {"seq": seq, "digest": f"d{seq}"}
+        head = {"seq": seq, "digest": digest(seq)}
         return signed({"ledger_key": key.public_hex, "ledger_head": head, "ledger_rows": list(rows)}, key.sign)
 
-    assert heads.take("north", told(1, {"digest": "d1"})) == "first"
-    assert heads.take("north", told(2, {"digest": "d1", "text": text}, {"digest": "d2"})) == "forked"
+    assert heads.take("north", told(1, {"digest": digest(1)})) == "first"
+    odd = told(2, {"digest": digest(1), "text": text}, {"digest": digest(2)})
+    assert heads.take("north", odd) == "forked"
     assert heads.all()["north"].problem == "forked"
 
 

@@ -119,6 +119,21 @@ def test_scores_of_patients_that_a_site_has_not_are_its_own_bad_answer(
     assert set(federation.read("evaluation.json")["models"]["federated"]["sites"]) == HONEST
 
 
+@pytest.mark.parametrize("tiny", [0.0, 1e-12, 1e-30], ids=["zeros", "below fixed point", "below float32"])
+@pytest.mark.parametrize("rule", ["krum", "fedavg", "fedmedian"])
+def test_an_update_of_nothing_is_its_own_sites_bad_update(
+    liar: Callable[..., dict[str, Any]], rule: str, tiny: float
+) -> None:
+    """Before, Krum chose it, for under noise it is nearest to all, and the run FAILED with nobody named."""
+    nothing = update(lambda values: np.full_like(values, tiny))
+    run = liar(
+        nothing, "train",
+        overrides=f"privacy.epsilon=8 strategy.name={rule} strategy.malicious=1 partition.sites=5 data.patients=200 "
+        "training.rounds=1",
+    )  # fmt: skip
+    assert run["status"] == "PARTIAL" and run["reason"] == f"lost: {LIAR} (bad-update)"
+
+
 def _direction(values: np.ndarray) -> np.ndarray:
     """A vector of norm 1,500, drawn at random."""
     drawn = np.random.default_rng(0).standard_normal(values.shape)

@@ -6,7 +6,9 @@ import dataclasses
 import json
 import os
 import shutil
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +140,13 @@ class TestTheHubSees:
         assert compare(seen, statement(path)) == "later"
 
 
+def change_row(path: Path, seq: int) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("DROP TRIGGER no_update")
+        db.execute("UPDATE rows SET body = body || ' ' WHERE seq = ?", [seq])
+        db.commit()
+
+
 def later(**changes: Any) -> Since:
     """What may have been spent when the study of the backup is known."""
     promise = Promise("", STUDY.digest(), PLAN.event(), most_charges(5), PLAN.delta, "rdp")
@@ -189,6 +198,100 @@ class TestRestore:
         restore(path, read_backup(tmp_path / "b.json"), Since())
         with Ledger(path) as ledger:
             assert [row.round_index for row in ledger.charges()] == [1, 2, 3]
+
+    @pytest.mark.parametrize("how", ["an old folder copied back and written to", "a damaged row", "a cut end"])
+    def test_signed_rows_that_cannot_be_kept_are_charged(self, path: Path, tmp_path: Path, how: str) -> None:
+        """Before, what did not go on from the backup was forgotten, with the rows at hand and the notes gone."""
+        old = copied(path, tmp_path / "old")
+        charge(path, 3)
+        with Ledger(path) as ledger:
+            write_backup(ledger, tmp_path / "b.json")
+        backup = read_backup(tmp_path / "b.json")
+        if how == "an old folder copied back and written to":
+            shutil.rmtree(path.parent)
+            shutil.copytree(old.parent, path.parent)
+        other = dataclasses.replace(STUDY, name="other")
+        for round_index in range(1, 10):
+            charge(path, round_index, other, patients=("anna", "emma"))
+        with Ledger(path) as ledger:
+            ledger.note(lambda rows: {"kind": "scored", "patients": ["f"]})
+        truth = {name: spent(path, (name,)) for name in (*PATIENTS, "emma")}
+        if how == "a damaged row":
+            change_row(path, 5)
+        elif how == "a cut end":
+            path.with_name(path.name + ".head").unlink()
+        restore(path, backup, later(heads=[backup.head]))
+        assert all(spent(path, (name,)) >= truth[name] for name in truth)
+        with Ledger(path) as ledger:
+            assert "f" in {patient for row in ledger.rows() if row["kind"] == "scored" for patient in row["patients"]}
+
+    @pytest.mark.parametrize("how", ["forked", "damaged"])
+    def test_a_study_without_privacy_among_them_stays_unbounded(self, path: Path, tmp_path: Path, how: str) -> None:
+        old = copied(path, tmp_path / "old")
+        charge(path, 3)
+        with Ledger(path) as ledger:
+            write_backup(ledger, tmp_path / "b.json")
+        backup = read_backup(tmp_path / "b.json")
+        if how == "forked":
+            shutil.rmtree(path.parent)
+            shutil.copytree(old.parent, path.parent)
+        charge(path, 4)
+        with Ledger(path) as ledger:
+            ledger.charge_unbounded(cohort=ledger.register_cohort(PATIENTS), study="f" * 64, run="x")
+        if how == "damaged":
+            change_row(path, 5)
+        restore(path, backup, later(heads=[backup.head]))
+        assert spent(path) == float("inf")
+
+    def test_no_charge_falls_between_the_old_file_and_the_new(
+        self, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The lock was let go while the new file was made."""
+        with Ledger(path) as ledger:
+            write_backup(ledger, tmp_path / "b.json")
+        shutil.rmtree(path.parent)
+        path.parent.mkdir()
+        from common.privacy import backup as module
+        from common.supervisor import is_held
+
+        held = list[bool]()
+        missing = module._missing
+        monkeypatch.setattr(
+            module, "_missing", lambda *a: held.append(is_held(path.with_name(path.name + ".lock"))) or missing(*a)
+        )
+        restore(path, read_backup(tmp_path / "b.json"), later())
+        assert held == [True]
+
+    @pytest.mark.parametrize("later_rounds", [0, 1, 5])
+    def test_a_ledger_that_was_set_back_replaces_no_backup(self, path: Path, tmp_path: Path, later_rounds: int) -> None:
+        """Before, the next backup overwrote the evidence, and a restore from a longer fork's found nothing to do."""
+        old, place = copied(path, tmp_path / "old"), tmp_path / "b.json"
+        charge(path, 3)
+        for _ in range(2):
+            with Ledger(path) as ledger:
+                write_backup(ledger, place)
+        truth, kept = spent(path), place.read_bytes()
+        shutil.rmtree(path.parent)
+        shutil.copytree(old.parent, path.parent)
+        for round_index in range(later_rounds):
+            charge(path, round_index, patients=("emma", "anna"))
+        truth = max(truth, spent(path))
+        with pytest.raises(LedgerError, match="set back"), Ledger(path) as ledger:
+            write_backup(ledger, place)
+        assert place.read_bytes() == kept
+        restore(path, read_backup(place), later())
+        assert spent(path) >= truth
+        with Ledger(path) as ledger:
+            assert write_backup(ledger, place).seq == ledger.head().seq
+
+    def test_a_backup_replaces_no_other_file(self, path: Path, tmp_path: Path) -> None:
+        manifest = tmp_path / "manifest.csv"
+        manifest.write_text("image,patient,label")
+        for file in (manifest, path):
+            before = file.read_bytes()
+            with pytest.raises(LedgerError, match="no backup"), Ledger(path) as ledger:
+                write_backup(ledger, file)
+            assert file.read_bytes() == before
 
     def test_a_ledger_that_can_be_believed_is_not_set_back(self, path: Path, tmp_path: Path) -> None:
         with Ledger(path) as ledger:

@@ -71,7 +71,7 @@ def test_doctor_says_what_the_quick_checks_find(joined: SiteHome, tmp_path: Path
     (tmp_path / "images").mkdir()
     manifest = write(tmp_path / "images", 30, {3: "3.png,p1,benign"})
     settings = yaml.safe_load(joined.site_file.read_text())
-    settings |= {"data": {"root": str(manifest)}, "declared_patients": 20}
+    settings |= {"data": {"root": str(manifest), "split_seed": 0}, "declared_patients": 20}
     joined.site_file.write_text(yaml.safe_dump(settings))
     found = {finding.check: finding for finding in doctor.examine(joined)}
     assert found["data patient-two-labels"].status == "fail" and found["data class-small"].status == "warn"

@@ -22,6 +22,7 @@ from common.evaluation.scores import ScoreState
 from common.messages import Request
 from common.models.weights import trainable_state
 from common.models.zoo import build_model
+from common.privacy.backup import Since, read_backup, restore, write_backup
 from common.privacy.evaluation_account import CHARGE, epsilon_of_rho, rho_of
 from common.privacy.ledger import Ledger
 from common.privacy.randomness import Randomness
@@ -144,3 +145,16 @@ def test_the_ledger_shows_what_noised_counts_cost(site: Site, capsys: pytest.Cap
     assert (found["study"], found["noise"], found["releases"]) == (STUDY.digest(), 4, {"val": 1, "test": 0})
     words = CliRunner().invoke(app, ["ledger", "show", "--home", str(site.home)]).output
     assert f"epsilon {found['epsilon']:.3f} of a validation or test patient" in words
+
+
+def test_a_restored_account_has_no_bound_for_whoever_was_counted(site: Site, tmp_path: Path) -> None:
+    ask(site, STUDY, "evaluate", split="val")
+    with Ledger(site.ledger_path) as ledger:
+        write_backup(ledger, tmp_path / "backup.json")
+    ask(site, STUDY, "evaluate", 2, 1, split="val")
+    site.ledger_path.with_name(site.ledger_path.name + ".head").unlink()
+    site.ledger_path.unlink()
+    restore(site.ledger_path, read_backup(tmp_path / "backup.json"), Since(unbounded=True))
+    assert ask(site, STUDY, "statement").document["evaluation_account"]["lifetime_epsilon"] == "unbounded"
+    with pytest.raises(BudgetExceeded, match="without noise"):
+        ask(site, STUDY, "evaluate", 3, 2, split="val")

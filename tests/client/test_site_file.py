@@ -10,9 +10,10 @@ import yaml
 from typer.testing import CliRunner
 
 from client.cli import app
+from client.cohort_opening import open_for_checks
 from client.join import join
 from client.policy import SitePolicy, load_policy
-from client.site_file import SiteHome, open_real_site
+from client.site_file import SiteData, SiteHome, open_data, open_real_site
 from common.config import StudyConfig
 from common.errors import ConfigError, DataError, SiteCode, TrustError
 from common.messages import Request
@@ -117,3 +118,21 @@ def test_joining_leaves_a_closed_policy_that_tells_what_to_write(home: SiteHome)
     closed = dataclasses.replace(load_policy(home.path / "policy.yaml"))
     assert closed == SitePolicy()
     assert certificate_facts(home.ca).fingerprint in text and STUDY.digest() in text
+
+
+def test_without_its_seed_a_site_divides_nobody(tmp_path: Path) -> None:
+    """Before, a line that was lost from site.yaml had patients divided by a seed that everybody knows."""
+    for number in range(60):
+        (tmp_path / f"{number}.png").touch()
+    rows = [(f"{number}.png", f"p{number}", ("benign", "malignant")[number % 2]) for number in range(60)]
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("image,patient,label\n" + "".join(f"{','.join(row)}\n" for row in rows))
+    data = SiteData(root=str(manifest))
+    for read in (open_data, open_for_checks):
+        with pytest.raises(ConfigError, match=r"split_seed.*backup"):
+            read(data)
+    assert open_data(dataclasses.replace(data, split_seed=7)).records
+    places = ("train", "train", "val", "val", "test", "test")
+    lines = "".join(f"{','.join(row)},{places[number % 6]}\n" for number, row in enumerate(rows))
+    manifest.write_text(f"image,patient,label,split\n{lines}")
+    assert open_data(data).records

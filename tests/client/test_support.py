@@ -40,7 +40,7 @@ def home(joined: SiteHome, tmp_path: Path) -> SiteHome:
         rows.append(f"scan{index}.png,{NAMED if index == 0 else f'case{index}'},{('benign', 'malignant')[index % 2]}")
     (images / "manifest.csv").write_text("\n".join(rows))
     settings = yaml.safe_load(joined.site_file.read_text())
-    settings |= {"declared_patients": 30, "data": {"name": "manifest", "root": str(images / "manifest.csv")}}
+    settings |= {"declared_patients": 30, "data": {"root": str(images / "manifest.csv"), "split_seed": 0}}
     joined.site_file.write_text(yaml.safe_dump(settings))
     SiteKey.open(joined.path / "ledger.sqlite.key")
     (joined.path / "ledger.sqlite.key").rename(joined.path / "other.key")

@@ -35,7 +35,9 @@ def test_a_file_as_a_run_leaves_it_holds_them_too(
     assert read_overrides(path) == overrides
 
 
-@pytest.mark.parametrize("text", ["", "privacy.epsilon: 3", "- privacy.epsilon: 3", "- 3", "a=1", "- [", "\x00"])
+@pytest.mark.parametrize(
+    "text", ["", "privacy.epsilon: 3", "- privacy.epsilon: 3", "- 3", "a=1", "- [", "\x00", "[" * 3000]
+)
 def test_any_other_file_is_refused_with_what_was_expected(tmp_path: Path, text: str) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(text)

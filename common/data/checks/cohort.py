@@ -14,7 +14,7 @@ MANY = 20
 
 
 FIXES = {
-    "class-missing": "Offer more patients, or divide them anew (data.split_seed).",
+    "class-missing": "Offer more patients; where no study has begun, another data.split_seed divides them anew.",
     "class-small": "Figures of so few mean little; offer more patients if there are any.",
     "too-few-patients": "Collect more, or ask for a study that needs fewer.",
     "patient-is-image": "Check that the patient column names women and not images: privacy and splits go by it.",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common.data.checks.finding import Finding
 from common.data.checks.mending import in_one_split
-from common.data.manifest import Record, leaves, mask_keys, of_both_classes
+from common.data.manifest import Record, leaves, mask_keys, of_both_classes, spelt_in_two_ways
 
 KINDS = {
     "file-missing": (
@@ -32,6 +32,10 @@ KINDS = {
         "lines of patients who lie on both sides of a split",
         "Keep a patient in one split (--fix moves all to the first of train, val and test).",
     ),
+    "patient-two-spellings": (
+        "lines of patients whose identifiers differ only in case, width, blanks or invisible characters",
+        "Write each patient in one way, or give two patients identifiers that look different (--fix leaves them out).",
+    ),
 }
 """Code -> what, how to fix it; all are errors."""
 
@@ -51,6 +55,7 @@ def check_rows(records: Sequence[Record], folder: Path) -> SoundRows:
         records: As the manifest lists them.
         folder: That the paths start from.
     """
+    alike = spelt_in_two_ways(records)
     torn, leaking = of_both_classes(records), _in_several(records, lambda record: record.split)
     places, twice = _places(records), _repeats(records)
     outside = {at for at, record in enumerate(records) if any(leaves(key) for key in _keys(record))}
@@ -60,6 +65,7 @@ def check_rows(records: Sequence[Record], folder: Path) -> SoundRows:
         "image-twice": [at for ats in places.values() for at in ats[1:]],
         "patient-two-labels": [at for at, record in enumerate(records) if record.patient in torn],
         "patient-two-splits": [at for at, record in enumerate(records) if record.patient in leaking],
+        "patient-two-spellings": [at for at, record in enumerate(records) if record.patient in alike],
     }
     dropped = {at for code, ats in found.items() if code not in ("patient-two-splits", "image-twice") for at in ats}
     kept = [record for at, record in enumerate(records) if at not in dropped | twice]

@@ -12,8 +12,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from common.config import DataConfig
+from common.data.checks.rows import check_rows
 from common.data.loading import to_tensors
-from common.data.manifest import Dataset, Record, read_manifest, read_mask, site_from_column, slug, write_manifest
+from common.data.manifest import (
+    Dataset,
+    Record,
+    read_lines,
+    read_manifest,
+    read_mask,
+    site_from_column,
+    slug,
+    write_manifest,
+)
 from common.data.splits import split_by_patient
 from common.errors import DataError
 
@@ -53,6 +63,22 @@ def test_labels_sites_masks_and_attributes_are_read(folder: Path) -> None:
     assert dataset.records[0].attributes == {"age": "61"}
     assert dataset.read("a.png").shape == (6, 8)
     assert np.isclose(dataset.read("a.png"), 128 / 255).all()
+
+
+@pytest.mark.parametrize(
+    "other", ["P1", "p1\u200b", "\ufeffp1", "p\u00ad1", "\uff501", "p1\u2060", "P1\u00a0"], ids=ascii
+)
+def test_a_patient_who_is_spelt_in_two_ways_is_not_taken_for_two(folder: Path, other: str) -> None:
+    """Before, she had two budgets, and could be in training and test at once."""
+    text = HEADER + GOOD.replace("b.png,p1", f"b.png,{other}")
+    assert "in one way" in refused(folder, text)
+    sound = check_rows(read_lines(write(folder, text)), folder)
+    assert [(found.code, found.count) for found in sound.findings] == [("patient-two-spellings", 2)]
+    assert {record.patient for record in sound.records} == {"p2"}
+
+
+def test_patients_who_look_different_are_different(folder: Path) -> None:
+    read_manifest(write(folder, HEADER + GOOD.replace("b.png,p1", "b.png,p 1").replace("c.png,p2", "c.png,p-1")))
 
 
 def test_several_masks_of_an_image_are_one_region(folder: Path) -> None:

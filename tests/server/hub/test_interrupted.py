@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import typer
 
 from common.errors import ConfigError, FederationError, NetworkError, TrustError
 from common.supervisor import only_one
@@ -372,6 +373,17 @@ class TestLeaving:
             study_cli.run(home=home.path)
         assert Tickets.of(home.path).awaited() == set() and control.stopped == [7]
         assert "Stopped. Go on with" in capsys.readouterr().err
+
+    def test_who_interrupts_the_question_too_is_told_that_it_goes_on(
+        self, home: HubHome, control: Control, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Ctrl-C twice, or Ctrl-D: before, it said `Aborted!`, and nothing of the run."""
+        monkeypatch.setattr("typer.confirm", lambda *args, **options: fail(typer.Abort))
+        monkeypatch.setattr(Conductor, "_watch", lambda *_: fail(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            study_cli.run(home=home.path)
+        assert len(Tickets.of(home.path).awaited()) == 1 and control.stopped == []
+        assert "The run goes on" in capsys.readouterr().err
 
 
 def test_a_hub_answers_no_start_without_a_ticket(
