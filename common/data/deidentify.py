@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from common.data.dicom import is_dicom
+from common.data.tree import files_below
 from common.errors import DataError
 
 METHOD = "DICOM PS3.15 2024b basic application level confidentiality profile, by OncoFed with dicom-anonymizer"
@@ -39,7 +40,7 @@ def deidentify_folder(source: Path, target: Path, key: bytes) -> dict[str, int]:
     if target.exists() or target.resolve().is_relative_to(source.resolve()):
         raise DataError(f"{target} exists or lies within {source}; name a new folder elsewhere")
     counts: Counter[str] = Counter()
-    for number, path in enumerate(sorted(path for path in source.rglob("*") if path.is_file()), start=1):
+    for number, path in enumerate(files_below(source), start=1):
         counts[_copy(path, target, number, key)] += 1
     return dict(counts)
 
