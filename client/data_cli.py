@@ -105,7 +105,9 @@ def deidentify(
     """
     from common.data.deidentify import deidentify_folder
     from common.trust.signing import SiteKey
+    from common.writing import check_new
 
+    check_new(target, "another name")
     counts = deidentify_folder(source, target, bytes.fromhex(SiteKey.open(key).fingerprint("pseudonyms")))
     for what, number in sorted(counts.items()):
         say(f"{what}: {number} files")

@@ -72,6 +72,24 @@ def read_table(path: Path, *, delimiter: str = "") -> TextTable:
     return TextTable(names, found, tuple(number for number, _ in rows), chosen, notes)
 
 
+def read_cells(path: Path) -> tuple[list[tuple[int, list[str]]], str]:
+    """Returns line number and cells of each row of a table that may have no header, and what parts the cells.
+
+    Cells at the end of rows that are empty in all of them are left out, and so are empty rows.
+
+    Raises:
+        DataError: As :func:`read_table`, but for the header.
+    """
+    text, named = _without_sep_line(_decoded(path)[0])
+    chosen = named or _delimiter(text)
+    try:
+        rows = [(number, cells) for number, cells in _cells(text, chosen, strict=True) if any(cells)]
+    except csv.Error as error:
+        raise DataError(f"{path} cannot be read as a table ({error}); save it as CSV again") from None
+    widths = [max((at for at, cell in enumerate(cells, 1) if cell), default=0) for _, cells in rows]
+    return [(number, cells[: max(widths)]) for number, cells in rows], chosen
+
+
 def decimal_points(table: TextTable, columns: Collection[str]) -> tuple[dict[str, str], ...]:
     """Returns the rows with points for the decimal commas of these columns.
 

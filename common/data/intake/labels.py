@@ -152,7 +152,8 @@ def _disagree(rows: Sequence[Row], one: LabelColumn, other: LabelColumn) -> bool
 
 def _offered(rows: Sequence[Row], names: Sequence[str]) -> str:
     """Returns the columns that a person may choose among, with their values: those of a few different values."""
-    few = [name for name in names if 1 < len({row[name] for row in rows} - {""}) <= max(12, len(rows) // 10)]
+    values = {name: {row[name] for row in rows} - {""} for name in names}
+    few = [name for name in names if 1 < len(values[name]) <= max(12, len(rows) // 10) or _word_meaning(rows, name)]
     listed = "; ".join(f"{name}: {_values(rows, name)}" for name in few or names)
     return (
         "Name one with --label-column, and if its words are not malignant and benign or 1 and 0, say what they mean "

@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
-MALIGNANT = frozenset({
+
+def _folded(words: Iterable[str]) -> frozenset[str]:
+    return frozenset(word.casefold() for word in words)
+
+
+MALIGNANT = _folded({
     "malignant", "malign", "malignancy", "cancer", "carcinoma", "malignant tumor", "malignant tumour",
     "malignant lesion", "maligno", "maligna", "malignos", "malignas", "maligni", "maligne", "malin", "malins",
     "bösartig", "boesartig", "kwaadaardig", "ondartet", "elakartad", "ondartad", "złośliwy", "złośliwa", "zlosliwy",
@@ -19,7 +24,7 @@ MALIGNANT = frozenset({
 })  # fmt: skip
 """In English, Spanish, Portuguese, Italian, French, German, Dutch, the Nordic languages, Polish, Czech, Hungarian,
 Turkish, Indonesian, Vietnamese, Greek, Russian, Ukrainian, Chinese, Japanese, Korean and Arabic."""
-BENIGN = frozenset({
+BENIGN = _folded({
     "benign", "benign without callback", "benign tumor", "benign tumour", "benign lesion", "benigno", "benigna",
     "benignos", "benignas", "benigni", "benigne", "bénin", "bénigne", "bénins", "benin", "gutartig", "goedaardig",
     "godartet", "godartad", "łagodny", "łagodna", "lagodny", "nezhoubný", "nezhoubny", "jóindulatú", "iyi huylu",

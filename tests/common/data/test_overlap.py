@@ -33,7 +33,7 @@ def cohort(*patients: int) -> Dataset:
 def test_what_two_sites_share_is_counted(one: set[int], other: set[int]) -> None:
     files = [overlap_file(cohort(*one), KEY, "a"), overlap_file(cohort(*other), KEY, "b")]
     assert overlaps(files) == [
-        {"sites": ["a", "b"], "patients": len(one & other), "images": len(one & other)}
+        {"sites": ["a", "b"], "patients": len(one & other), "but_for_zeros": 0, "images": len(one & other)}
     ]  # fmt: skip
 
 

@@ -1,0 +1,57 @@
+"""A mask belongs to the image at its own place, and to no other of the same name."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.data.intake.masks import is_mask, pair_masks
+
+PLACES = st.lists(st.sampled_from(["Benign", "Malignant", "P1", "P2", "x"]), max_size=3, unique=True).map("/".join)
+
+
+def under(*parts: str) -> str:
+    return "/".join(part for part in parts if part)
+
+
+@given(
+    st.sets(PLACES, min_size=1, max_size=4), st.sets(st.sampled_from(["1", "2", "10"]), min_size=1), st.integers(0, 3)
+)
+def test_masks_stay_in_their_own_folder_whatever_repeats(places: set[str], stems: set[str], layout: int) -> None:
+    image = [lambda p, s: under(p, f"{s}.png"), lambda p, s: under(p, "images", f"{s}.png"),
+             lambda p, s: under("images", p, f"{s}.png"), lambda p, s: under(p, f"{s}.png")][layout]  # fmt: skip
+    mask = [lambda p, s: under(p, f"{s}_mask.png"), lambda p, s: under(p, "masks", f"{s}.png"),
+            lambda p, s: under("masks", p, f"{s}_mask.png"), lambda p, s: under(p, "mask", f"{s}.png")][layout]  # fmt: skip
+    wanted = {image(place, stem): [mask(place, stem)] for place in places for stem in stems}
+    paired, alone = pair_masks(list(wanted), [name for names in wanted.values() for name in names])
+    assert paired == wanted and not alone
+    assert all(is_mask(name) for names in wanted.values() for name in names)
+
+
+@pytest.mark.parametrize(
+    ("images", "mask"),
+    [
+        (["Benign/images/001.png"], "Malignant/masks/001.png"),
+        (["Benign/001.png", "Malignant/001.png"], "masks/001.png"),
+        (["a/001.png"], "b/001_mask.png"),
+        (["a/001.png"], "masks/002.png"),
+    ],
+)
+def test_a_mask_of_another_place_belongs_to_nobody(images: list[str], mask: str) -> None:
+    assert pair_masks(images, [mask]) == ({}, [mask])
+
+
+def test_several_masks_of_an_image_and_bus_bra_names_are_paired() -> None:
+    assert pair_masks(["m/x (1).png"], ["m/x (1)_mask.png", "m/x (1)_mask_1.png"])[0] == {
+        "m/x (1).png": ["m/x (1)_mask.png", "m/x (1)_mask_1.png"]
+    }
+    assert pair_masks(["Images/bus_0001-l.png"], ["Masks/mask_0001-l.png"])[0] == {
+        "Images/bus_0001-l.png": ["Masks/mask_0001-l.png"]
+    }
+    assert pair_masks(["images/a/7.png"], ["masks/7.png"])[0] == {"images/a/7.png": ["masks/7.png"]}
+
+
+@pytest.mark.parametrize("name", ["unmasked.png", "a/maskless.png", "masked/x.png"])
+def test_a_longer_word_is_no_mask(name: str) -> None:
+    assert not is_mask(name)
