@@ -46,6 +46,7 @@ class Joined:
         said: How, in words.
         unused: Rows that speak of no image here.
         ambiguous: Images that a row names together with others, so that it names none.
+        dumb: Rows that name several images, and so none.
     """
 
     rows: Mapping[str, tuple[Row, ...]]
@@ -53,6 +54,7 @@ class Joined:
     said: str
     unused: int = 0
     ambiguous: int = 0
+    dumb: int = 0
 
 
 def join(images: Sequence[str], rows: Sequence[Row], headers: Mapping[str, Header], choices: Choices) -> Joined:
@@ -74,13 +76,23 @@ def join(images: Sequence[str], rows: Sequence[Row], headers: Mapping[str, Heade
     hits = {name: [index.named(row[name]) or folded.named(row[name]) for row in rows] for name in columns}
     shares = {name: sum(map(bool, found)) / len(rows) for name, found in hits.items()}
     best = max(shares, key=lambda name: (_speaks_of_files(rows, name) and shares[name] >= ENOUGH, shares[name]))
+    by_path = None
     if shares[best] >= ENOUGH:
         _check_rivals(rows, best, hits, shares)
-        return _by_path(rows, best, hits[best])
+        by_path = _by_path(rows, best, hits[best])
+        if len(rows) - by_path.unused - by_path.dumb >= ENOUGH * len(rows):
+            return by_path
     for attempt in (_by_header, _by_folder):
         found = attempt(images, rows, headers, columns)
         if found is not None:
             return found
+    if by_path is not None and by_path.rows:
+        return by_path
+    if by_path is not None:
+        raise DataError(
+            f"Column {best} names images by names that repeat in several folders, so it names none; write their "
+            "paths, or add a column with their folders"
+        )
     raise DataError(
         f"No column of the table names the images: the best, {best}, names {shares[best]:.0%} of them. It holds "
         f"{rows[0][best]!r}, an image here is {images[0]!r}; patients in DICOM's PatientID or in folders would do too"
@@ -166,24 +178,20 @@ def _by_path(rows: Sequence[Row], column: str, hits: Sequence[frozenset[str]]) -
     """Returns the rows by the column of paths, told apart by folders that stand in other columns where names repeat."""
     helping = _folder_columns(rows, column, hits) if any(len(found) > 1 for found in hits) else ()
     found: dict[str, list[Row]] = defaultdict(list)
-    unused, ambiguous = 0, set[str]()
+    unused, dumb, ambiguous = 0, 0, set[str]()
     for row, candidates in zip(rows, hits, strict=True):
         fitting = [image for image in candidates if _in_folders(image, [row[name] for name in helping])]
         if len(fitting) == 1:
             found[fitting[0]].append(row)
         elif fitting:
             ambiguous.update(fitting)
+            dumb += 1
         else:
             unused += 1
     ambiguous -= found.keys()
-    if not found:
-        raise DataError(
-            f"Column {column} names images by names that repeat in several folders, so it names none; write their "
-            "paths, or add a column with their folders"
-        )
     columns = (column, *helping)
     said = f"column {column} names the images" if not helping else f"columns {', '.join(columns)} name the images"
-    return Joined({image: tuple(of) for image, of in found.items()}, columns, said, unused, len(ambiguous))
+    return Joined({image: tuple(of) for image, of in found.items()}, columns, said, unused, len(ambiguous), dumb)
 
 
 def _folder_columns(rows: Sequence[Row], column: str, hits: Sequence[frozenset[str]]) -> tuple[str, ...]:

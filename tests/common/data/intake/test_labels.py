@@ -46,7 +46,8 @@ def test_what_only_holds_a_word_is_no_label(text: str) -> None:
     [
         ("malignant/x.png", 1), ("Benign/x.png", 0), ("train/Benign cases/x.png", 0), ("benigno/x.png", 0),
         ("maligno/x.png", 1), ("恶性/x.png", 1), ("non-malignant/x.png", None), ("not_malignant_followup/x.png", None),
-        ("malignant_followup/x.png", None), ("benign/malignant/x.png", None), ("benign_vs_malignant/benign/x.png", None),
+        ("malignant_followup/x.png", None), ("benign/malignant/x.png", None),
+        ("benign_vs_malignant/benign/x.png", None),
         ("cancer/x.png", None), ("normal/x.png", None), ("1/x.png", None), ("breast cancer/benign/x.png", 0),
         ("malignant/non-malignant (3).png", None), ("a/malignant (3).png", 1), ("gutartig/nicht bösartig 1.png", None),
     ],
@@ -74,7 +75,8 @@ def test_of_several_rows_one_malignant_is_enough_and_one_open_keeps_benign_from_
 @given(st.permutations(["menopausal", "er_status", "palpable", "biopsy_result", "birads"]))
 def test_the_column_of_words_is_the_label_wherever_it_stands(order: list[str]) -> None:
     cells = {
-        "menopausal": ["0", "1", "1"], "er_status": ["positive", "negative", "positive"], "palpable": ["yes", "no", "no"],
+        "menopausal": ["0", "1", "1"], "palpable": ["yes", "no", "no"],
+        "er_status": ["positive", "negative", "positive"],
         "biopsy_result": ["benign", "malignant", "benign"], "birads": ["0", "1", "0"],
     }  # fmt: skip
     column = label_column(rows(**{name: cells[name] for name in order}), Choices())

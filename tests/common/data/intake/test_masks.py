@@ -11,19 +11,18 @@ from common.data.intake.masks import is_mask, pair_masks
 PLACES = st.lists(st.sampled_from(["Benign", "Malignant", "P1", "P2", "x"]), max_size=3, unique=True).map("/".join)
 
 
-def under(*parts: str) -> str:
-    return "/".join(part for part in parts if part)
-
-
 @given(
     st.sets(PLACES, min_size=1, max_size=4), st.sets(st.sampled_from(["1", "2", "10"]), min_size=1), st.integers(0, 3)
 )
 def test_masks_stay_in_their_own_folder_whatever_repeats(places: set[str], stems: set[str], layout: int) -> None:
-    image = [lambda p, s: under(p, f"{s}.png"), lambda p, s: under(p, "images", f"{s}.png"),
-             lambda p, s: under("images", p, f"{s}.png"), lambda p, s: under(p, f"{s}.png")][layout]  # fmt: skip
-    mask = [lambda p, s: under(p, f"{s}_mask.png"), lambda p, s: under(p, "masks", f"{s}.png"),
-            lambda p, s: under("masks", p, f"{s}_mask.png"), lambda p, s: under(p, "mask", f"{s}.png")][layout]  # fmt: skip
-    wanted = {image(place, stem): [mask(place, stem)] for place in places for stem in stems}
+    image_form, mask_form = (
+        ("{p}{s}.png", "{p}{s}_mask.png"),
+        ("{p}images/{s}.png", "{p}masks/{s}.png"),
+        ("images/{p}{s}.png", "masks/{p}{s}_mask.png"),
+        ("{p}{s}.png", "{p}mask/{s}.png"),
+    )[layout]
+    pairs = [(f"{place}/" if place else "", stem) for place in places for stem in stems]
+    wanted = {image_form.format(p=p, s=s): [mask_form.format(p=p, s=s)] for p, s in pairs}
     paired, alone = pair_masks(list(wanted), [name for names in wanted.values() for name in names])
     assert paired == wanted and not alone
     assert all(is_mask(name) for names in wanted.values() for name in names)
