@@ -24,9 +24,8 @@ def run(*words: str | Path) -> tuple[int, str, str]:
 
 def cohort(folder: Path) -> Path:
     """Two views of each of 60 women in folders of classes and women."""
-    return pictures(
-        folder, [f"{('benign', 'malignant')[n % 2]}/P{n:03d}/{v}.png" for n in range(WOMEN) for v in ("LCC", "RCC")]
-    )
+    classes = ("benign", "malignant")
+    return pictures(folder, [f"{classes[n % 2]}/P{n:03d}/{view}.png" for n in range(WOMEN) for view in ("LCC", "RCC")])
 
 
 def printed_command(stderr: str) -> list[str]:
@@ -82,22 +81,22 @@ def test_the_worst_lesion_of_an_image_is_its_label(tmp_path: Path) -> None:
 
 
 def test_the_published_split_is_kept_when_asked(tmp_path: Path) -> None:
-    pictures(tmp_path, [f"{part}/{word}/{word} ({number + 100 * at}){end}.png" for at, (part, many) in enumerate((("train", 30), ("test", 8)))
-                        for number in range(many) for word in ("benign", "malignant") for end in ("", "_hflip")])  # fmt: skip
+    for part, numbers in (("train", range(30)), ("test", range(100, 108))):
+        for word in ("benign", "malignant"):
+            pictures(tmp_path / part / word, [f"{word} ({n}){end}.png" for n in numbers for end in ("", "_hflip")])
     code, _, said = run("init", tmp_path, "--keep-split", "--out", tmp_path / "m.csv")
     assert code == 0, said
     records = read_manifest(tmp_path / "m.csv").records
-    assert all(("test" in r.image.split("/")) == (r.split == "test") for r in records) and {r.split for r in records} == {
-        "train", "val", "test"
-    }  # fmt: skip
+    assert all(("test" in r.image.split("/")) == (r.split == "test") for r in records)
+    assert {r.split for r in records} == {"train", "val", "test"}
     assert len({r.patient for r in records}) * 2 == len(records)
     code, _, said = run("init", tmp_path, "--out", tmp_path / "n.csv")
     assert "--keep-split" in said and {r.split for r in read_manifest(tmp_path / "n.csv").records} == {""}
 
 
 def test_a_patient_in_two_folders_of_a_split_stops_it(tmp_path: Path) -> None:
-    pictures(tmp_path, [f"{part}/{w}/P{n}/{v}.png" for part, v in (("train", "LCC"), ("test", "RCC")) for n, w in enumerate(
-        ["benign", "malignant"] * 4)])  # fmt: skip
+    for part, view in (("train", "LCC"), ("test", "RCC")):
+        pictures(tmp_path / part, [f"{('benign', 'malignant')[n % 2]}/P{n}/{view}.png" for n in range(8)])
     code, _, said = run("init", tmp_path, "--keep-split")
     assert code == 4 and "several folders of the published split" in said
 
@@ -129,7 +128,9 @@ def test_places_that_cannot_be_written_are_said_before_the_work(tmp_path: Path) 
 def test_a_read_only_folder_is_no_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = cohort(tmp_path / "x")
     real = os.access  # the tests may run as root, who may write everywhere
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != folder and real(path, mode))
+    monkeypatch.setattr(
+        os, "access", lambda path, mode, **more: not (mode & os.W_OK and Path(path) == folder) and real(path, mode)
+    )
     code, _, said = run("init", folder)
     assert code == 2 and "cannot be written into" in said and "--out" in said
     assert run("init", folder, "--out", tmp_path / "m.csv")[0] == 0
@@ -149,6 +150,6 @@ def test_findings_are_shown_though_nothing_can_be_opened(tmp_path: Path) -> None
 
 
 def test_what_a_reader_left_out_is_in_json_as_in_the_text(real_data: Path) -> None:
-    code, out, said = run("check", "--data", "busi", "--root", real_data / "busi" / "Dataset_BUSI_with_GT", "--json")
+    _, out, said = run("check", "--data", "busi", "--root", real_data / "busi" / "Dataset_BUSI_with_GT", "--json")
     notes = json.loads(out)["notes"]
     assert any("15 images in 6 look-alike groups" in note for note in notes) and all(note in said for note in notes)
