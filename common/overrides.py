@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -12,6 +13,9 @@ from common.errors import ConfigError
 PATHS = ("data.root", "simulation.ledger_dir", "simulation.cache_dir", "model.weights")
 """Settings whose value is a path, or a name without a sign that Hydra's grammar knows."""
 _PATH = re.compile(rf"\+{{0,2}}({'|'.join(map(re.escape, PATHS))})=(.*)", re.DOTALL)
+
+
+_VARIABLE = re.compile(r"\$\{[\w.]+(:[^}]*)?\}")
 
 
 def take_paths(overrides: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -34,7 +38,9 @@ def take_paths(overrides: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def _is_literal(value: str) -> bool:
-    return value not in ("", "null", "None") and ("${" not in value or Path(_unquoted(value)).expanduser().exists())
+    if value in ("", "null", "None"):
+        return False
+    return not _VARIABLE.search(value) or os.path.exists(os.path.expanduser(_unquoted(value)))
 
 
 def _unquoted(value: str) -> str:
