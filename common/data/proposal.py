@@ -86,26 +86,32 @@ def propose(folder: Path, table: Path | None = None, choices: Choices | None = N
     records, left = _records(found.images, found.masks, labels, told.of)
     kept, torn = _one_label(records, by_table=joined is not None)
     split, words, doubts = publish_split(kept, keep=choices.keep_split)
-    doubts += _of_labels(labels, split, choices)
+    doubts += _of_labels(labels, choices)
+    if told.certain:
+        doubts += _of_classes(split)
     counted = Counter(found.left_out) + left + torn
     return Proposal(split, dict(counted), (*said, *words), (*findings, *told.findings, *doubts))
 
 
-def _of_labels(labels: Mapping[str, _Label], records: Sequence[Record], choices: Choices) -> list[Finding]:
-    """Returns which folders tell no certain label, and whether a class is missing altogether."""
+def _of_labels(labels: Mapping[str, _Label], choices: Choices) -> list[Finding]:
+    """Returns which folders tell no certain label."""
     open_ = {image: label.reason for image, label in labels.items() if label.reason in (NO_LABEL, DOUBTFUL)}
     by_path = NO_ROW not in {label.reason for label in labels.values()} and not choices.label_column
     folders = Counter(PurePosixPath(image).parent.as_posix() for image in open_) if by_path else {}
     shown = [f"{folder} ({count})" for folder, count in sorted(folders.items())]
     fix = "Name folders, or words of a table's column, with --malignant and --benign."
-    found = warning("label-open", "images without a certain label", fix, shown, count=len(open_)) if shown else []
+    return warning("label-open", "images without a certain label", fix, shown, count=len(open_)) if shown else []
+
+
+def _of_classes(records: Sequence[Record]) -> list[Finding]:
+    """Returns whether a class is missing altogether: then half of the images were not understood."""
     classes = {record.label for record in records}
-    if len(classes) < 2:
-        there = "malignant only" if 1 in classes else "benign only" if 0 in classes else "none"
-        what = f"class without an image: those with a certain label are {there}"
-        fix = "Give a table with --labels, or name folders with --malignant and --benign."
-        found += error("class-missing", what, fix, count=1)
-    return found
+    if len(classes) == 2:
+        return []
+    there = "malignant only" if 1 in classes else "benign only" if 0 in classes else "none"
+    what = f"class without an image: those that are certain are {there}"
+    fix = "Give a table with --labels, or name folders with --malignant and --benign."
+    return error("class-missing", what, fix, count=1)
 
 
 def _joined(

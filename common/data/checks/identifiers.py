@@ -10,7 +10,7 @@ from common.data.checks.looking import image_paths
 from common.data.intake.headers import read_headers
 from common.data.intake.identifiers import alike, is_broken, is_nobody
 from common.data.intake.patients import disagreements
-from common.data.manifest import Dataset
+from common.data.manifest import Dataset, Record
 
 FIXES: dict[str, tuple[Severity, str, str]] = {
     "patient-one": ("error", "patient in all", "Check the patient column: it holds the same for every image."),
@@ -19,6 +19,11 @@ FIXES: dict[str, tuple[Severity, str, str]] = {
         "error",
         "images whose patient a spreadsheet made a rounded number or an error",
         "Export the column as text: rounded identifiers make one patient of several.",
+    ),
+    "patient-two-sites": (
+        "warning",
+        "images of patients who are at several sites",
+        "If two sites number their patients alike, put the site before the number: two women count as one.",
     ),
     "patient-zeros": (
         "warning",
@@ -49,10 +54,18 @@ def check_identifiers(dataset: Dataset, files: Sequence[Path] = ()) -> list[Find
         else [],
         "patient-nobody": [record.image for record in records if is_nobody(record.patient)],
         "patient-broken": [record.image for record in records if is_broken(record.patient)],
+        "patient-two-sites": _at_several_sites(records),
         "patient-zeros": [" = ".join(group) for group in groups],
         "patient-id-differs": _against_dicom(dataset, files),
     }
     return [_finding(code, named) for code, named in found.items() if named]
+
+
+def _at_several_sites(records: Sequence[Record]) -> list[str]:
+    sites: dict[str, set[str]] = {}
+    for record in records:
+        sites.setdefault(record.patient, set()).add(record.site)
+    return [record.image for record in records if len(sites[record.patient]) > 1]
 
 
 def _against_dicom(dataset: Dataset, files: Sequence[Path]) -> list[str]:

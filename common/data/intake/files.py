@@ -65,6 +65,8 @@ def find_files(folder: Path, choices: Choices) -> Found:
 
 def _is_image(folder: Path, name: str) -> bool:
     suffix = PurePosixPath(name).suffix.lower()
+    if PurePosixPath(name).name.upper() == "DICOMDIR":  # the directory of a medium, which is DICOM and no image
+        return False
     return suffix in SUFFIXES or (suffix not in BESIDE and is_dicom(folder / name))
 
 
@@ -88,7 +90,11 @@ def _instead(tree: Tree) -> str:
 
 def _of_tree(tree: Tree, images: list[str], choices: Choices) -> list[Finding]:
     seen = set(images)
-    other = [n for n in tree.files if n not in seen and PurePosixPath(n).suffix.lower() not in BESIDE]
+    other = [
+        n
+        for n in tree.files
+        if n not in seen and PurePosixPath(n).suffix.lower() not in BESIDE and PurePosixPath(n).name != "DICOMDIR"
+    ]
     torn = [link for link, place in tree.again.items() if _labels(link, choices) != _labels(place, choices)]
     return [
         *error("folder-closed", "folders that may not be read", "Ask for the right to read them.", tree.closed),

@@ -31,6 +31,7 @@ FILE_WORDS = frozenset({
     "image", "images", "file", "files", "filename", "path", "filepath", "img", "picture", "scan", "bild", "datei",
     "dateiname", "imagen", "archivo", "fichier", "immagine", "bestand", "dicom", "png",
 })  # fmt: skip
+MASK_WORDS = frozenset({"mask", "masks", "maske", "segmentation", "roi", "contour", "annotation"})
 VIEWS = frozenset({"CC", "MLO", "ML", "LM", "LMO", "XCCL", "XCCM"})
 Row = Mapping[str, str]
 Parts = tuple[str, ...]
@@ -71,7 +72,11 @@ def join(images: Sequence[str], rows: Sequence[Row], headers: Mapping[str, Heade
     """
     if choices.image_column and choices.image_column not in rows[0]:
         raise DataError(f"The table has no column {choices.image_column}; it has {', '.join(rows[0])}")
-    columns = [choices.image_column] if choices.image_column else list(rows[0])
+    columns = [choices.image_column] if choices.image_column else [n for n in rows[0] if not has_word(n, MASK_WORDS)]
+    if not columns:
+        raise DataError(
+            f"The table has only columns of masks ({', '.join(rows[0])}); expected one that names the images"
+        )
     index, folded = _Index(images), _Index(images, fold=True)
     hits = {name: [index.named(row[name]) or folded.named(row[name]) for row in rows] for name in columns}
     shares = {name: sum(map(bool, found)) / len(rows) for name, found in hits.items()}
@@ -271,6 +276,11 @@ def _grouped(
             found[image] = tuple(of)
             used.update(map(id, of))
     also = [name for name in (side, view) if name]
+    if not found and also:
+        raise DataError(
+            f"{said[:1].upper()}{said[1:]}, but {' and '.join(also)} tells of a side or view that neither the header "
+            "nor the name of any image does; add a column with the images' paths, or leave that column out"
+        )
     how = f"{said}, and {' and '.join(also)} by side and view" if also else said
     return Joined(found, (column, *also), how, sum(id(row) not in used for row in rows))
 

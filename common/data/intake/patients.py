@@ -55,6 +55,11 @@ class Patients:
     said: str
     findings: tuple[Finding, ...] = ()
 
+    @property
+    def certain(self) -> bool:
+        """Whether no finding is an error."""
+        return not any(finding.severity == "error" for finding in self.findings)
+
 
 def tell_patients(
     images: Sequence[str], joined: Joined | None, headers: Mapping[str, Header], choices: Choices
@@ -136,12 +141,14 @@ def _differ(joined: Joined, one: str, other: str) -> bool:
 
 
 def _by_folder(images: Sequence[str], choices: Choices) -> Patients:
+    """Returns the folder that was asked for, with those above it that tell of no label and no split."""
     of = {}
     for image in images:
-        folders = PurePosixPath(image).parts[:-1] if choices.level else telling_folders(image, choices)
-        at = choices.level - 1 if choices.level else -1
-        if folders and at < len(folders):
-            of[image] = folders[at]
+        parts = PurePosixPath(image).parts[:-1]
+        deep = choices.level or len(parts)
+        telling = telling_folders("/".join((*parts[:deep], "x")), choices)
+        if telling and deep <= len(parts):
+            of[image] = "/".join(telling)
     return Patients(of, "a folder names the patient, as was asked")
 
 
@@ -191,6 +198,8 @@ def _folder_guess(images: Sequence[str], folders: Mapping[str, tuple[str, ...]])
         return ("groups" if any(folders.values()) else "none"), {}
     levels = _levels(folders)
     people = [level for level in levels if _look_like_people(level)]
+    if any(_under_several(level, folders) for level in people or levels):
+        return ("doubt" if people or any(_look_like_ids(level) for level in levels) else "groups"), {}
     if len(people) == 1:
         return "patient", people[0]
     if people or any(_look_like_ids(level) for level in levels):
@@ -204,6 +213,14 @@ def _levels(folders: Mapping[str, tuple[str, ...]]) -> list[dict[str, str]]:
     depth = min(len(parts) for parts in folders.values())
     levels = [{image: parts[at] for image, parts in folders.items()} for at in range(depth)]
     return [level for level in levels if len(set(level.values())) > 1]
+
+
+def _under_several(level: Mapping[str, str], folders: Mapping[str, tuple[str, ...]]) -> bool:
+    """Returns whether one name stands in several folders, as when two hospitals number their patients alike."""
+    above: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for image, name in level.items():
+        above[name].add(folders[image][: folders[image].index(name)])
+    return any(len(some) > 1 for some in above.values())
 
 
 def _look_like_people(level: Mapping[str, str]) -> bool:

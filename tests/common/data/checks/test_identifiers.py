@@ -50,3 +50,9 @@ def test_files_that_were_not_looked_at_tell_nothing(tmp_path: Path) -> None:
     paths = image_paths(dataset)
     assert check_identifiers(dataset, paths[:1]) == [] == check_identifiers(dataset)
     assert [f.code for f in check_identifiers(dataset, paths)] == ["patient-id-differs"]
+
+
+def test_one_number_at_two_sites_is_said(tmp_path: Path) -> None:
+    records = tuple(Record(f"{n}.png", f"p{n % 3}", n % 3 % 2, site=("a", "b")[n > 3]) for n in range(6))
+    (finding,) = check_identifiers(Dataset("x", records, read=ImageFiles(tmp_path)))
+    assert finding.code == "patient-two-sites" and finding.count == 4

@@ -105,3 +105,20 @@ def test_lost_zeros_are_named_and_not_guessed() -> None:
     rows = [{"patient": str(n), "label": "benign"} for n in range(100, 109)]
     with pytest.raises(DataError, match="leading zeros"):
         join(list(headers), rows, headers, Choices())
+
+
+def test_a_column_of_sides_is_no_column_of_images_and_unknown_sides_join_nothing() -> None:
+    images = [f"P{n}/{k}.png" for n in range(4) for k in (1, 2)]
+    rows = [{"patient": f"P{n}", "side": side} for n in range(4) for side in "LR"]
+    with pytest.raises(DataError, match="tells of a side"):
+        join(images, rows, {}, Choices())
+    named = [f"P{n}/{side}.png" for n in range(4) for side in "LR"]
+    assert {i: r[0]["patient"] + r[0]["side"] for i, r in join(named, rows, {}, Choices()).rows.items()} == {
+        name: name.removesuffix(".png").replace("/", "") for name in named
+    }
+
+
+def test_columns_of_masks_name_no_image() -> None:
+    rows = [{"mask_file": f"{n}_tumor.png", "image_file": f"{n}.png"} for n in range(4)]
+    images = [f"{n}{end}.png" for n in range(4) for end in ("", "_tumor")]
+    assert sorted(join(images, rows, {}, Choices()).rows) == [f"{n}.png" for n in range(4)]

@@ -145,3 +145,16 @@ def test_what_is_asked_for_must_be_there() -> None:
         told(["a.png"], patients="column")
     with pytest.raises(DataError, match="--patient-column"):
         told(["a.png"], table({"a.png": "x"}, "who"), patients="column")
+
+
+@given(st.integers(3, 8), st.sampled_from(["P{:03d}", "{:03d}"]))
+def test_hospitals_that_number_alike_are_not_merged(number: int, form: str) -> None:
+    images = [
+        f"{h}/{('benign', 'malignant')[n % 2]}/{form.format(n)}/{v}.png"
+        for h in "AB"
+        for n in range(number)
+        for v in VIEWS
+    ]
+    assert codes(told(images)) == {"patient-doubt"}
+    chosen = told(images, patients="folder")
+    assert len(set(chosen.of.values())) == 2 * number and not codes(chosen)
