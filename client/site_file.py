@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from common.privacy.randomness import Randomness
 
 HOME_VARIABLE = "ONCOFED_SITE_HOME"
+SHIPPED = ("wdbc",)
+"""Data sets that come with a library, where ``data.root`` is empty."""
 _strict = ConfigDict(extra="forbid", allow_inf_nan=False)
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -233,12 +235,12 @@ def open_data(data: SiteData) -> Dataset:
     from common.data.manifest import read_manifest
     from common.data.splits import split_by_patient
 
-    if not data.root:
+    if not data.root and data.name not in SHIPPED:
         raise ConfigError("data.root is empty in site.yaml; write where the manifest is")
     if data.name == "manifest" and data.images is not None:
         dataset = read_manifest(Path(data.root), Path(data.images))
     else:
-        dataset = open_dataset(DataConfig(name=data.name, root=data.root))
+        dataset = open_dataset(DataConfig(name=data.name, root=data.root or None))
     return split_by_patient(dataset, seed=data.split_seed, train_share=data.train_share, val_share=data.val_share)
 
 
