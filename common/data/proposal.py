@@ -31,6 +31,7 @@ NO_LABEL = "no certain label"
 DOUBTFUL = "a folder or name that speaks of a label and leaves doubt"
 NO_ROW = "no row of the table"
 ROWS_DISAGREE = "rows of which one holds no certain label and none is malignant"
+CONTRADICTED = "folder or name that tells another label than the table"
 NO_PATIENT = "no patient"
 BOTH = "patient with both labels"
 OTHER_BENIGN = "benign, of a patient who has malignant ones"
@@ -83,6 +84,7 @@ def propose(folder: Path, table: Path | None = None, choices: Choices | None = N
         found.images, joined, choices, said)  # fmt: skip
     told = tell_patients(found.images, joined, headers, choices)
     said.append(told.said)
+    said += _unused_columns(joined, said)
     records, left = _records(found.images, found.masks, labels, told.of)
     kept, torn = _one_label(records, by_table=joined is not None)
     split, words, doubts = publish_split(kept, keep=choices.keep_split)
@@ -147,9 +149,21 @@ def _row_labels(images: Iterable[str], joined: Joined, choices: Choices, said: l
             return _Label(None, NO_ROW)
         labels = [column.label(row) for row in joined.rows[image]]
         value = worst(labels)
+        if value is not None and label_of_path(image, Choices())[0] not in (None, value):
+            return _Label(None, CONTRADICTED)
         return _Label(value, "" if value is not None else NO_LABEL if set(labels) == {None} else ROWS_DISAGREE)
 
     return {image: told(image) for image in images}
+
+
+def _unused_columns(joined: Joined | None, said: Sequence[str]) -> list[str]:
+    """Returns in words which columns of the table go nowhere."""
+    if joined is None or not joined.rows:
+        return []
+    names = next(iter(joined.rows.values()))[0]
+    used = [name for name in names if name in joined.columns or any(f"column {name} holds" in line for line in said)]
+    left = [name for name in names if name not in used]
+    return [f"not taken over: columns {', '.join(left)}; add them to the manifest if they are wanted"] if left else []
 
 
 def _words(rows: Iterable[Mapping[str, str]], name: str) -> set[str]:

@@ -153,3 +153,16 @@ def test_what_a_reader_left_out_is_in_json_as_in_the_text(real_data: Path) -> No
     _, out, said = run("check", "--data", "busi", "--root", real_data / "busi" / "Dataset_BUSI_with_GT", "--json")
     notes = json.loads(out)["notes"]
     assert any("15 images in 6 look-alike groups" in note for note in notes) and all(note in said for note in notes)
+
+
+def test_a_table_and_a_folder_that_contradict_each_other_write_nothing(tmp_path: Path) -> None:
+    names = [f"{('benign', 'malignant')[n % 2]}/{n}.png" for n in range(12)]
+    pictures(tmp_path / "x", names)
+    rows = [(name, f"W{n}", "malignant" if n in (0, 1, 3, 5) else "benign", 50) for n, name in enumerate(names)]
+    table = csv(tmp_path / "t.csv", ("image", "patient", "pathology", "age"), rows)
+    code, out, said = run("init", tmp_path / "x", "--labels", table, "--json")
+    assert code == 0 and "not taken over: columns age" in said
+    assert list(json.loads(out)["left_out"].values()) == [4]  # 0 is malignant in the table, 7, 9 and 11 benign
+    assert {r.image for r in read_manifest(tmp_path / "x" / "manifest.csv").records}.isdisjoint(
+        names[k] for k in (0, 7, 9, 11)
+    )

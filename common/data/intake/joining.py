@@ -79,13 +79,13 @@ def join(images: Sequence[str], rows: Sequence[Row], headers: Mapping[str, Heade
         )
     index, folded = _Index(images), _Index(images, fold=True)
     hits = {name: [index.named(row[name]) or folded.named(row[name]) for row in rows] for name in columns}
-    shares = {name: sum(map(bool, found)) / len(rows) for name, found in hits.items()}
+    shares = {name: _share(found, len(images)) for name, found in hits.items()}
     best = max(shares, key=lambda name: (_speaks_of_files(rows, name) and shares[name] >= ENOUGH, shares[name]))
     by_path = None
     if shares[best] >= ENOUGH:
         _check_rivals(rows, best, hits, shares)
         by_path = _by_path(rows, best, hits[best])
-        if len(rows) - by_path.unused - by_path.dumb >= ENOUGH * len(rows):
+        if len(rows) - by_path.unused - by_path.dumb >= ENOUGH * (len(rows) - by_path.unused):
             return by_path
     for attempt in (_by_header, _by_folder):
         found = attempt(images, rows, headers, columns)
@@ -103,6 +103,11 @@ def join(images: Sequence[str], rows: Sequence[Row], headers: Mapping[str, Heade
         f"{rows[0][best]!r}, an image here is {images[0]!r}; patients in DICOM's PatientID or in folders would do too"
         f"{_without_zeros(images, rows, headers)}"
     )
+
+
+def _share(hits: Sequence[frozenset[str]], images: int) -> float:
+    """Returns the share of the cells that name images, or of the images that are named, whichever is more."""
+    return max(sum(map(bool, hits)) / len(hits), len(frozenset().union(*hits)) / images)
 
 
 def _speaks_of_files(rows: Sequence[Row], name: str) -> bool:
@@ -256,7 +261,8 @@ def _best(rows: Sequence[Row], columns: Sequence[str], values: Collection[str]) 
     """Returns the column most of whose cells are among the values; empty where none names enough of them."""
     if not values:
         return ""
-    shares = {name: sum(row[name] in values for row in rows) / len(rows) for name in columns}
+    held = {name: [row[name] for row in rows if row[name] in values] for name in columns}
+    shares = {name: max(len(cells) / len(rows), len(set(cells)) / len(values)) for name, cells in held.items()}
     best = max(shares, key=lambda name: shares[name])
     return best if shares[best] >= ENOUGH else ""
 

@@ -7,18 +7,34 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
-from common.data.intake.paths import IMAGE_WORDS, MASK_WORDS, without_words
-from common.data.intake.words import normal
+from common.data.intake.paths import IMAGE_WORDS, MASK_WORDS
+from common.data.intake.words import normal, words_of
 
 _MASK = re.compile(r"(?:^|[_ -])masks?([_ -]?\d+)?$", re.IGNORECASE)
+_ENDING = re.compile(
+    r"[_ -](gt|seg|segmentation|groundtruth|roi|contour|outline|annotation|tumou?r|lesion|label)([_ -]?\d+)?$",
+    re.IGNORECASE,
+)
+"""Endings of masks that may end an image's name too: they count only beside the image itself."""
 _BEFORE = re.compile(r"^masks?[_ -]", re.IGNORECASE)
 Key = tuple[tuple[str, ...], str]
 
 
 def is_mask(name: str) -> bool:
     """Returns whether a path is a mask's: ``x_mask.png``, ``x_mask_1.png``, or any file in a folder of masks."""
-    stem = PurePosixPath(name).stem
-    return bool(_MASK.search(stem)) or any(normal(part) in MASK_WORDS for part in PurePosixPath(name).parts[:-1])
+    folders = PurePosixPath(name).parts[:-1]
+    return bool(_MASK.search(_stem(name))) or any(_is_for(part, MASK_WORDS) for part in folders)
+
+
+def outlines_beside(names: Sequence[str]) -> set[str]:
+    """Returns the files that are called as another in their folder with an ending such as ``_gt`` or ``_tumor``."""
+    places = {(PurePosixPath(name).parent, _stem(name)) for name in names}
+    return {
+        name
+        for name in names
+        if (match := _ENDING.search(_stem(name)))
+        and (PurePosixPath(name).parent, _stem(name)[: match.start()]) in places
+    }
 
 
 def pair_masks(images: Sequence[str], masks: Iterable[str]) -> tuple[dict[str, list[str]], list[str]]:
@@ -64,7 +80,22 @@ def _agree(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
 
 
 def _place(name: str) -> tuple[str, ...]:
-    return tuple(part.casefold() for part in without_words(name, IMAGE_WORDS, MASK_WORDS))
+    """Returns the folders in lower case without words for masks and images; ``Benign mask`` is ``benign``."""
+    parts = (_without(part) for part in PurePosixPath(name).parts[:-1])
+    return tuple(part for part in parts if part)
+
+
+def _without(part: str) -> str:
+    if normal(part) in IMAGE_WORDS:
+        return ""
+    if not _is_for(part, MASK_WORDS):
+        return part.casefold()
+    words = [word for word in normal(part).split() if word not in MASK_WORDS | {"ground", "truth"}]
+    return " ".join(words)
+
+
+def _is_for(part: str, words: frozenset[str]) -> bool:
+    return normal(part) in words or any(word in words for word in words_of(part))
 
 
 def _stem(name: str) -> str:
@@ -72,5 +103,8 @@ def _stem(name: str) -> str:
 
 
 def _mask_stem(name: str) -> str:
-    stem = PurePosixPath(name).stem
-    return _MASK.sub("", stem) or stem if _MASK.search(stem) else _BEFORE.sub("", stem)
+    stem = _stem(name)
+    for ending in (_MASK, _ENDING):
+        if ending.search(stem) and ending.sub("", stem):
+            return ending.sub("", stem)
+    return _BEFORE.sub("", stem)

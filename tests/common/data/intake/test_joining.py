@@ -122,3 +122,10 @@ def test_columns_of_masks_name_no_image() -> None:
     rows = [{"mask_file": f"{n}_tumor.png", "image_file": f"{n}.png"} for n in range(4)]
     images = [f"{n}{end}.png" for n in range(4) for end in ("", "_tumor")]
     assert sorted(join(images, rows, {}, Choices()).rows) == [f"{n}.png" for n in range(4)]
+
+
+@given(st.integers(11, 60))
+def test_a_table_of_many_more_images_than_are_here_is_joined(number: int) -> None:
+    images = [f"IMG_{n}.png" for n in range(10)]
+    joined = join(images, [{"image": f"IMG_{n}.png"} for n in range(number)], {}, Choices())
+    assert sorted(joined.rows) == sorted(images) and joined.unused == number - 10

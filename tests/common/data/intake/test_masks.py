@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.data.intake.masks import is_mask, pair_masks
+from common.data.intake.masks import is_mask, outlines_beside, pair_masks
 
 PLACES = st.lists(st.sampled_from(["Benign", "Malignant", "P1", "P2", "x"]), max_size=3, unique=True).map("/".join)
 
@@ -54,3 +54,19 @@ def test_several_masks_of_an_image_and_bus_bra_names_are_paired() -> None:
 @pytest.mark.parametrize("name", ["unmasked.png", "a/maskless.png", "masked/x.png"])
 def test_a_longer_word_is_no_mask(name: str) -> None:
     assert not is_mask(name)
+
+
+@given(st.sampled_from(["_gt", "_seg", "-roi", "_tumor", "_lesion2"]), st.sampled_from(["a/", "", "b/c/"]))
+def test_an_ending_marks_a_mask_only_beside_its_image(ending: str, place: str) -> None:
+    names = [f"{place}case1.png", f"{place}case1{ending}.png", f"{place}case2{ending}.png", f"x/case1{ending}.png"]
+    assert outlines_beside(names) == {f"{place}case1{ending}.png"}
+    assert pair_masks(names[:1], names[1:2]) == ({names[0]: [names[1]]}, [])
+
+
+def test_a_folder_that_is_called_masks_of_something_holds_masks_of_it() -> None:
+    images = ["Benign/1.png", "Malignant/1.png"]
+    masks = ["Benign mask/1.png", "Malignant_masks/1.png"]
+    assert all(map(is_mask, masks)) and pair_masks(images, masks)[0] == {
+        "Benign/1.png": [masks[0]],
+        "Malignant/1.png": [masks[1]],
+    }
