@@ -238,14 +238,14 @@ def _opened(
 
 
 def given_data(name: str | None, root: Path | None, images: Path | None, home: Path | None) -> Dataset:
-    """Returns the data that the options name, else those of the site.
+    """Returns the data that the options name, else those of the site, undivided: who is where plays no part.
 
     Raises:
         ConfigError, DataError: There are none, or they cannot be read.
     """
-    from client.site_file import open_data, site_home
+    from client.site_file import open_undivided, site_home
 
-    return open_data(site_home(home).read().data if root is None else _given(name, root, images))
+    return open_undivided(site_home(home).read().data if root is None else _given(name, root, images))
 
 
 def _given(name: str | None, root: Path, images: Path | None) -> SiteData:

@@ -231,17 +231,26 @@ def open_data(data: SiteData) -> Dataset:
     Raises:
         ConfigError, DataError: They cannot be read or divided.
     """
+    from common.data.splits import split_by_patient
+
+    dataset = open_undivided(data)
+    return split_by_patient(dataset, seed=data.split_seed, train_share=data.train_share, val_share=data.val_share)
+
+
+def open_undivided(data: SiteData) -> Dataset:
+    """Returns the site's patients as the manifest or the layout has them, in a split or not.
+
+    Raises:
+        ConfigError, DataError: They cannot be read.
+    """
     from common.data.formats import open_dataset
     from common.data.manifest import read_manifest
-    from common.data.splits import split_by_patient
 
     if not data.root and data.name not in SHIPPED:
         raise ConfigError("data.root is empty in site.yaml; write where the manifest is")
     if data.name == "manifest" and data.images is not None:
-        dataset = read_manifest(Path(data.root), Path(data.images))
-    else:
-        dataset = open_dataset(DataConfig(name=data.name, root=data.root or None))
-    return split_by_patient(dataset, seed=data.split_seed, train_share=data.train_share, val_share=data.val_share)
+        return read_manifest(Path(data.root), Path(data.images))
+    return open_dataset(DataConfig(name=data.name, root=data.root or None))
 
 
 def split_counts(dataset: Dataset) -> dict[str, dict[str, int]]:

@@ -31,6 +31,8 @@ FILE_WORDS = frozenset({
     "image", "images", "file", "files", "filename", "path", "filepath", "img", "picture", "scan", "bild", "datei",
     "dateiname", "imagen", "archivo", "fichier", "immagine", "bestand", "dicom", "png",
 })  # fmt: skip
+_OF_SEVERAL = ("PatientID", "StudyInstanceUID", "AccessionNumber")
+"""Keys that several images share, of two sides and several views."""
 MASK_WORDS = frozenset({"mask", "masks", "maske", "segmentation", "roi", "contour", "annotation"})
 VIEWS = frozenset({"CC", "MLO", "ML", "LM", "LMO", "XCCL", "XCCM"})
 Row = Mapping[str, str]
@@ -234,7 +236,9 @@ def _by_header(
         column = _best(rows, columns, values)
         if column:
             keyed = {image: header.keys.get(key, "") for image, header in headers.items()}
-            return _grouped(rows, column, keyed, headers, f"column {column} names the images by DICOM's {key}")
+            said = f"column {column} names the images by DICOM's {key}"
+            by_key = _rows_by(rows, column)
+            return _grouped(rows, column, keyed, by_key, headers if key in _OF_SEVERAL else None, said)
     return None
 
 
@@ -246,9 +250,35 @@ def _by_folder(
     levels = [{image: PurePosixPath(image).parts[at] for image in images} for at in range(depth)]
     fitting = [(keyed, column) for keyed in levels if (column := _best(rows, columns, _names(keyed)))]
     if not fitting:
-        return None
+        return _by_part(rows, levels, columns)
     keyed, column = max(fitting, key=lambda pair: len(set(pair[0].values())))
-    return _grouped(rows, column, keyed, headers, f"column {column} names the images by their folder")
+    by_key = _rows_by(rows, column)
+    return _grouped(rows, column, keyed, by_key, headers, f"column {column} names the images by their folder")
+
+
+def _by_part(rows: Sequence[Row], levels: Sequence[Mapping[str, str]], columns: Sequence[str]) -> Joined | None:
+    """Returns the rows by a column of paths that go through the image's folder, as where files were converted."""
+    for keyed in levels:
+        names = _names(keyed)
+        parts = {
+            name: [{part for part in _parts(row[name]) if part in names} if names else set() for row in rows]
+            for name in columns
+        }
+        for name, found in parts.items():
+            if sum(len(some) == 1 for some in found) >= ENOUGH * len(rows) and len(set(keyed.values())) == len(keyed):
+                by_key = _rows_by(rows, name, names)
+                return _grouped(rows, name, keyed, by_key, None, f"column {name} names the images by their folder")
+    return None
+
+
+def _rows_by(rows: Sequence[Row], column: str, names: Collection[str] = ()) -> dict[str, list[Row]]:
+    """Returns cell -> its rows; with ``names``, the one of them that is a part of the path in the cell -> its rows."""
+    found: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        parts = [part for part in _parts(row[column]) if part in names] if names else [row[column]]
+        if len(set(parts)) == 1:
+            found[parts[0]].append(row)
+    return found
 
 
 def _names(keyed: Mapping[str, str]) -> set[str]:
@@ -268,17 +298,16 @@ def _best(rows: Sequence[Row], columns: Sequence[str], values: Collection[str]) 
 
 
 def _grouped(
-    rows: Sequence[Row], column: str, keyed: Mapping[str, str], headers: Mapping[str, Header], said: str
+    rows: Sequence[Row], column: str, keyed: Mapping[str, str], by_key: Mapping[str, Sequence[Row]],
+    headers: Mapping[str, Header] | None, said: str,
 ) -> Joined:  # fmt: skip
-    side = _column_of(rows, SIDES.keys() | BOTH, SIDE_WORDS)
-    view = _column_of(rows, {word.casefold() for word in VIEWS}, VIEW_WORDS)
-    by_key: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        by_key[row[column]].append(row)
+    """Returns the rows of each image's key; ``headers`` tell sides and views, None where a key is of one image."""
+    side = _column_of(rows, SIDES.keys() | BOTH, SIDE_WORDS) if headers is not None else ""
+    view = _column_of(rows, {word.casefold() for word in VIEWS}, VIEW_WORDS) if headers is not None else ""
     found, used = {}, Counter[int]()
     for image, key in keyed.items():
-        of = [row for row in by_key.get(key, ()) if _fits(row, image, headers.get(image), side, view)]
-        if of:
+        of = [row for row in by_key.get(key, ()) if _fits(row, image, (headers or {}).get(image), side, view)]
+        if key and of:
             found[image] = tuple(of)
             used.update(map(id, of))
     also = [name for name in (side, view) if name]

@@ -22,8 +22,8 @@ from common.errors import DataError
 
 PATIENT_WORDS = frozenset({
     "patient", "patientid", "pat", "patid", "pid", "mrn", "subject", "subjectid", "woman", "patientin", "paciente",
-    "paziente", "patiënt", "pacjent", "hasta", "患者", "病人", "пациент", "patientennummer", "patientenid", "patientennr",
-    "patientnumber", "patientnummer", "patientno", "patientnr", "patnr",
+    "paziente", "patiënt", "pacjent", "hasta", "患者", "病人", "пациент", "patientennummer", "patientenid",
+    "patientennr", "patientnumber", "patientnummer", "patientno", "patientnr", "patnr",
 })  # fmt: skip
 CASE_WORDS = frozenset({"case", "caseid", "fall"})
 NUMBER_WORDS = frozenset({"id", "no", "nr", "number", "num", "code", "key", "nummer", "numero", "número", "pseudonym"})

@@ -129,3 +129,14 @@ def test_a_table_of_many_more_images_than_are_here_is_joined(number: int) -> Non
     images = [f"IMG_{n}.png" for n in range(10)]
     joined = join(images, [{"image": f"IMG_{n}.png"} for n in range(number)], {}, Choices())
     assert sorted(joined.rows) == sorted(images) and joined.unused == number - 10
+
+
+def test_converted_files_join_by_the_series_in_a_stale_path() -> None:
+    uids = [f"1.3.6.1.{n}" for n in range(100, 108)]
+    rows = [{"patient": f"P{n}", "side": "LEFT", "image file path": f"Mass_P{n}/1.3/{uid}/000000.dcm"}
+            for n, uid in enumerate(uids)]  # fmt: skip
+    images = [f"{uid}/1-019.jpg" for uid in uids]
+    joined = join(images, rows[::-1], {}, Choices())
+    assert {image: some[0]["patient"] for image, some in joined.rows.items()} == {
+        image: f"P{n}" for n, image in enumerate(images)
+    }
