@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from client.intake_cli import init
+from client.intake_cli import init, next_command
 from client.privacy_cli import Home, Json
 from common.errors import ConfigError, DataError, UsageError
 from common.guard import Guarded, say
@@ -258,6 +258,7 @@ def _given(name: str | None, root: Path, images: Path | None) -> SiteData:
 
 def _write_fixed(opened: Opened, found: Inspection, path: Path) -> None:
     from common.data.checks.mending import mended
+    from common.data.images import ImageFiles
     from common.data.manifest import write_manifest
 
     dataset = opened.dataset
@@ -268,6 +269,8 @@ def _write_fixed(opened: Opened, found: Inspection, path: Path) -> None:
         raise DataError("Nothing would be left: every image was found wrong; no manifest was written")
     write_manifest(dataset.with_records(kept), path)
     say(f"Written: {path}, {len(kept)} of {opened.lines} records. Paths start where those of the data do.")
+    if isinstance(dataset.read, ImageFiles):
+        say(f"Then: {next_command(dataset.read.folder, path)}")
 
 
 def _write_masks(dataset: Dataset, found: Inspection, folder: Path) -> None:

@@ -7,7 +7,9 @@ import os
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from client.cli import app
@@ -166,3 +168,24 @@ def test_a_table_and_a_folder_that_contradict_each_other_write_nothing(tmp_path:
     assert {r.image for r in read_manifest(tmp_path / "x" / "manifest.csv").records}.isdisjoint(
         names[k] for k in (0, 7, 9, 11)
     )
+
+
+def test_a_mask_of_another_size_is_not_written(tmp_path: Path) -> None:
+    cohort(tmp_path / "x")
+    for end, shape in (("", (6, 7)), ("_1", (12, 14))):
+        pixels = np.zeros(shape, np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "x" / "benign" / "P000" / f"LCC_mask{end}.png")
+    code, _, said = run("init", tmp_path / "x", "--out", tmp_path / "m.csv")
+    assert code == 0 and "masks of another size than their image (1)" in said
+    masks = {r.image: r.mask for r in read_manifest(tmp_path / "m.csv", tmp_path / "x").records if r.mask}
+    assert masks == {"benign/P000/LCC.png": "benign/P000/LCC_mask.png"}
+
+
+def test_a_mended_manifest_is_checked_by_the_command_that_is_printed(tmp_path: Path) -> None:
+    folder = cohort(tmp_path / "x y")
+    run("init", folder)
+    (folder / "benign" / "P000" / "LCC.png").write_bytes(b"cut")
+    code, _, said = run("check", "--root", folder, "--fix", tmp_path / "clean.csv")
+    assert code == 4
+    done = CliRunner().invoke(app, shlex.split(said.partition("Then: oncofed-site ")[2].partition(" manifest:")[0]))
+    assert done.exit_code == 0, done.stderr

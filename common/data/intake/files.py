@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+
+from PIL import Image
 
 from common.data.checks.finding import Finding
 from common.data.dicom import is_dicom
@@ -57,10 +60,11 @@ def find_files(folder: Path, choices: Choices) -> Found:
     images = [name for name in once if name not in set(marked)]
     if not images:
         raise DataError(f"There is no image in {folder}{_instead(tree)}; expected {', '.join(SUFFIXES)} or DICOM files")
-    masks, alone = pair_masks(images, marked)
-    findings = [*_of_tree(tree, names, choices), *_of_masks(alone)]
+    paired, alone = pair_masks(images, marked)
+    masks, unlike = _of_one_size(folder, paired)
+    findings = [*_of_tree(tree, names, choices), *_of_masks(alone, unlike)]
     left = {"the same file again, through another link": again, "the same file under names of both labels": torn}
-    said = f"{len(images)} images, {len(marked)} masks of which {len(marked) - len(alone)} go with an image"
+    said = f"{len(images)} images, {sum(map(len, masks.values()))} masks that go with an image"
     return Found(tuple(images), masks, tuple(findings), said, {reason: n for reason, n in left.items() if n})
 
 
@@ -112,6 +116,34 @@ def _labels(place: str, choices: Choices) -> int | None:
     return label_of_path(f"{place}/x", choices)[0]
 
 
-def _of_masks(alone: list[str]) -> list[Finding]:
+def _of_masks(alone: list[str], unlike: list[str]) -> list[Finding]:
     fix = "They are not written: a mask belongs beside its image, or in a folder of masks under the image's name."
-    return warning("mask-alone", "masks without an image of their own", fix, alone)
+    odd = "They are not written: a mask is of the size of its image. See whether they belong to others."
+    return [
+        *warning("mask-alone", "masks without an image of their own", fix, alone),
+        *warning("mask-size", "masks of another size than their image", odd, unlike),
+    ]
+
+
+def _of_one_size(folder: Path, masks: Mapping[str, list[str]]) -> tuple[dict[str, list[str]], list[str]]:
+    """Returns the masks that are as large as their image, and those that are not; files we cannot measure are kept."""
+    kept: dict[str, list[str]] = {}
+    unlike = []
+    for image, names in masks.items():
+        size = _size(folder / image)
+        fitting = [name for name in names if None in (size, own := _size(folder / name)) or own == size]
+        unlike += [name for name in names if name not in fitting]
+        if fitting:
+            kept[image] = fitting
+    return kept, unlike
+
+
+def _size(path: Path) -> tuple[int, int] | None:
+    """Returns the width and height of a picture by its header alone; None of DICOM and of what cannot be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                return image.size
+    except (OSError, ValueError, SyntaxError):  # Pillow's words for a header that it does not know
+        return None
