@@ -291,13 +291,9 @@ def _unusable(images: Sequence[str], told: Patients) -> list[Finding]:
 
 
 def _zeros(named: set[str]) -> list[Finding]:
-    groups = alike(named)
-    if not groups:
-        return []
-    shown = "; ".join(" and ".join(group) for group in groups[:3])
-    what = f"identifiers that differ in leading zeros, case or blanks only ({shown})"
+    what = "groups of identifiers that differ in leading zeros, case or blanks only"
     fix = "If they are one patient, write them alike; else confirm the source with --patients."
-    return error("patient-zeros", what, fix, count=sum(map(len, groups)))
+    return error("patient-zeros", what, fix, [" = ".join(group) for group in alike(named)])
 
 
 def _against_dicom(of: Mapping[str, str], headers: Mapping[str, Header]) -> list[Finding]:
