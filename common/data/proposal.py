@@ -18,7 +18,8 @@ from common.data.intake.choices import Choices
 from common.data.intake.doubts import error, warning
 from common.data.intake.files import find_files
 from common.data.intake.headers import Header, read_headers
-from common.data.intake.joining import Joined, join
+from common.data.intake.joined import Joined
+from common.data.intake.joining import join
 from common.data.intake.labels import label_column, worst
 from common.data.intake.paths import label_of_path
 from common.data.intake.patients import tell_patients

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from common.data.intake.choices import Choices, PatientSource
 from common.data.intake.headers import Header
 from common.data.intake.identifiers import alike, bare, is_broken, is_nobody
-from common.data.intake.joining import Joined, Row
+from common.data.intake.joined import Joined, Row
 from common.data.intake.patients import Patients, tell_patients
 from common.errors import DataError
 
@@ -158,3 +158,9 @@ def test_hospitals_that_number_alike_are_not_merged(number: int, form: str) -> N
     assert codes(told(images)) == {"patient-doubt"}
     chosen = told(images, patients="folder")
     assert len(set(chosen.of.values())) == 2 * number and not codes(chosen)
+
+
+@pytest.mark.parametrize(("folders", "certain"), [(range(1, 6), False), (range(100, 112), True), (range(30), True)])
+def test_a_few_short_numbers_may_be_grades(folders: range, certain: bool) -> None:
+    images = [f"{n}/{k}.png" for n in folders for k in range(12)]
+    assert (codes(told(images)) == set()) == certain
