@@ -51,5 +51,5 @@ def alike(patients: Iterable[str]) -> list[tuple[str, ...]]:
     """Returns the groups of different identifiers that are one when bare, each sorted."""
     groups: dict[str, set[str]] = defaultdict(set)
     for patient in patients:
-        groups[bare(patient)].add(patient)
+        groups[bare(patient)].add(unicodedata.normalize("NFC", patient))
     return [tuple(sorted(group)) for _, group in sorted(groups.items()) if len(group) > 1]
