@@ -48,7 +48,9 @@ def export(
     """
     from client.site_file import site_home
     from common.data.appearance import measure, summary
+    from common.writing import check_new
 
+    check_new(out, "another name")
     named = site or site_home(home).read().name
     dataset = given_data(name, root, images, home)
     if dataset.kind != "image":
@@ -57,8 +59,6 @@ def export(
     found = summary(groups, min_cell)
     if found is None:
         raise DataError(f"{dataset.name} has fewer than {min_cell} patients; nothing may be told of them")
-    if out.exists():
-        raise UsageError(f"{out} exists; name a new file")
     document = {"schema_version": SCHEMA_VERSION, "site": named, **found}
     out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     say(f"Written: {out}, of {found['patients']} patients: {json.dumps(found['measures'])}")

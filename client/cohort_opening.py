@@ -7,8 +7,9 @@ from pathlib import Path
 
 from client.site_file import SiteData, divided, open_data
 from common.data.checks.finding import Finding
+from common.data.images import ImageFiles
 from common.data.manifest import Dataset
-from common.errors import ConfigError
+from common.errors import ConfigError, DataError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -20,12 +21,20 @@ class Opened:
     lines: int
 
 
+class CohortUnfit(DataError):
+    """Nothing could be opened; ``findings`` say why, the last of them what stopped it."""
+
+    def __init__(self, message: str, findings: tuple[Finding, ...]) -> None:
+        super().__init__(message)
+        self.findings = findings
+
+
 def open_for_checks(data: SiteData) -> Opened:
     """Returns the site's patients, each in train, val or test, without the lines that hold no data set together.
 
     Raises:
-        ConfigError, DataError: A table or a public layout cannot be read, a column is missing, or what is left of the
-            patients cannot be divided.
+        CohortUnfit: What is left of a manifest's patients cannot be divided, or nothing is.
+        ConfigError, DataError: A table or a public layout cannot be read, or a column is missing.
     """
     if data.name != "manifest":
         dataset = open_data(data)
@@ -35,7 +44,6 @@ def open_for_checks(data: SiteData) -> Opened:
 
 def _manifest(data: SiteData) -> Opened:
     from common.data.checks.rows import check_rows
-    from common.data.images import ImageFiles
     from common.data.manifest import read_lines
 
     if not data.root:
@@ -43,6 +51,18 @@ def _manifest(data: SiteData) -> Opened:
     path = Path(data.root) / "manifest.csv" if Path(data.root).is_dir() else Path(data.root)
     folder = path.parent if data.images is None else Path(data.images)
     lines = read_lines(path)
-    sound = check_rows(lines, folder)
-    dataset = Dataset(name=path.stem, records=sound.records, read=ImageFiles(folder))
-    return Opened(divided(dataset, data), sound.findings, len(lines))
+    sound = check_rows(lines.records, folder)
+    try:
+        if not sound.records:
+            raise DataError(f"None of {len(lines.records)} lines of {path.name} can be used")
+        dataset = divided(Dataset(path.stem, sound.records, ImageFiles(folder), notes=lines.notes), data)
+    except DataError as error:
+        raise CohortUnfit(str(error), (*sound.findings, _unfit(str(error)))) from None
+    return Opened(dataset, sound.findings, len(lines.records))
+
+
+def _unfit(reason: str) -> Finding:
+    return Finding(
+        code="cohort-unfit", severity="error", count=1, told=False,
+        what="the data cannot be opened", fix=reason,
+    )  # fmt: skip

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from client.intake_cli import init, next_command
 from client.privacy_cli import Home, Json
 from common.errors import ConfigError, DataError, UsageError
 from common.guard import Guarded, say
 
 if TYPE_CHECKING:
-    from client.cohort_opening import Opened
+    from client.cohort_opening import CohortUnfit, Opened
     from client.readiness import Inspection
     from client.site_file import SiteData
     from common.data.manifest import Dataset
@@ -48,38 +48,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(data_app)
 
 
-@data_app.command("init")
-def init(
-    folder: Annotated[Path, typer.Argument(help="Folder of images or DICOM files.")],
-    labels: Annotated[Path | None, typer.Option(help="CSV that names images and their labels.")] = None,
-    out: Annotated[Path | None, typer.Option(help="New manifest [default: manifest.csv in FOLDER].")] = None,
-) -> None:
-    """Propose a manifest from what is there; shows what was understood, and invents no label.
-
-    Examples:
-      oncofed-site data init images --labels diagnoses.csv
-
-      oncofed-site data init Dataset_BUSI_with_GT
-    """
-    from common.data.images import ImageFiles
-    from common.data.manifest import Dataset, write_manifest
-    from common.data.proposal import propose
-
-    found = propose(folder, labels)
-    for line in found.understood:
-        say(f"understood: {line}")
-    for reason, number in found.left_out.items():
-        say(f"left out: {number} images, {reason}")
-    path = out or folder / "manifest.csv"
-    if path.exists():
-        raise UsageError(f"{path} exists; name a new file with --out")
-    if not found.records:
-        raise DataError("No image has both a label and a patient; give a table with --labels")
-    dataset = Dataset(path.stem, found.records, read=ImageFiles(folder))
-    write_manifest(dataset, path)
-    numbers = Counter(dataset.labels_by_patient().values())
-    say(f"Written: {path}, {len(found.records)} images; {numbers[1]} malignant and {numbers[0]} benign patients.")
-    say("Look through it. Then: oncofed-site data check")
+data_app.command("init")(init)
 
 
 @data_app.command("check")
@@ -104,18 +73,20 @@ def check(
 
       oncofed-site data check --data busi --root Dataset_BUSI_with_GT --fix clean.csv
     """
-    opened, found = _inspected(name, root, images, home, study)
+    _check_places(fix, masks)
+    opened, found = _inspected(name, root, images, home, study, json_=json_)
     dataset = opened.dataset
     if fix is not None:
         _write_fixed(opened, found, fix)
     if masks is not None:
         _write_masks(dataset, found, masks)
     if json_:
-        rows = [{"code": f.code, "severity": f.severity, "what": f.what, "count": f.count, "records": f.records,
-                 "fix": f.fix} for f in found.findings]  # fmt: skip
-        print(
-            json.dumps({"schema_version": 1, "ready": found.ready, "counts": found.counts, "findings": rows}, indent=2)
-        )
+        document = {
+            "schema_version": 1, "ready": found.ready, "dataset": dataset.name, "records": len(dataset.records),
+            "patients": len(dataset.patients()), "notes": list(dataset.notes), "counts": found.counts,
+            "findings": [finding.document() for finding in found.findings],
+        }  # fmt: skip
+        print(json.dumps(document, indent=2))
     _say(dataset, found)
     if not found.ready:
         raise typer.Exit(DataError.exit_code)
@@ -135,7 +106,9 @@ def deidentify(
     """
     from common.data.deidentify import deidentify_folder
     from common.trust.signing import SiteKey
+    from common.writing import check_new
 
+    check_new(target, "another name")
     counts = deidentify_folder(source, target, bytes.fromhex(SiteKey.open(key).fingerprint("pseudonyms")))
     for what, number in sorted(counts.items()):
         say(f"{what}: {number} files")
@@ -163,7 +136,9 @@ def certify(
     from client.readiness_page import page
     from client.site_file import site_home
     from common.trust.signing import SiteKey
+    from common.writing import make_folder
 
+    make_folder(out, "--out")
     place = site_home(home)
     settings = place.read()
     openly = load_policy(place.path / settings.policy).counts_anybody
@@ -176,7 +151,6 @@ def certify(
         key=SiteKey.read(place.signing_key),
         subgroups=subgroup_counts(dataset, by or [], min_cell),
     )  # fmt: skip
-    out.mkdir(parents=True, exist_ok=True)
     (out / "readiness.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     (out / "readiness.html").write_text(page(document), encoding="utf-8")
     _say(dataset, found)
@@ -205,7 +179,43 @@ def verify(
     say(f"The certificate of {document.get('site')} is signed by {document['key']} and unchanged; it says: {state}.")
 
 
+def _check_places(fix: Path | None, masks: Path | None) -> None:
+    from common.writing import check_new
+
+    for path, option in ((fix, "--fix"), (masks, "--masks")):
+        if path is not None:
+            check_new(path, option)
+
+
+def _say_unfit(error: CohortUnfit, json_: bool) -> None:
+    """Says what was found in data that could not be opened."""
+    if json_:
+        rows = [finding.document() for finding in error.findings]
+        print(json.dumps({"schema_version": 1, "ready": False, "findings": rows}, indent=2))
+    for finding in error.findings[:-1]:
+        say(finding.line())
+
+
 def _inspected(
+    name: str | None,
+    root: Path | None,
+    images: Path | None,
+    home: Path | None,
+    study: Path | None,
+    *,
+    json_: bool = False,
+) -> tuple[Opened, Inspection]:
+    """Returns the data and what was found in them; findings of data that cannot be opened are said before it raises."""
+    from client.cohort_opening import CohortUnfit
+
+    try:
+        return _opened(name, root, images, home, study)
+    except CohortUnfit as error:
+        _say_unfit(error, json_)
+        raise
+
+
+def _opened(
     name: str | None, root: Path | None, images: Path | None, home: Path | None, study: Path | None
 ) -> tuple[Opened, Inspection]:
     from client.cohort_opening import open_for_checks
@@ -219,6 +229,10 @@ def _inspected(
         opened = open_for_checks(_given(name, root, images))
         return opened, inspect(opened.dataset, min_patients=LEAST, before=opened.findings, study=asked)
     place = site_home(home)
+    if not place.site_file.exists():
+        raise ConfigError(
+            f"There is no site in {place.path}; name the data with --root, or join with: oncofed-site join KIT"
+        )
     settings = place.read()
     opened = open_for_checks(settings.data)
     kit = place.path / "study.json"
@@ -232,14 +246,14 @@ def _inspected(
 
 
 def given_data(name: str | None, root: Path | None, images: Path | None, home: Path | None) -> Dataset:
-    """Returns the data that the options name, else those of the site.
+    """Returns the data that the options name, else those of the site, undivided: who is where plays no part.
 
     Raises:
         ConfigError, DataError: There are none, or they cannot be read.
     """
-    from client.site_file import open_data, site_home
+    from client.site_file import open_undivided, site_home
 
-    return open_data(site_home(home).read().data if root is None else _given(name, root, images))
+    return open_undivided(site_home(home).read().data if root is None else _given(name, root, images))
 
 
 def _given(name: str | None, root: Path, images: Path | None) -> SiteData:
@@ -254,11 +268,10 @@ def _given(name: str | None, root: Path, images: Path | None) -> SiteData:
 
 def _write_fixed(opened: Opened, found: Inspection, path: Path) -> None:
     from common.data.checks.mending import mended
+    from common.data.images import ImageFiles
     from common.data.manifest import write_manifest
 
     dataset = opened.dataset
-    if path.exists():
-        raise UsageError(f"{path} exists; name a new file for --fix")
     if dataset.kind != "image":
         raise UsageError("--fix mends manifests of images; these data are a table")
     kept = mended(found.seen)
@@ -266,6 +279,8 @@ def _write_fixed(opened: Opened, found: Inspection, path: Path) -> None:
         raise DataError("Nothing would be left: every image was found wrong; no manifest was written")
     write_manifest(dataset.with_records(kept), path)
     say(f"Written: {path}, {len(kept)} of {opened.lines} records. Paths start where those of the data do.")
+    if isinstance(dataset.read, ImageFiles):
+        say(f"Then: {next_command(dataset.read.folder, path)}")
 
 
 def _write_masks(dataset: Dataset, found: Inspection, folder: Path) -> None:

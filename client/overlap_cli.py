@@ -67,11 +67,11 @@ def export(
     """
     from client.site_file import site_home
     from common.data.overlap import overlap_file, read_key
+    from common.writing import check_new
 
+    check_new(out, "another name")
     named = site or site_home(home).read().name
     document = overlap_file(given_data(name, root, images, home), read_key(_text(key)), named)
-    if out.exists():
-        raise UsageError(f"{out} exists; name a new file")
     out.write_text(json.dumps(document) + "\n", encoding="utf-8")
     say(f"Written: {out}. It tells nothing without the key; hand it in, and keep the key.")
 
@@ -92,6 +92,11 @@ def count(
         print(json.dumps({"schema_version": 1, "pairs": found}, indent=2))
     for row in found:
         say(f"{' and '.join(row['sites'])}: {row['patients']} patients, {row['images']} pictures in common")
+        if row["but_for_zeros"]:
+            say(
+                f"warning: {row['but_for_zeros']} more patients would be in common without leading zeros: compare how "
+                "both hospitals write identifiers, spreadsheets drop zeros"
+            )
 
 
 def _text(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from client.cohort_opening import open_for_checks
+from client.cohort_opening import CohortUnfit, open_for_checks
 from client.epsilon_check import check_epsilon
 from client.forecast import read_study
 from client.policy import load_policy
@@ -19,7 +19,10 @@ def quick_checks(home: SiteHome, settings: SiteFile) -> list[Finding]:
     Raises:
         ConfigError, DataError: The data, the policy or the kit's study cannot be read.
     """
-    opened = open_for_checks(settings.data)
+    try:
+        opened = open_for_checks(settings.data)
+    except CohortUnfit as error:
+        return by_severity(list(error.findings))
     least = load_policy(home.path / settings.policy).min_patients
     kit = home.path / "study.json"
     private = check_epsilon(read_study(kit), settings.declared_patients) if kit.exists() else []

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from common.privacy.randomness import Randomness
 
 HOME_VARIABLE = "ONCOFED_SITE_HOME"
+SHIPPED = ("wdbc",)
+"""Data sets that come with a library, where ``data.root`` is empty."""
 _strict = ConfigDict(extra="forbid", allow_inf_nan=False)
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -225,16 +227,23 @@ def open_data(data: SiteData) -> Dataset:
     Raises:
         ConfigError, DataError: They cannot be read or divided.
     """
+    return divided(open_undivided(data), data)
+
+
+def open_undivided(data: SiteData) -> Dataset:
+    """Returns the site's patients as the manifest or the layout has them, in a split or not.
+
+    Raises:
+        ConfigError, DataError: They cannot be read.
+    """
     from common.data.formats import open_dataset
     from common.data.manifest import read_manifest
 
-    if not data.root:
+    if not data.root and data.name not in SHIPPED:
         raise ConfigError("data.root is empty in site.yaml; write where the manifest is")
     if data.name == "manifest" and data.images is not None:
-        dataset = read_manifest(Path(data.root), Path(data.images))
-    else:
-        dataset = open_dataset(DataConfig(name=data.name, root=data.root))
-    return divided(dataset, data)
+        return read_manifest(Path(data.root), Path(data.images))
+    return open_dataset(DataConfig(name=data.name, root=data.root or None))
 
 
 def divided(dataset: Dataset, data: SiteData) -> Dataset:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from common.errors import ConfigError
+from common.overrides import take_paths
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"
 
@@ -317,14 +318,18 @@ def compose(overrides: Sequence[str] = (), name: str = "study") -> StudyConfig:
     from omegaconf.errors import OmegaConfBaseException
 
     GlobalHydra.instance().clear()
+    grammatical, paths = take_paths(overrides)
     try:
         with initialize_config_dir(config_dir=str(CONFIG_DIR), version_base="1.3"):
-            composed = hydra_compose(name, overrides=list(overrides))
+            composed = hydra_compose(name, overrides=grammatical)
         document = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_problem(overrides, error)) from None
     if not isinstance(document, dict):
         raise ConfigError(f"configs/{name}.yaml must hold a mapping")
+    for setting, path in paths.items():
+        group, _, key = setting.partition(".")
+        document[group][key] = path
     return from_dict({str(key): value for key, value in document.items()})
 
 

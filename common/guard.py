@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sys
 import tempfile
 import textwrap
 import traceback
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
-from common.errors import OncoFedError
+from common.errors import OncoFedError, UsageError
 
 BUG = 70
 INTERRUPTED = 130
 WIDTH = 100
+OF_A_PLACE = frozenset({
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
+    errno.ENOENT, errno.ELOOP,
+})  # fmt: skip
+"""Why a place in the file system cannot be used: it is for the person who named it, and no bug."""
 
 
 class Guarded:
@@ -38,14 +44,23 @@ def guard() -> Iterator[None]:
     except OncoFedError as error:
         say(f"Error: {error}")
         raise SystemExit(error.exit_code) from None
+    except OSError as error:
+        if not (error.filename and error.errno in OF_A_PLACE):
+            _report_bug(error)
+        say(f"Error: {error.filename}: {error.strerror}. Name another place, or mend it or the right to use it")
+        raise SystemExit(UsageError.exit_code) from None
     except KeyboardInterrupt as stopped:
         say(f"Interrupted. {stopped}")
         raise SystemExit(INTERRUPTED) from None
     except Exception as error:
         if type(error).__module__.startswith("click."):
             raise
-        say(f"This is a bug: {type(error).__name__}: {error}. Please report it with the file {_keep_traceback()}")
-        raise SystemExit(BUG) from None
+        _report_bug(error)
+
+
+def _report_bug(error: Exception) -> NoReturn:
+    say(f"This is a bug: {type(error).__name__}: {error}. Please report it with the file {_keep_traceback()}")
+    raise SystemExit(BUG) from None
 
 
 def say(text: str) -> None:

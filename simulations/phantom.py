@@ -13,7 +13,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.manifest import Dataset, Record, slug
+from common.data.manifest import Dataset, Record
+from common.names import slug
 from simulations.ultrasound import Lesion, Scanner, draw_image, draw_mask
 
 MALIGNANT_SHARE = 0.35

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from common.data.formats import open_dataset
 from common.data.manifest import Dataset, site_from_column
+from common.errors import ConfigError
 
 if TYPE_CHECKING:
     from common.config import DataConfig, PartitionConfig
@@ -22,6 +23,10 @@ def open_any(data: DataConfig, seed: int) -> Dataset:
     """
     if data.name != "phantom":
         return open_dataset(data)
+    if data.root:
+        raise ConfigError(
+            f"data=phantom is drawn and reads no file; leave data.root={data.root} out, or name its data set"
+        )
     from simulations.phantom import make_phantom
 
     dataset = make_phantom(data.patients, seed, max(NATIVE_SIDE, data.image_size))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from common.data.formats import required_root
 from common.data.images import ImageFiles
 from common.data.manifest import Dataset, Record
+from common.data.tree import files_below
 from common.errors import DataError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def open_breakhis(data: DataConfig) -> Dataset:
         ConfigError, DataError: There is no image named as published.
     """
     root = required_root(data, "the folder BreaKHis_v1 (or the one that holds it)")
-    found = [(path, match) for path in sorted(root.rglob("*.png")) if (match := _NAME.fullmatch(path.name))]
+    found = [(path, match) for path in files_below(root, ".png") if (match := _NAME.fullmatch(path.name))]
     if not found:
         raise DataError(f"There is no SOB_B_A-14-22549AB-40-001.png or the like below {root}; expected BreaKHis_v1")
     odd = sorted({match["type"] for _, match in found} - _TYPES.keys())

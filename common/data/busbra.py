@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from common.data.formats import find_folder
 from common.data.images import ImageFiles
-from common.data.manifest import LABEL_WORDS, Dataset, Record, first, slug
+from common.data.manifest import LABEL_WORDS, Dataset, Record, first
 from common.data.rows import read_rows
 from common.errors import DataError
+from common.names import slug
 
 if TYPE_CHECKING:
     from common.config import DataConfig

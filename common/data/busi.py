@@ -17,6 +17,7 @@ from common.data.formats import find_folder
 from common.data.images import ImageFiles
 from common.data.lookalikes import groups, thumbnail
 from common.data.manifest import MASK_SEPARATOR, Dataset, Record, of_both_classes
+from common.data.tree import files_in
 from common.errors import DataError
 
 if TYPE_CHECKING:
@@ -56,11 +57,13 @@ def open_busi(data: DataConfig) -> Dataset:
 
 
 def _records(folder: Path, word: str, label: int) -> list[Record]:
-    names = {match["number"]: path for path in (folder / word).glob("*.png") if (match := _NAME.fullmatch(path.name))}
+    names = {match["number"]: path for path in files_in(folder / word, ".png") if (match := _NAME.fullmatch(path.name))}
     if not names:
         raise DataError(f"There is no '{word} (1).png' or the like in {folder / word}; expected the layout of BUSI")
     masks: dict[str, list[str]] = defaultdict(list)
-    for path in sorted((folder / word).glob("*_mask*.png")):
+    for path in files_in(folder / word, ".png"):
+        if "_mask" not in path.name:
+            continue
         masks[path.name.partition("_mask")[0]].append(f"{word}/{path.name}")
     return [
         Record(

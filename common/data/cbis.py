@@ -18,6 +18,7 @@ from common.data.formats import required_root
 from common.data.images import ImageFiles
 from common.data.manifest import MASK_SEPARATOR, Dataset, Record
 from common.data.rows import Row, each, read_rows
+from common.data.tree import files_below
 from common.errors import DataError
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _files(root: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
     """Returns film -> its DICOM, and film -> the crops and masks of its lesions; paths relative to root."""
     films: dict[str, str] = {}
     extras: dict[str, list[str]] = defaultdict(list)
-    for path in sorted(root.rglob("*.dcm")):
+    for path in files_below(root, ".dcm"):
         key = path.relative_to(root).as_posix()
         # Folders are named by PatientID; copies that renamed them still have the tag.
         match = next((m for part in path.parts if (m := _NAME.fullmatch(part))), None)

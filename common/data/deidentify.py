@@ -16,12 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from common.data.dicom import is_dicom
+from common.data.intake.identifiers import is_nobody
+from common.data.tree import files_below
 from common.errors import DataError
+from common.guard import OF_A_PLACE
 
 METHOD = "DICOM PS3.15 2024b basic application level confidentiality profile, by OncoFed with dicom-anonymizer"
 CODES = (("113100", "Basic Application Confidentiality Profile"),)
 PSEUDONYM = 16
 """Hex digits of a pseudonym: 64 bits."""
+WITHOUT_PATIENT = "without a patient's identifier"
+"""Blank, or a word for nobody: one pseudonym for all of them would make one patient of several."""
 UID_ROOT = "2.25."
 
 
@@ -29,7 +34,7 @@ def deidentify_folder(source: Path, target: Path, key: bytes) -> dict[str, int]:
     """Writes a cleaned copy of each DICOM file below ``source`` to the same place below ``target``.
 
     Returns:
-        Counts: ``cleaned``, ``not DICOM`` (passed over) and ``unreadable`` (no copy was written).
+        Counts: ``cleaned``, ``not DICOM`` (passed over), ``unreadable`` and :data:`WITHOUT_PATIENT` (no copy of them).
 
     Raises:
         DataError: There is no source, or the target exists or lies within it.
@@ -39,7 +44,7 @@ def deidentify_folder(source: Path, target: Path, key: bytes) -> dict[str, int]:
     if target.exists() or target.resolve().is_relative_to(source.resolve()):
         raise DataError(f"{target} exists or lies within {source}; name a new folder elsewhere")
     counts: Counter[str] = Counter()
-    for number, path in enumerate(sorted(path for path in source.rglob("*") if path.is_file()), start=1):
+    for number, path in enumerate(files_below(source), start=1):
         counts[_copy(path, target, number, key)] += 1
     return dict(counts)
 
@@ -51,11 +56,17 @@ def _copy(path: Path, target: Path, number: int, key: bytes) -> str:
         return "not DICOM"
     try:
         dataset = pydicom.dcmread(path)
+        if is_nobody(str(dataset.get("PatientID") or dataset.get("PatientName") or "")):
+            return WITHOUT_PATIENT
         deidentify(dataset, key)
         # The names of files and folders often name a person: they are numbers in the copy.
         place = target / f"{dataset.PatientID}" / f"{number:06}.dcm"
         place.parent.mkdir(parents=True, exist_ok=True)
         dataset.save_as(place)
+    except OSError as error:
+        if error.errno in OF_A_PLACE and str(error.filename) != str(path):
+            raise  # the copy cannot be written, which says nothing of the file
+        return "unreadable"
     except Exception:  # pydicom raises nearly every built-in error on damaged bytes, and their texts hold values
         return "unreadable"
     return "cleaned"

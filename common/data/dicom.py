@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from common.data.images import MAX_PIXELS
 from common.data.isolated import decode
+from common.data.tree import files_below
 from common.errors import DataError
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def scan(folder: Path) -> tuple[dict[str, DicomHeader], dict[str, str]]:
     """Returns the headers of all DICOM images below the folder by relative path, and why others were set aside."""
     found: dict[str, DicomHeader] = {}
     refused: dict[str, str] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and is_dicom(path)):
+    for path in (path for path in files_below(folder) if is_dicom(path)):
         key = path.relative_to(folder).as_posix()
         try:
             found[key] = read_header(path)
@@ -201,6 +202,11 @@ def _text(tags: Tags, name: str) -> str:
 
 def _first_known(choices: Iterator[str], known: Callable[[str], T | None]) -> T | None:
     return next((value for choice in choices for word in _WORD.findall(choice.upper()) if (value := known(word))), None)
+
+
+def side_and_view(tags: Tags) -> tuple[str, str]:
+    """Returns the side and the view as :class:`DicomHeader` has them."""
+    return _side(tags), _view(tags)
 
 
 def _side(tags: Tags) -> str:

@@ -13,6 +13,7 @@ from common.data.classes import halves, split_cases
 from common.data.formats import required_root
 from common.data.images import ImageFiles
 from common.data.manifest import Dataset, Record
+from common.data.tree import files_below
 from common.errors import DataError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def open_idc(data: DataConfig) -> Dataset:
         ConfigError, DataError: There is no patch named as published.
     """
     root = required_root(data, "the folder IDC_regular_ps50_idx5 (or the one that holds it)")
-    found = [(path, match) for path in sorted(root.rglob("*.png")) if (match := _NAME.fullmatch(path.name))]
+    found = [(path, match) for path in files_below(root, ".png") if (match := _NAME.fullmatch(path.name))]
     if not found:
         raise DataError(f"There is no 14082_idx5_x1001_y801_class0.png or the like below {root}")
     plain = [

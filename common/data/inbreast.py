@@ -11,6 +11,7 @@ from common.data.formats import required_root
 from common.data.images import ImageFiles
 from common.data.manifest import Dataset, Record
 from common.data.rows import Row, each, read_rows
+from common.data.tree import files_below
 from common.errors import DataError
 
 if TYPE_CHECKING:
@@ -36,9 +37,9 @@ def open_inbreast(data: DataConfig) -> Dataset:
     """
     root = required_root(data, "the folder with INbreast.csv and AllDICOMs")
     table = root / "INbreast.csv"
-    rows = read_rows(table, NEEDED, delimiter=";")
+    rows = read_rows(table, NEEDED)
     each(table, rows, _check)
-    files = {match["file"]: path for path in sorted(root.rglob("*.dcm")) if (match := _FILE.fullmatch(path.name))}
+    files = {match["file"]: path for path in files_below(root, ".dcm") if (match := _FILE.fullmatch(path.name))}
     graded = [row for row in rows if row["Bi-Rads"].upper() in BIRADS]
     wanted = [row for row in graded if data.include_normal or row["Bi-Rads"] != "1"]
     here = [row for row in wanted if row["File Name"] in files]

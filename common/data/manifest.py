@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.data.delimited import TextTable, decimal_points, read_table
 from common.data.images import ImageFiles
-from common.errors import DataError
+from common.data.places import found_keys, leaves, whereabouts
+from common.errors import DataError, UsageError
+from common.names import plain_slug, slugs, spelled_differently
 
 PixelSource = Callable[[str], NDArray[np.float32]]
 """``Record.image`` or one key of ``Record.mask`` -> float32 (H, W) or (H, W, 3) in [0, 1]; tables: float32 (F,)."""
@@ -27,7 +29,8 @@ SPLITS = ("train", "val", "test")
 MASK_SEPARATOR = "|"
 """Between the files of one image whose lesions were outlined one by one."""
 COLUMNS = ("image", "patient", "label", "site", "mask", "split")
-LABEL_WORDS = {"malignant": 1, "1": 1, "benign": 0, "0": 0}
+LABEL_WORDS = {"malignant": 1, "1": 1, "1.0": 1, "1,0": 1, "benign": 0, "0": 0, "0.0": 0, "0,0": 0}
+"""What a label may be, in any case; spreadsheets write 1 as 1.0 or 1,0."""
 NAMED = 3
 """Offenders that a message names; the rest are counted."""
 
@@ -131,12 +134,25 @@ def _flat(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     return pixels if pixels.ndim == 2 else pixels.max(axis=2)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lines:
+    """A manifest's lines as they are, which need not hold together.
+
+    Attributes:
+        records: One a line.
+        notes: What a person should know of how they were read.
+    """
+
+    records: tuple[Record, ...]
+    notes: tuple[str, ...]
+
+
 def read_manifest(path: Path, root: Path | None = None) -> Dataset:
     """Returns the data set that a hospital's CSV lists.
 
     Columns ``image``, ``patient`` and ``label`` (malignant, benign, 1 or 0) are needed; ``site``, ``mask`` and
     ``split`` are optional; every other column becomes an attribute. Image paths are relative to ``root``, or to
-    the CSV's folder.
+    the CSV's folder. Any separator and encoding of :func:`common.data.delimited.read_table`.
 
     Raises:
         DataError: A column is missing, a label word is unknown, a path leaves the folder, a file is missing,
@@ -144,56 +160,79 @@ def read_manifest(path: Path, root: Path | None = None) -> Dataset:
     """
     path = Path(path)
     folder = Path(root) if root is not None else path.parent
-    records = read_lines(path)
+    lines = read_lines(path)
+    records = found_records(lines.records, folder)
     _check_files(path, folder, records)
     if twice := sorted(spelt_in_two_ways(records)):
         raise DataError(
             f"{path.name} spells {len(twice)} patients so that they differ only in case, width, blanks or invisible "
             f"characters ({first([ascii(name) for name in twice])}); write each patient in one way"
         )
-    dataset = Dataset(name=path.stem, records=records, read=ImageFiles(folder))
+    dataset = Dataset(name=path.stem, records=records, read=ImageFiles(folder), notes=lines.notes)
     absent = [word for word, label in (("malignant", 1), ("benign", 0)) if label not in {r.label for r in records}]
     if absent:
         raise DataError(f"{path.name} has no {absent[0]} patient; expected both classes. Check the label column")
     return dataset
 
 
-def read_lines(path: Path) -> tuple[Record, ...]:
-    """Returns a CSV's lines as they are, which need not hold together.
+def read_lines(path: Path) -> Lines:
+    """Returns a CSV's lines.
 
     Raises:
         DataError: A column is missing, or a label or a split is unknown.
     """
-    return tuple(_record(row) for row in _rows(path))
+    table = _table(path)
+    rows = decimal_points(table, [name for name in table.header if name not in COLUMNS])
+    sites = slugs(row.get("site", "") for row in rows)
+    alike = spelled_differently(row.get("site", "") for row in rows)
+    told = [f"Read as one site: {' and '.join(map(repr, group))}." for group in alike]
+    told += [
+        f"Site {text!r} is called {name} here." for text, name in sites.items() if name and name != plain_slug(text)
+    ]
+    return Lines(tuple(_record(row, sites) for row in rows), (*table.notes, *told))
+
+
+def found_records(records: Iterable[Record], folder: Path) -> tuple[Record, ...]:
+    """Returns the records with the paths under which their files lie, see :func:`common.data.places.found_keys`."""
+    everyone = tuple(records)
+    found = found_keys(folder, (key for record in everyone for key in (record.image, *mask_keys(record))))
+    return tuple(
+        dataclasses.replace(
+            record,
+            image=found.get(record.image, record.image),
+            mask=MASK_SEPARATOR.join(found.get(key, key) for key in mask_keys(record)),
+        )
+        for record in everyone
+    )
 
 
 def write_manifest(dataset: Dataset, path: Path) -> None:
-    """Writes the CSV that :func:`read_manifest` reads back as the same records."""
-    extra = sorted({key for record in dataset.records for key in record.attributes})
-    with Path(path).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*COLUMNS, *extra])
-        for record in dataset.records:
-            cells = [str(getattr(record, column)) for column in COLUMNS]
-            writer.writerow(cells + [record.attributes.get(key, "") for key in extra])
+    """Writes the CSV that :func:`read_manifest` reads back as the same records.
 
-
-def slug(text: str) -> str:
-    """Returns the text as a site name: lower case letters, digits and single underscores.
-
-    >>> slug("GE Logiq 7 ")
-    'ge_logiq_7'
+    Raises:
+        UsageError: It cannot be written there.
     """
-    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+    extra = sorted({key for record in dataset.records for key in record.attributes})
+    try:
+        with Path(path).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow([*COLUMNS, *extra])
+            for record in dataset.records:
+                cells = [str(getattr(record, column)) for column in COLUMNS]
+                writer.writerow(cells + [record.attributes.get(key, "") for key in extra])
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written ({error.strerror}); name another file") from None
 
 
 def site_from_column(dataset: Dataset, column: str) -> Dataset:
-    """Returns the data set with ``site`` taken from an attribute column.
+    """Returns the data set with ``site`` taken from an attribute column; names that differ stay apart.
 
     Raises:
         DataError: No record has that column, or some leave it empty.
     """
-    values = [slug(str(record.attributes.get(column, ""))) for record in dataset.records]
+    texts = [str(record.attributes.get(column, "")) for record in dataset.records]
+    names = slugs(texts)
+    values = [names[text] for text in texts]
     if not all(values):
         known = sorted({key for record in dataset.records for key in record.attributes})
         raise DataError(
@@ -235,49 +274,55 @@ def first(names: Collection[str]) -> str:
     return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED} more"
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restkey="", restval="")
-            header = [name.strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = header
-            rows = [{key: value.strip() for key, value in row.items() if key} for row in reader]
-    except FileNotFoundError:
-        raise DataError(f"There is no manifest at {path}; expected a CSV with columns {', '.join(COLUMNS)}") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as a CSV in UTF-8: {error}") from None
-    _check_header(path, header, rows)
-    return rows
+def _table(path: Path) -> TextTable:
+    if not path.exists():
+        raise DataError(f"There is no manifest at {path}; expected a CSV with columns {', '.join(COLUMNS)}")
+    table = _own_columns(read_table(path))
+    _check_header(path, table)
+    _check_cells(path, table)
+    return table
 
 
-def _check_header(path: Path, header: list[str], rows: list[dict[str, str]]) -> None:
-    lacking = [name for name in ("image", "patient", "label") if name not in header]
+def _own_columns(table: TextTable) -> TextTable:
+    """Returns the table with our columns in lower case, where that makes no two of one name."""
+    folded = {name: name.casefold() for name in table.header if name.casefold() in COLUMNS}
+    names = {name: low for name, low in folded.items() if list(folded.values()).count(low) == 1}
+    rows = tuple({names.get(name, name): cell for name, cell in row.items()} for row in table.rows)
+    return dataclasses.replace(table, header=tuple(names.get(name, name) for name in table.header), rows=rows)
+
+
+def _check_header(path: Path, table: TextTable) -> None:
+    lacking = [name for name in ("image", "patient", "label") if name not in table.header]
     if lacking:
-        raise DataError(f"{path.name} lacks the column {', '.join(lacking)}; expected image, patient and label")
-    if len(set(header)) < len(header):
-        raise DataError(f"{path.name} names a column twice; expected {', '.join(COLUMNS)} and any others, once each")
-    # Line 1 is the header.
-    empty = [str(n) for n, row in enumerate(rows, 2) if not row["image"] or not row["patient"]]
+        raise DataError(
+            f"{path.name} lacks the column {', '.join(lacking)}; expected image, patient and label, found "
+            f"{', '.join(table.header[:8])}. If this is a table of labels, use: oncofed-site data init FOLDER --labels"
+        )
+
+
+def _check_cells(path: Path, table: TextTable) -> None:
+    numbered = list(zip(table.lines, table.rows, strict=True))
+    empty = [str(n) for n, row in numbered if not row["image"] or not row["patient"]]
     if empty:
         raise DataError(f"{path.name}: {len(empty)} lines lack an image or a patient (line {first(empty)}); fill them")
-    unknown = [f"{n}: {row['label']!r}" for n, row in enumerate(rows, 2) if row["label"].lower() not in LABEL_WORDS]
+    unknown = [f"{n}: {row['label']!r}" for n, row in numbered if row["label"].lower() not in LABEL_WORDS]
     if unknown:
         raise DataError(
             f"{path.name}: {len(unknown)} unknown labels (line {first(unknown)}); write malignant or benign"
         )
-    odd = [f"{n}: {row['split']!r}" for n, row in enumerate(rows, 2) if row.get("split", "") not in ("", *SPLITS)]
+    odd = [f"{n}: {row['split']!r}" for n, row in numbered if row.get("split", "") not in ("", *SPLITS)]
     if odd:
         raise DataError(
             f"{path.name}: {len(odd)} unknown splits (line {first(odd)}); write train, val, test or nothing"
         )
 
 
-def _record(row: Mapping[str, str]) -> Record:
+def _record(row: Mapping[str, str], sites: Mapping[str, str]) -> Record:
     return Record(
         image=row["image"],
         patient=row["patient"],
         label=LABEL_WORDS[row["label"].lower()],
-        site=slug(row.get("site", "")),
+        site=sites[row.get("site", "")],
         mask=row.get("mask", ""),
         split=row.get("split", ""),
         attributes={key: value for key, value in row.items() if key not in COLUMNS},
@@ -294,16 +339,10 @@ def _check_files(path: Path, folder: Path, records: tuple[Record, ...]) -> None:
         )
     missing = [key for key in keys if not (folder / key).is_file()]
     if missing:
+        hint = whereabouts(folder, missing) or "check the image column, or give the folder that the paths start from"
         raise DataError(
-            f"{path.name}: {len(missing)} of {len(keys)} files are not in {folder} ({first(missing)}); "
-            "check the image column, or give the folder that the paths start from"
+            f"{path.name}: {len(missing)} of {len(keys)} files are not in {folder} ({first(missing)}); {hint}"
         )
-
-
-def leaves(key: str) -> bool:
-    """Returns whether a path is absolute or leads out of its folder."""
-    windows = PureWindowsPath(key)
-    return bool(windows.drive or windows.root or PurePosixPath(key).is_absolute() or ".." in windows.parts)
 
 
 def _check_values(name: str, records: tuple[Record, ...]) -> None:

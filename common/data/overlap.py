@@ -3,7 +3,8 @@
 The hospitals share a secret key that the hub never has. Each turns its patients' identifiers and its pictures into
 keyed hashes; equal ones are counted. Without the key a hash tells nothing; with it, a hospital can try identifiers that
 it guesses, so this protects against the hub and not against a member of the consortium. Random hashes fill each list up
-to a round number. A woman whose identifier differs between hospitals is not found.
+to a round number. A woman whose identifier differs between hospitals is not found; that identifiers differ by
+leading zeros only is, for spreadsheets drop them.
 """
 
 from __future__ import annotations
@@ -19,16 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from common.data.intake.identifiers import bare
 from common.data.manifest import Dataset
 from common.errors import DataError, TrustError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""1 had no identifiers without leading zeros."""
 KEY_BYTES = 32
 ROUND = 64
 """Lists are filled up to a multiple of this."""
 SIDE = 6
 MOST = 1_000_000
-KINDS = ("patients", "images")
+KINDS = ("patients", "bare", "images")
 
 
 def new_key() -> str:
@@ -60,12 +63,15 @@ def overlap_file(dataset: Dataset, key: bytes, site: str) -> dict[str, Any]:
         "site": site,
         "key_check": _hash(key, "key check"),
         "patients": _filled(_hash(key, patient) for patient in patients),
+        "bare": _filled(_hash(key, f"bare|{bare(patient)}") for patient in dataset.patients()),
         "images": _filled(_hash(key, picture) for picture in pictures),
     }
 
 
 def overlaps(files: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Returns for each pair of sites how many ``patients`` and ``images`` both hold.
+
+    ``but_for_zeros`` are the patients of both whose identifiers are the same only without leading zeros.
 
     Raises:
         DataError: A file is no such file, or two are of one site.
@@ -78,10 +84,12 @@ def overlaps(files: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         raise DataError("Expected the overlap files of two or more different sites")
     if len({document["key_check"] for document in files}) > 1:
         raise TrustError("The overlap files were made with different keys; the hospitals must share one")
-    return [
-        {"sites": [one["site"], other["site"]], **{kind: len({*one[kind]} & {*other[kind]}) for kind in KINDS}}
-        for one, other in combinations(files, 2)
-    ]
+    return [{"sites": [one["site"], other["site"]], **_common(one, other)} for one, other in combinations(files, 2)]
+
+
+def _common(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, int]:
+    patients, bare_ones, images = (len({*one[kind]} & {*other[kind]}) for kind in KINDS)
+    return {"patients": patients, "but_for_zeros": max(0, bare_ones - patients), "images": images}
 
 
 def picture_hash(image: NDArray[np.float32]) -> str:

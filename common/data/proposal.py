@@ -1,188 +1,197 @@
 """A first manifest from what a hospital has: a folder of images or DICOM files, and perhaps a table of labels.
 
-It is a proposal: it says what it understood and from where, leaves out what has no certain label, and invents none.
+It is a proposal: it says what it understood and from where. What is not certain is left out and counted, or is a
+finding that names the choices; nothing is guessed where a person would have to.
 """
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from common.data.dicom import is_dicom
-from common.data.manifest import MASK_SEPARATOR, Record
+from common.data.checks.finding import Finding
+from common.data.classes import one_label
+from common.data.delimited import read_table
+from common.data.intake.choices import Choices
+from common.data.intake.doubts import error, warning
+from common.data.intake.files import find_files
+from common.data.intake.headers import Header, read_headers
+from common.data.intake.joined import Joined
+from common.data.intake.joining import join
+from common.data.intake.labels import label_column, worst
+from common.data.intake.paths import label_of_path
+from common.data.intake.patients import tell_patients
+from common.data.intake.splits import publish_split
+from common.data.intake.words import normal
+from common.data.manifest import MASK_SEPARATOR, Record, of_both_classes
 from common.errors import DataError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", ".dcm", ".dicom", "")
-WORDS = {
-    "malignant": 1, "malign": 1, "cancer": 1, "m": 1, "1": 1, "positive": 1,
-    "benign": 0, "b": 0, "0": 0, "negative": 0, "benign_without_callback": 0,
-}  # fmt: skip
-"""Words of a table's cell; ``normal`` is no benign lesion and is left out."""
-FOLDER_WORDS = {"malignant": 1, "benign": 0}
-PATIENT_NAMES = ("patient", "patient_id", "patientid", "patient id", "case", "case_id", "subject", "subject_id", "mrn")
-LABEL_NAMES = ("label", "class", "pathology", "diagnosis", "finding", "target", "outcome", "status")
-ENOUGH = 0.5
-"""Share of a column's values that must name files for it to be the column of images."""
-_MASK = re.compile(r"[_ -]?mask([_ -]?\d+)?$", re.IGNORECASE)
-_LEADING = re.compile(r"^([A-Za-z]*[_-]?\d+)(?=[_\- (.])")
-Row = Mapping[str, str]
+NO_LABEL = "no certain label"
+DOUBTFUL = "a folder or name that speaks of a label and leaves doubt"
+NO_ROW = "no row of the table"
+ROWS_DISAGREE = "rows of which one holds no certain label and none is malignant"
+CONTRADICTED = "folder or name that tells another label than the table"
+NO_PATIENT = "no patient"
+BOTH = "patient with both labels"
+OTHER_BENIGN = "benign, of a patient who has malignant ones"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Proposal:
-    """Records that could be made out, why others were not, and what was understood from where."""
+    """Records that could be made out, why others were not, what was understood from where, and what leaves doubt.
+
+    An error among the findings keeps the proposal from being written.
+    """
 
     records: tuple[Record, ...]
     left_out: Mapping[str, int]
     understood: tuple[str, ...]
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def certain(self) -> bool:
+        """Whether no finding is an error."""
+        return not any(finding.severity == "error" for finding in self.findings)
 
 
-def propose(folder: Path, table: Path | None = None) -> Proposal:
+@dataclasses.dataclass(frozen=True)
+class _Label:
+    """An image's label, or why it has none."""
+
+    value: int | None
+    reason: str = ""
+
+
+def propose(folder: Path, table: Path | None = None, choices: Choices | None = None) -> Proposal:
     """Returns a proposal for the images below ``folder``, with paths relative to it.
 
+    Args:
+        folder: Searched with all folders in it and links to folders.
+        table: With a row an image, a lesion, a breast or a patient.
+        choices: What a person decided where there was doubt.
+
     Raises:
-        DataError: There is no folder or no image in it, or the table cannot be read or names none of the images.
+        DataError: There is no folder or no image in it; the table cannot be read, names none of the images, or leaves
+            doubt which column holds the labels; or a choice names what is not there.
     """
-    if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}; name the one that holds the images")
-    images, masks = _files(folder)
-    if not images:
-        raise DataError(f"There is no image in {folder}; expected {', '.join(filter(None, SUFFIXES))} or DICOM files")
-    said: list[str] = [f"{len(images)} images, {sum(map(len, masks.values()))} masks"]
-    rows = {} if table is None else _matched(images, table, said)
-    headers = _dicom_patients(folder, images)
-    label = _labels(rows, said) if rows else _label_of_path
-    patient = _patients(images, rows, headers, said)
-    return _proposal(images, masks, label, patient, said)
+    choices = choices or Choices()
+    found = find_files(folder, choices)
+    headers = read_headers(folder, found.images)
+    said, findings = [found.understood], list(found.findings)
+    joined = None if table is None else _joined(found.images, table, headers, choices, said, findings)
+    labels = {image: _path_label(image, choices) for image in found.images} if joined is None else _row_labels(
+        found.images, joined, choices, said)  # fmt: skip
+    told = tell_patients(found.images, joined, headers, choices)
+    said.append(told.said)
+    said += _unused_columns(joined, said)
+    records, left = _records(found.images, found.masks, labels, told.of)
+    kept, torn = _one_label(records, by_table=joined is not None)
+    split, words, doubts = publish_split(kept, keep=choices.keep_split)
+    doubts += _of_labels(labels, choices)
+    if told.certain:
+        doubts += _of_classes(split)
+    counted = Counter(found.left_out) + left + torn
+    return Proposal(split, dict(counted), (*said, *words), (*findings, *told.findings, *doubts))
 
 
-def _proposal(
-    images: Sequence[str], masks: Mapping[str, list[str]], label: Callable[[str], int | None],
-    patient: Callable[[str], str | None], said: list[str],
-) -> Proposal:  # fmt: skip
+def _of_labels(labels: Mapping[str, _Label], choices: Choices) -> list[Finding]:
+    """Returns which folders tell no certain label."""
+    open_ = {image: label.reason for image, label in labels.items() if label.reason in (NO_LABEL, DOUBTFUL)}
+    by_path = NO_ROW not in {label.reason for label in labels.values()} and not choices.label_column
+    folders = Counter(PurePosixPath(image).parent.as_posix() for image in open_) if by_path else {}
+    shown = [f"{folder} ({count})" for folder, count in sorted(folders.items())]
+    fix = "Name folders, or words of a table's column, with --malignant and --benign."
+    return warning("label-open", "images without a certain label", fix, shown, count=len(open_)) if shown else []
+
+
+def _of_classes(records: Sequence[Record]) -> list[Finding]:
+    """Returns whether a class is missing altogether: then half of the images were not understood."""
+    classes = {record.label for record in records}
+    if len(classes) == 2:
+        return []
+    there = "malignant only" if 1 in classes else "benign only" if 0 in classes else "none"
+    what = f"class without an image: those that are certain are {there}"
+    fix = "Give a table with --labels, or name folders with --malignant and --benign."
+    return error("class-missing", what, fix, count=1)
+
+
+def _joined(
+    images: Sequence[str], table: Path, headers: Mapping[str, Header], choices: Choices, said: list[str],
+    findings: list[Finding],
+) -> Joined:  # fmt: skip
+    read = read_table(table)
+    if not read.rows:
+        raise DataError(f"{table} has no rows below its header")
+    joined = join(images, read.rows, headers, choices)
+    said += [*read.notes, f"{joined.said} ({table.name}: {len(read.rows)} rows for {len(joined.rows)} images)"]
+    fix = "See whether images are missing."
+    findings += warning("rows-unused", "rows of the table that name no image here", fix, count=joined.unused)
+    what = "images whose name stands in several folders, so that a row names none of them"
+    fix = "Write their paths in the table, or add a column of their folders."
+    findings += warning("name-repeats", what, fix, count=joined.ambiguous)
+    return joined
+
+
+def _path_label(image: str, choices: Choices) -> _Label:
+    value, doubt = label_of_path(image, choices)
+    return _Label(value, "" if value is not None else DOUBTFUL if doubt else NO_LABEL)
+
+
+def _row_labels(images: Iterable[str], joined: Joined, choices: Choices, said: list[str]) -> dict[str, _Label]:
+    rows = [row for some in joined.rows.values() for row in some]
+    column = label_column(rows, choices, joined.columns)
+    ones = sorted(word for word, label in column.meaning.items() if label == 1 and word in _words(rows, column.name))
+    said.append(f"column {column.name} holds the labels; malignant is {' or '.join(ones) or 'none'}")
+
+    def told(image: str) -> _Label:
+        if image not in joined.rows:
+            return _Label(None, NO_ROW)
+        labels = [column.label(row) for row in joined.rows[image]]
+        value = worst(labels)
+        if value is not None and label_of_path(image, Choices())[0] not in (None, value):
+            return _Label(None, CONTRADICTED)
+        return _Label(value, "" if value is not None else NO_LABEL if set(labels) == {None} else ROWS_DISAGREE)
+
+    return {image: told(image) for image in images}
+
+
+def _unused_columns(joined: Joined | None, said: Sequence[str]) -> list[str]:
+    """Returns in words which columns of the table go nowhere."""
+    if joined is None or not joined.rows:
+        return []
+    names = next(iter(joined.rows.values()))[0]
+    used = [name for name in names if name in joined.columns or any(f"column {name} holds" in line for line in said)]
+    left = [name for name in names if name not in used]
+    return [f"not taken over: columns {', '.join(left)}; add them to the manifest if they are wanted"] if left else []
+
+
+def _words(rows: Iterable[Mapping[str, str]], name: str) -> set[str]:
+    return {normal(row[name]) for row in rows}
+
+
+def _records(
+    images: Sequence[str], masks: Mapping[str, list[str]], labels: Mapping[str, _Label], patients: Mapping[str, str]
+) -> tuple[list[Record], Counter[str]]:  # fmt: skip
     left: Counter[str] = Counter()
     records = []
     for image in images:
-        found, who = label(image), patient(image)
-        if found is None or not who:
-            left["no certain label" if found is None else "no patient"] += 1
+        label, who = labels[image], patients.get(image, "")
+        if label.value is None or not who:
+            left[label.reason or NO_PATIENT] += 1
             continue
-        records.append(Record(image, who, found, mask=MASK_SEPARATOR.join(masks.get(image, ()))))
-    torn = _torn(records)
-    left["patient with both labels"] += sum(record.patient in torn for record in records)
-    kept = tuple(record for record in records if record.patient not in torn)
-    return Proposal(kept, {reason: count for reason, count in left.items() if count}, tuple(said))
+        records.append(Record(image, who, label.value, mask=MASK_SEPARATOR.join(masks.get(image, ()))))
+    return records, left
 
 
-def _files(folder: Path) -> tuple[list[str], dict[str, list[str]]]:
-    """Returns the images, and image -> its masks: its name with ``_mask``, or its name in a folder of masks."""
-    names = sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.is_file() and path.suffix.lower() in SUFFIXES and (path.suffix or is_dicom(path))
-    )
-    marked = {name for name in names if _MASK.search(PurePosixPath(name).stem) or _in_mask_folder(name)}
-    images = [name for name in names if name not in marked]
-    masks: dict[str, list[str]] = {}
-    stems = {PurePosixPath(name).stem: name for name in images}
-    for name in sorted(marked):
-        stem = _MASK.sub("", PurePosixPath(name).stem)
-        owner = stems.get(stem) or stems.get(re.sub(r"^mask", "bus", stem))
-        if owner:
-            masks.setdefault(owner, []).append(name)
-    return images, masks
+def _one_label(records: Sequence[Record], *, by_table: bool) -> tuple[tuple[Record, ...], Counter[str]]:
+    """Returns the records in which each patient has one label, and how many were left out.
 
-
-def _in_mask_folder(name: str) -> bool:
-    return any(part.lower() in ("mask", "masks", "roi", "annotations") for part in PurePosixPath(name).parts[:-1])
-
-
-def _matched(images: Sequence[str], table: Path, said: list[str]) -> dict[str, Row]:
-    """Returns image -> the table's row, by the column whose values name most of the images."""
-    rows = _read(table)
-    known = {key: image for image in images for key in (image, PurePosixPath(image).name, PurePosixPath(image).stem)}
-    shares = {name: sum(row[name] in known for row in rows) / len(rows) for name in rows[0]}
-    best = max(shares, key=lambda name: shares[name])
-    if shares[best] < ENOUGH:
-        raise DataError(
-            f"No column of {table.name} names the images: the best, {best}, names {shares[best]:.0%} of them"
-        )
-    said.append(f"column {best} of {table.name} names the images")
-    return {known[row[best]]: row for row in rows if row[best] in known}
-
-
-def _read(table: Path) -> list[dict[str, str]]:
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-        dialect = csv.Sniffer().sniff(text[:4096], delimiters=",;\t")
-        rows = [
-            {str(key).strip(): str(value or "").strip() for key, value in row.items() if key}
-            for row in csv.DictReader(text.splitlines(), dialect=dialect)
-        ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{table} cannot be read as a table ({error}); expected CSV in UTF-8") from None
-    if not rows:
-        raise DataError(f"{table} has no rows below its header")
-    return rows
-
-
-def _labels(rows: Mapping[str, Row], said: list[str]) -> Callable[[str], int | None]:
-    names = list(next(iter(rows.values())))
-    known = {name: sum(row[name].casefold() in WORDS for row in rows.values()) / len(rows) for name in names}
-    by_name = [name for name in names if name.casefold() in LABEL_NAMES and known[name] > 0]
-    chosen = by_name[0] if by_name else max(known, key=lambda name: known[name])
-    if known[chosen] == 0:
-        raise DataError("No column of the table holds labels; expected malignant and benign, or 1 and 0")
-    said.append(f"column {chosen} holds the labels")
-    return lambda image: WORDS.get(rows[image][chosen].casefold()) if image in rows else None
-
-
-def _label_of_path(image: str) -> int | None:
-    """Returns the label that folders or the file's name tell; None where they tell none, or two."""
-    words = re.split(r"[^a-z]+", image.casefold())
-    found = {FOLDER_WORDS[word] for word in words if word in FOLDER_WORDS}
-    return found.pop() if len(found) == 1 else None
-
-
-def _patients(
-    images: Sequence[str], rows: Mapping[str, Row], headers: Mapping[str, str], said: list[str]
-) -> Callable[[str], str | None]:
-    names = list(next(iter(rows.values()))) if rows else []
-    named = next((name for name in names if name.casefold() in PATIENT_NAMES), None)
-    if named is not None:
-        said.append(f"column {named} holds the patients")
-        return lambda image: rows[image][named] if image in rows else None
-    if headers:
-        said.append("DICOM's PatientID names the patients")
-        return lambda image: headers.get(image)
-    leading = {image: match[1] for image in images if (match := _LEADING.match(PurePosixPath(image).name))}
-    if len(leading) == len(images) and len(set(leading.values())) < len(images):
-        said.append(f"the beginning of a file's name names the patient, as in {min(leading.values())}: check that")
-        return leading.get
-    said.append("nothing names the patients: every image counts as one, which is wrong where a woman has several")
-    return lambda image: image
-
-
-def _dicom_patients(folder: Path, images: Iterable[str]) -> dict[str, str]:
-    return {image: _patient_id(folder / image) for image in images if is_dicom(folder / image)}
-
-
-def _patient_id(path: Path) -> str:
-    import pydicom
-
-    try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["PatientID"])
-        return str(header.get("PatientID", "") or "").strip()
-    except Exception:  # pydicom raises nearly every built-in error on damaged bytes; the image is then left out
-        return ""
-
-
-def _torn(records: Iterable[Record]) -> set[str]:
-    labels: dict[str, set[int]] = {}
-    for record in records:
-        labels.setdefault(record.patient, set()).add(record.label)
-    return {patient for patient, found in labels.items() if len(found) > 1}
+    A table tells of each breast or lesion: a woman with cancer keeps her malignant images, as in the public readers.
+    Folders that contradict each other may be of two women, or one may be wrong: none of them is kept.
+    """
+    torn = of_both_classes(records)
+    kept = one_label(records)[0] if by_table else tuple(record for record in records if record.patient not in torn)
+    left = len(records) - len(kept)
+    return kept, Counter({OTHER_BENIGN if by_table else BOTH: left} if left else {})

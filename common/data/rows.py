@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from common.data.delimited import decimal_points, read_table
 from common.data.manifest import first
 from common.errors import DataError
 
-MAX_BYTES = 256 << 20
 Row = Mapping[str, str]
 T = TypeVar("T")
 
 
-def read_rows(path: Path, needed: Collection[str], *, delimiter: str = ",") -> list[dict[str, str]]:
+def read_rows(path: Path, needed: Collection[str]) -> list[dict[str, str]]:
     """Returns at least one row by column name, each with the ``needed`` columns; cells stripped, empty rows left out.
 
+    Any separator and encoding of :func:`common.data.delimited.read_table`; decimal commas are read as points.
+
     Raises:
-        DataError: The file is missing, too large, no CSV in UTF-8, or has no rows or lacks columns.
+        DataError: The file is missing or no table, or has no rows or lacks columns.
     """
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path} has more than {MAX_BYTES} bytes; expected the published table")
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, delimiter=delimiter, restkey="", restval="")
-            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
-            stripped = ({key: value.strip() for key, value in row.items() if key} for row in reader)
-            rows = [row for row in stripped if any(row.values())]
-    except FileNotFoundError:
-        raise DataError(f"There is no {path.name} in {path.parent}; copy the published table there") from None
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as a CSV in UTF-8 ({error}); copy it again") from None
-    lacking = [name for name in needed if not rows or name not in rows[0]]
+    if not path.exists():
+        raise DataError(f"There is no {path.name} in {path.parent}; copy the published table there")
+    table = read_table(path)
+    lacking = [name for name in needed if not table.rows or name not in table.header]
     if lacking:
         raise DataError(f"{path} has no rows or lacks {', '.join(lacking)}; expected the published {path.name}")
-    return rows
+    return list(decimal_points(table, table.header))
 
 
 def each(path: Path, rows: Collection[Row], make: Callable[[Row], T]) -> list[T]:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.data.formats import required_root
-from common.data.manifest import Dataset, Record, first, of_both_classes
+from common.data.manifest import Dataset, Record, of_both_classes
+from common.data.wisconsin import Rows, read_wbc, read_wdbc
 from common.errors import DataError
 
 if TYPE_CHECKING:
@@ -41,8 +42,6 @@ dimension; first their means, then standard errors, then worst values. Larger va
 WBC_UPPER = np.float32(10.0)
 WBC_UNKNOWN = 1.0
 """Stands for ``?``: the lowest score, fixed beforehand rather than fitted."""
-_WBC_COLUMNS = 11
-_WBC_LABELS = {"2": 0, "4": 1}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,69 +56,69 @@ class TableRows:
 
 
 def open_wdbc(data: DataConfig) -> Dataset:
-    """Returns WDBC as it ships with scikit-learn: 569 patients, 30 features, malignant as label 1."""
-    from sklearn.datasets import load_breast_cancer
+    """Returns WDBC, 30 features, malignant as label 1: of ``data.root``, else scikit-learn's (569 patients).
 
-    table = load_breast_cancer()
-    # Published by scikit-learn: 0 malignant, 1 benign.
-    labels = [1 - int(value) for value in table.target]
-    rows = np.clip(table.data.astype(np.float32) / WDBC_UPPER, 0.0, 1.0)
-    return Dataset(
-        name="WDBC",
-        records=tuple(Record(image=f"{n:04d}", patient=f"{n:04d}", label=label) for n, label in enumerate(labels)),
-        read=TableRows(rows),
-        kind="table",
-        citation=WDBC_CITATION,
-        licence=LICENCE,
-        notes=("A table of cell measurements, not images; each row is a patient.",),
-        features=rows.shape[1],
-    )
+    Raises:
+        DataError: ``data.root`` is neither the published file nor the table of it with named columns.
+    """
+    if data.root:
+        root = required_root(data, "wdbc.data or data.csv, or the folder that holds one of them")
+        rows = read_wdbc(_file(root, "wdbc.data", "data.csv"))
+    else:
+        rows = _shipped()
+    note = "A table of cell measurements, not images; rows with the same id are one patient."
+    return _dataset("WDBC", rows, rows.values / WDBC_UPPER, WDBC_CITATION, (note,))
 
 
 def open_wbc(data: DataConfig) -> Dataset:
     """Returns WBC (original): nine scores, a patient may have several rows.
 
     Raises:
-        ConfigError, DataError: ``data.root`` is not the published file.
+        ConfigError, DataError: ``data.root`` is not the published file, nor the table of it with named columns.
     """
     root = required_root(data, "breast-cancer-wisconsin.data or the folder that holds it")
-    cells = _cells(root / "breast-cancer-wisconsin.data" if root.is_dir() else root)
-    unknown = sum("?" in line for line in cells)
-    scores = [[WBC_UNKNOWN if cell == "?" else float(cell) for cell in line[1:-1]] for line in cells]
-    records = [Record(image=f"{n:04d}", patient=line[0], label=_WBC_LABELS[line[-1]]) for n, line in enumerate(cells)]
+    rows = read_wbc(_file(root, "breast-cancer-wisconsin.data"), WBC_UNKNOWN)
+    notes = (
+        "A table of cell scores, not images; rows with the same id are one patient.",
+        f"{rows.unknown} rows have an unknown score, read as {WBC_UNKNOWN:g}.",
+    )
+    return _dataset("WBC", rows, rows.values / WBC_UPPER, WBC_CITATION, notes)
+
+
+def _shipped() -> Rows:
+    from sklearn.datasets import load_breast_cancer
+
+    table = load_breast_cancer()
+    # Published by scikit-learn: 0 malignant, 1 benign.
+    labels = tuple(1 - int(value) for value in table.target)
+    return Rows(tuple(f"{n:04d}" for n in range(len(labels))), labels, table.data.astype(np.float32))
+
+
+def _file(root: Path, *names: str) -> Path:
+    if not root.is_dir():
+        return root
+    found = [root / name for name in names if (root / name).is_file()]
+    if len(found) != 1:
+        raise DataError(f"{root} holds {len(found)} of {' and '.join(names)}; name the file itself with data.root")
+    return found[0]
+
+
+def _dataset(name: str, rows: Rows, values: NDArray[np.float32], citation: str, notes: tuple[str, ...]) -> Dataset:
+    records = [
+        Record(image=f"{n:04d}", patient=patient, label=label)
+        for n, (patient, label) in enumerate(zip(rows.patients, rows.labels, strict=True))
+    ]
     torn = of_both_classes(records)
     left_out = sum(record.patient in torn for record in records)
+    if torn:
+        notes += (f"Left out: {len(torn)} patients ({left_out} rows) whose rows hold both classes.",)
     return Dataset(
-        name="WBC",
+        name=name,
         records=tuple(record for record in records if record.patient not in torn),
-        read=TableRows(np.array(scores, dtype=np.float32) / WBC_UPPER),
+        read=TableRows(np.clip(values.astype(np.float32), 0.0, 1.0)),
         kind="table",
-        citation=WBC_CITATION,
+        citation=citation,
         licence=LICENCE,
-        notes=(
-            "A table of cell scores, not images; rows with the same id are one patient.",
-            f"{unknown} rows have an unknown score, read as {WBC_UNKNOWN:g}.",
-            f"Left out: {len(torn)} patients ({left_out} rows) whose rows hold both classes.",
-        ),
-        features=_WBC_COLUMNS - 2,
+        notes=(*notes, *rows.notes),
+        features=values.shape[1],
     )
-
-
-def _cells(path: Path) -> list[list[str]]:
-    try:
-        text = path.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError):
-        raise DataError(f"{path} cannot be read; expected breast-cancer-wisconsin.data as published by UCI") from None
-    lines = [[cell.strip() for cell in line.split(",")] for line in text.splitlines() if line.strip()]
-    odd = [str(n) for n, line in enumerate(lines, 1) if not _well_formed(line)]
-    if odd or not lines:
-        raise DataError(
-            f"{path} has {len(odd)} odd lines ({first(odd)}); expected id, nine scores of 1 to 10 or ?, class 2 or 4"
-        )
-    return lines
-
-
-def _well_formed(line: list[str]) -> bool:
-    scores = line[1:-1]
-    known = all(cell == "?" or (cell.isdigit() and 1 <= int(cell) <= 10) for cell in scores)
-    return len(line) == _WBC_COLUMNS and line[-1] in _WBC_LABELS and known

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from common.data.classes import BIRADS, one_label, with_validation
 from common.data.formats import required_root
 from common.data.images import ImageFiles
-from common.data.manifest import MASK_SEPARATOR, Dataset, Record, slug
+from common.data.manifest import MASK_SEPARATOR, Dataset, Record
 from common.data.regions import DrawnRegions, box_key
 from common.data.rows import Row, each, read_rows
 from common.errors import DataError
+from common.names import slug
 
 if TYPE_CHECKING:
     from common.config import DataConfig

@@ -19,8 +19,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from common.errors import ConfigError
 from common.evaluation.scores import MAX_GROUPS, ScoreState, coarsened
+from common.names import HASH, is_lossy, short_hash
 
 OTHER, UNKNOWN = "other", "unknown"
+MAX_NAME = 40
+"""Letters of one part of a group's name (:data:`common.evaluation.scores.GROUP_NAME`)."""
 MAX_VALUES = 24
 """Most values of one attribute that leave a site; the rest are ``other``."""
 
@@ -52,10 +55,10 @@ class Attribute:
         """Returns the group of a patient's value, ``unknown`` when it is empty or not a number."""
         if not self.cuts:
             return _slug(value) or UNKNOWN
-        try:
-            band = int(np.searchsorted(self.cuts, float(value), side="right"))
-        except ValueError:
+        number = _number(value)
+        if number is None:
             return UNKNOWN
+        band = int(np.searchsorted(self.cuts, number, side="right"))
         if band == 0:
             return f"under_{self.cuts[0]:g}"
         low = self.cuts[band - 1]
@@ -140,5 +143,19 @@ def _any(members: Mapping[str, NDArray[np.bool_]], names: Sequence[str]) -> NDAr
     return union
 
 
+def _number(text: str) -> float | None:
+    """Returns the number that a cell holds, with a decimal point or comma; None where it holds none."""
+    point = re.sub(r"^([-+]?\d+),(\d{1,2}|\d{4,})$", r"\1.\2", text.strip())
+    try:
+        number = float(point)
+    except ValueError:
+        return None
+    return number if np.isfinite(number) else None
+
+
 def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9.-]+", "_", text.lower()).strip("_")[:40]
+    """Returns the text as part of a group's name; what its letters cannot hold is a hash, so two values stay two."""
+    plain = re.sub(r"[^a-z0-9.-]+", "_", text.lower()).strip("_")
+    if not text.strip() or (len(plain) <= MAX_NAME and not is_lossy(text)):
+        return plain
+    return "_".join(filter(None, (plain[: MAX_NAME - HASH - 1].strip("_"), short_hash(text))))

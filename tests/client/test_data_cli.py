@@ -135,7 +135,8 @@ def test_two_hospitals_count_what_they_share(manifest: Path, tmp_path: Path) -> 
         done = invoke(app, ["overlap", "export", file, "--key", key, "--site", site, "--root", str(manifest)])
         assert done.exit_code == 0, done.output
     done = invoke(app, ["overlap", "count", *files, "--json"])
-    assert json.loads(done.stdout)["pairs"] == [{"sites": ["north", "south"], "patients": 30, "images": 60}]
+    pair = {"sites": ["north", "south"], "patients": 30, "but_for_zeros": 0, "images": 60}
+    assert json.loads(done.stdout)["pairs"] == [pair]
     (tmp_path / "none.json").write_text("[]")
     assert invoke(app, ["overlap", "count", files[0], str(tmp_path / "none.json")]).exit_code == 4
 

@@ -30,7 +30,7 @@ STUDY = compose(["data=wdbc", "privacy.accountant=rdp", "privacy.epsilon=2", "tr
 def home(joined: SiteHome) -> SiteHome:
     """North with the public table, allowed to take part in one study."""
     settings = yaml.safe_load(joined.site_file.read_text())
-    settings |= {"declared_patients": 400, "data": settings["data"] | {"name": "wdbc", "root": "unused"}}
+    settings |= {"declared_patients": 400, "data": settings["data"] | {"name": "wdbc", "root": ""}}
     joined.site_file.write_text(yaml.safe_dump(settings))
     policy = yaml.safe_load((joined.path / "policy.yaml").read_text())
     (joined.path / "policy.yaml").write_text(yaml.safe_dump(policy | {"studies": [STUDY.digest()]}))

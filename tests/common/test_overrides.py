@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from common.config import compose
 from common.errors import ConfigError
 from common.overrides import read_overrides, split_overrides
 
@@ -48,3 +50,32 @@ def test_any_other_file_is_refused_with_what_was_expected(tmp_path: Path, text: 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         read_overrides(tmp_path / "none.yaml")
+
+
+SIGNS = st.text(st.sampled_from("aü乳 '\"()[]{}=,#$%&:;\\|@!~-"), min_size=1, max_size=12).filter(
+    lambda text: not re.search(r"\$\{[^}]*\}", text)
+)
+
+
+@given(SIGNS, st.sampled_from(["data.root", "simulation.ledger_dir", "simulation.cache_dir", "model.weights"]))
+def test_a_path_of_any_signs_is_taken_as_it_is(name: str, setting: str) -> None:
+    path = f"/x/{name}/y"
+    group, key = setting.split(".")
+    for override in (f"{setting}={path}", f"{setting}={quoted(path)}"):
+        study = compose(["name=other", override])
+        assert getattr(getattr(study, group), key) == path and study.name == "other"
+
+
+def quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def test_the_last_path_wins_and_null_and_variables_are_hydras(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert compose(["data.root=/a", "data.root=/b"]).data.root == "/b"
+    assert compose(["data.root=/a", "data.root=null"]).data.root is None
+    monkeypatch.setenv("ONCOFED_TEST_ROOT", "/from/there")
+    assert compose(["data.root=${oc.env:ONCOFED_TEST_ROOT}"]).data.root == "/from/there"
+    odd = tmp_path / "${HOME}"
+    odd.mkdir()
+    assert compose([f"data.root={odd}"]).data.root == str(odd)

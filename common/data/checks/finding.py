@@ -42,6 +42,13 @@ class Finding:
         named = ", ".join(self.records[:SHOWN]) + (", ..." if len(self.records) > SHOWN else "")
         return f"{self.severity}: {self.what} ({self.count}){f': {named}' if named else ''}. {self.fix}"
 
+    def document(self) -> dict[str, Any]:
+        """Returns the finding as JSON values, for the site's own eyes."""
+        return {
+            "code": self.code, "severity": self.severity, "what": self.what, "count": self.count,
+            "records": self.records, "fix": self.fix,
+        }  # fmt: skip
+
     def released(self, min_cell: float) -> dict[str, Any]:
         """Returns what may leave the site: code, severity and count, None where it is small or not to be told."""
         count = self.count if self.told and self.count >= min_cell else None

@@ -10,6 +10,7 @@ from common.data.checks.cohort import check_cohort
 from common.data.checks.depth import check_depth
 from common.data.checks.dicom_tags import check_dicom_tags
 from common.data.checks.finding import Finding
+from common.data.checks.identifiers import check_identifiers
 from common.data.checks.looking import Seen, image_paths
 from common.data.checks.pictures import check_pictures
 from common.data.checks.subgroups import check_subgroups
@@ -53,8 +54,9 @@ class Check:
 
 CHECKS: Mapping[str, Check] = {
     "cohort": Check(1, lambda given: check_cohort(given.dataset, given.min_patients)),
+    "identifiers": Check(1, lambda given: check_identifiers(given.dataset, given.files)),
     "subgroups": Check(1, lambda given: check_subgroups(given.dataset)),
-    "pictures": Check(3, lambda given: check_pictures(given.seen), pixels=True),
+    "pictures": Check(4, lambda given: check_pictures(given.seen), pixels=True),
     "depth": Check(1, lambda given: check_depth(given.seen), pixels=True),
     "dicom-tags": Check(2, lambda given: check_dicom_tags(path for path in given.files if is_dicom(path))),
 }

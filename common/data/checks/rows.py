@@ -9,12 +9,13 @@ from pathlib import Path
 
 from common.data.checks.finding import Finding
 from common.data.checks.mending import in_one_split
-from common.data.manifest import Record, leaves, mask_keys, of_both_classes, spelt_in_two_ways
+from common.data.manifest import Record, found_records, mask_keys, of_both_classes, spelt_in_two_ways
+from common.data.places import leaves, whereabouts
 
 KINDS = {
     "file-missing": (
         "lines whose image or mask is not in the folder",
-        "Copy the files, correct the column, or leave the lines out (--fix does).",
+        "Copy the files, correct the column, give their folder with --images, or leave the lines out (--fix does).",
     ),
     "path-outside": (
         "lines whose path is absolute or leads out of the folder",
@@ -55,6 +56,7 @@ def check_rows(records: Sequence[Record], folder: Path) -> SoundRows:
         records: As the manifest lists them.
         folder: That the paths start from.
     """
+    records = found_records(records, folder)
     alike = spelt_in_two_ways(records)
     torn, leaking = of_both_classes(records), _in_several(records, lambda record: record.split)
     places, twice = _places(records), _repeats(records)
@@ -70,7 +72,16 @@ def check_rows(records: Sequence[Record], folder: Path) -> SoundRows:
     dropped = {at for code, ats in found.items() if code not in ("patient-two-splits", "image-twice") for at in ats}
     kept = [record for at, record in enumerate(records) if at not in dropped | twice]
     findings = [_finding(code, [records[at].image for at in ats]) for code, ats in found.items() if ats]
-    return SoundRows(tuple(findings), in_one_split(kept))
+    return SoundRows(tuple(_with_place(finding, len(records), folder) for finding in findings), in_one_split(kept))
+
+
+def _with_place(finding: Finding, lines: int, folder: Path) -> Finding:
+    """Returns the finding of missing files with the number of all lines, and where the files may be."""
+    if finding.code != "file-missing":
+        return finding
+    hint = whereabouts(folder, finding.records)
+    fix = f"{hint[:1].upper()}{hint[1:]}. {finding.fix}" if hint else finding.fix
+    return dataclasses.replace(finding, what=f"of {lines} {finding.what}", fix=fix)
 
 
 def _keys(record: Record) -> tuple[str, ...]:

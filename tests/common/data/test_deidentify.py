@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from client.cli import app
 from common.data.checks.dicom_tags import check_dicom_tags
-from common.data.deidentify import deidentify_folder
+from common.data.deidentify import WITHOUT_PATIENT, deidentify_folder
 from common.data.images import read_image
 from common.errors import DataError
 
@@ -119,3 +119,13 @@ def test_the_command_and_the_real_files(tmp_path: Path, real_data: Path) -> None
     assert copies and key.stat().st_mode & 0o777 == 0o600
     assert check_dicom_tags(copies) == []
     assert read_image(copies[0]).ndim == 2
+
+
+def test_files_of_nobody_do_not_become_one_patient(tmp_path: Path) -> None:
+    for number, patient in enumerate(("MRN-1", "", "ANON", " ")):
+        path = image(tmp_path / "in", f"{number}.dcm", patient)
+        file = pydicom.dcmread(path)
+        file.PatientName = ""
+        file.save_as(path)
+    assert deidentify_folder(tmp_path / "in", tmp_path / "out", KEY) == {"cleaned": 1, WITHOUT_PATIENT: 3}
+    assert len(list((tmp_path / "out").rglob("*.dcm"))) == 1

@@ -177,7 +177,7 @@ def test_wbc_joins_rows_of_a_patient_and_leaves_out_the_torn(real_data: Path) ->
 def test_wbc_of_another_form_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "breast-cancer-wisconsin.data"
     path.write_text("1,5,1,1,1,2,1,3,1,1,2\n2,5,1,1,1,2,1,3,1,11,4\n3,5,1\n")
-    with pytest.raises(DataError, match=r"2 odd lines \(2, 3\)"):
+    with pytest.raises(DataError, match=r"2 odd lines of 3 \(line 2, 3\)"):
         open_set("wbc", tmp_path)
 
 

@@ -21,11 +21,11 @@ from common.data.manifest import (
     read_manifest,
     read_mask,
     site_from_column,
-    slug,
     write_manifest,
 )
 from common.data.splits import split_by_patient
 from common.errors import DataError
+from common.names import slug
 
 HEADER = "image,patient,label,site,mask,split,age\n"
 GOOD = "a.png,p1,malignant,North Wing,,,61\nb.png,p1,1,North Wing,,,61\nsub/c.png,p2,BENIGN,South,m1.png|m2.png,,50\n"
@@ -117,7 +117,8 @@ def test_a_mask_path_that_leaves_the_folder_is_refused_too(folder: Path) -> None
     [
         ("image,label\na.png,1\n", "lacks the column patient"),
         (HEADER, "no records"),
-        ("", "lacks the column image, patient, label"),
+        ("", "is empty; expected a header"),
+        ("a,b\n1,2\n", "lacks the column image, patient, label"),
         (HEADER + "a.png,p1,maligne,,,,\nb.png,p2,0,,,,\n", "1 unknown labels (line 2: 'maligne')"),
         (HEADER + "a.png,p1,1,,,holdout,\nb.png,p2,0,,,,\n", "1 unknown splits"),
         (HEADER + "a.png,,1,,,,\nb.png,p2,0,,,,\n", "1 lines lack an image or a patient (line 2)"),
@@ -136,7 +137,7 @@ def test_what_is_wrong_is_counted_and_named(folder: Path, text: str, said: str) 
 def test_a_missing_or_binary_manifest_is_a_data_error(folder: Path) -> None:
     with pytest.raises(DataError, match="no manifest at"):
         read_manifest(folder / "absent.csv")
-    with pytest.raises(DataError, match="cannot be read as a CSV"):
+    with pytest.raises(DataError, match="in none of UTF-8, UTF-16"):
         read_manifest(folder / "a.png")
 
 

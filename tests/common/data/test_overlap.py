@@ -33,7 +33,7 @@ def cohort(*patients: int) -> Dataset:
 def test_what_two_sites_share_is_counted(one: set[int], other: set[int]) -> None:
     files = [overlap_file(cohort(*one), KEY, "a"), overlap_file(cohort(*other), KEY, "b")]
     assert overlaps(files) == [
-        {"sites": ["a", "b"], "patients": len(one & other), "images": len(one & other)}
+        {"sites": ["a", "b"], "patients": len(one & other), "but_for_zeros": 0, "images": len(one & other)}
     ]  # fmt: skip
 
 
@@ -77,3 +77,12 @@ def test_keys_are_fresh_and_checked() -> None:
     for text in ("", "zz", "00" * 31):
         with pytest.raises(TrustError, match="32 bytes"):
             read_key(text)
+
+
+def test_identifiers_without_their_zeros_are_counted_apart() -> None:
+    padded = Dataset("x", tuple(Record(str(n), f"{n:06d}", n % 2) for n in range(30)), read=image)
+    stripped = Dataset(
+        "x", tuple(Record(str(n), str(n) if n < 20 else f"{n:06d}", n % 2) for n in range(30)), read=image
+    )
+    (found,) = overlaps([overlap_file(padded, KEY, "a"), overlap_file(stripped, KEY, "b")])
+    assert (found["patients"], found["but_for_zeros"]) == (10, 20)

@@ -105,6 +105,6 @@ def test_masks_of_letters_are_written_beside_nothing(images: Dataset, tmp_path: 
 
 def test_only_checks_that_could_run_are_said_to_have_run(images: Dataset) -> None:
     table = Dataset("t", images.records, read=images.read, kind="table")
-    assert set(run_checks(Material(table, (), (), 20))[1]) == {"cohort", "subgroups"}
+    assert set(run_checks(Material(table, (), (), 20))[1]) == {"cohort", "identifiers", "subgroups"}
     assert set(run_checks(Material(images, tuple(look(images)), (Path("0.png"),), 20))[1]) == set(CHECKS)
     assert {finding.code for finding in quick_findings(images, 20)} <= {"class-missing", "too-few-patients"}
