@@ -72,7 +72,7 @@ def test_a_patient_who_is_spelt_in_two_ways_is_not_taken_for_two(folder: Path, o
     """Before, she had two budgets, and could be in training and test at once."""
     text = HEADER + GOOD.replace("b.png,p1", f"b.png,{other}")
     assert "in one way" in refused(folder, text)
-    sound = check_rows(read_lines(write(folder, text)), folder)
+    sound = check_rows(read_lines(write(folder, text)).records, folder)
     assert [(found.code, found.count) for found in sound.findings] == [("patient-two-spellings", 2)]
     assert {record.patient for record in sound.records} == {"p2"}
 
