@@ -72,16 +72,21 @@ def reliability_csv(pooled: Metrics) -> str:
     return csv_text(("low", "high", "patients", "score", "observed"), _groups(pooled))
 
 
+SHOWN = 0.5
+"""Threshold probabilities up to here are drawn: nobody waits with a biopsy for more than even odds."""
+
+
 def decision_svg(pooled: Metrics) -> str:
     """Returns net benefit against the threshold probability, beside treating everyone and nobody."""
     with figure("decision-curve", "Decision curve: net benefit by threshold probability", height=3.6) as (ax, done):
         curve = pooled["net_benefit"]
         ax.plot(curve["threshold"], _gaps(curve["all"]), color=OKABE_ITO[1], lw=1.4, ls="--", label="everyone")
-        ax.plot([0, 1], [0, 0], color=INK, lw=1.0, ls=":", label="nobody")
+        ax.plot([0, SHOWN], [0, 0], color=INK, lw=1.0, ls=":", label="nobody")
         ax.plot(curve["threshold"], _gaps(curve["model"]), color=OKABE_ITO[0], lw=2.2, label="the model")
-        best = max((value for value in curve["model"] if value is not None), default=0.1)
+        shown = [value for at, value in zip(curve["threshold"], curve["model"], strict=True) if at <= SHOWN]
+        best = max((value for value in shown if value is not None), default=0.1)
         ax.set(xlabel="Threshold probability of malignancy", ylabel="Net benefit")
-        ax.set(xlim=(0, 1), ylim=(-0.25 * best - 0.02, 1.1 * best + 0.01))
+        ax.set(xlim=(0, SHOWN), ylim=(-0.25 * best - 0.02, 1.1 * best + 0.01))
         legend(ax)
     return done[0]
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from common.evaluation import bootstrap, metrics
 from common.evaluation.calibration import summarise_calibration
+from common.evaluation.chance import ece_by_chance
 from common.evaluation.decision import net_benefit
 from common.evaluation.intervals import Floats, Interval
 from common.evaluation.metrics import Confusion
@@ -69,6 +70,7 @@ def summarise(
         "patients": state.patients,
         "malignant": state.malignant,
         "benign": state.benign,
+        "majority_share": max(state.malignant, state.benign) / state.patients if state.patients else None,
         "auroc": {
             **_limits(area),
             "method": area.method if area else "DeLong",
@@ -97,7 +99,7 @@ def summarise(
         },
         **calibration,
         "brier": calibration["brier"] | {"binning_error": errors["brier"]} | limits.of("brier"),
-        "ece": calibration["ece"] | {"binning_error": errors["ece"]},
+        "ece": calibration["ece"] | {"binning_error": errors["ece"], "by_chance": ece_by_chance(state, how.seed)},
         "net_benefit": net_benefit(state),
     }
 

@@ -23,6 +23,7 @@ from common.reporting.study_privacy import PAGE
 from common.reporting.templates.base import render
 from common.reporting.templates.run import RUN
 from common.reporting.templates.run_sections import SECTIONS
+from common.reporting.usefulness import calibration_sentences, usefulness
 from common.reporting.verdict import judge, plain_code
 
 POOLED = "pooled"
@@ -133,6 +134,8 @@ def _view(files: RunFiles, figures: Mapping[str, Mapping[str, str]]) -> dict[str
         "splits": SPLITS,
         "value": value_of_federating(files),
         "calibration": calibration_rows(files),
+        "judgement": [*calibration_sentences(_pooled(files)), *filter(None, [usefulness(_pooled(files))])],
+        "ece": _pooled(files).get("ece"),
         "groups": subgroups(files),
         "attention": attention(files),
         "unmeasured": unmeasured(files),
@@ -146,6 +149,10 @@ def _view(files: RunFiles, figures: Mapping[str, Mapping[str, str]]) -> dict[str
         "when": _when(files.run),
         "confidence": _percent((files.evaluation or {}).get("confidence", 0.95)),
     }
+
+
+def _pooled(files: RunFiles) -> Mapping[str, Any]:
+    return files.model("federated").get("pooled") or {}
 
 
 def _outcome(files: RunFiles, site: str) -> str:

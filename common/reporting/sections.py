@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from common.evaluation.chance import judged_gap
 from common.reporting.run_files import RunFiles
 
 POOLED = "pooled"
@@ -115,11 +116,16 @@ def subgroups(files: RunFiles) -> dict[str, Any] | None:
 
 def _gap(found: Mapping[str, Any]) -> str:
     parts = [
-        f"{words} {gap['value']:.3f} (lowest: {gap['lowest']}, highest: {gap['highest']})"
+        f"{words} {gap['value']:.3f} (lowest: {gap['lowest']}, highest: {gap['highest']}{_beside(gap)})"
         for key, words in (("auroc", "AUROC"), ("sensitivity", "sensitivity"), ("specificity", "specificity"))
         if (gap := found.get("gaps", {}).get(key)) and gap.get("value") is not None
     ]
     return f"Largest gap between groups: {'; '.join(parts)}." if parts else ""
+
+
+def _beside(gap: Mapping[str, Any]) -> str:
+    said = judged_gap(gap)
+    return f"; {said}" if said else ""
 
 
 def attention(files: RunFiles) -> dict[str, Any] | None:

@@ -138,10 +138,14 @@ confidence ~
 <caption>{{ table.title }} on test patients{% if table.model == "local" %}: each site's own model; pooled puts their
 scores together{% endif %}</caption>
 <thead><tr><th scope="col">Site</th><th scope="col">Patients</th>{% for key, name in metrics %}
-<th scope="col">{{ name }}</th>{% endfor %}</tr></thead>
+<th scope="col">{{ name }}</th>
+{% if key == "accuracy" %}<th scope="col">All called by the<br>larger class</th>{% endif %}
+{% endfor %}</tr></thead>
 <tbody>{% for site, values in table.rows %}<tr{% if loop.last and site == "pooled" %} class="total"{% endif %}>
 <th scope="row">{{ site }}</th><td>{{ values.patients }}</td>
-{% for key, name in metrics %}<td>{{ interval(values[key]) }}</td>{% endfor %}</tr>{% endfor %}</tbody></table></div>
+{% for key, name in metrics %}<td>{{ interval(values[key]) }}</td>{% if key == "accuracy" %}<td>{{
+number(values.majority_share|default(none), "%.3f") }}</td>{% endif %}{% endfor %}</tr>{% endfor %}
+</tbody></table></div>
 <div class="scroll" tabindex="0" role="region" aria-label="Confusion, {{ table.title }}"><table>
 <caption>Patients by truth and call at {% if table.model == "local" %}each site's own threshold{% else %}
 {{ number(evaluation.threshold, "%.4g") }}{% endif %}</caption>

@@ -69,6 +69,11 @@ CLINICAL = (
 band.") }}
 {{ figure("reliability", "Reliability: does a probability of 0.3 mean 3 in 10? Points above the line are
 under-estimates.") }}
+{% if judgement %}<ul>{% for line in judgement %}<li>{{ line }}</li>{% endfor %}</ul>{% endif %}
+{% if ece and ece.by_chance is defined and ece.by_chance is not none %}<p class="soft">Expected calibration error (ECE),
+pooled:
+{{ number(ece.value, "%.3f") }}; with so few patients probabilities that are exactly right show
+{{ number(ece.by_chance, "%.3f") }}.</p>{% endif %}
 {% if calibration %}
 <div class="scroll" tabindex="0" role="region" aria-label="Calibration"><table>
 <caption>Calibration of the federated model as it is, and after a correction that each site fits on its own validation

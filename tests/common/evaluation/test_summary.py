@@ -14,7 +14,18 @@ from common.evaluation.summary import Measure, brief, summarise
 from tests.common.evaluation.test_metrics import draw
 
 KEYS = {
-    *("patients", "malignant", "benign", "auroc", "accuracy", "sensitivity", "specificity", "precision", "recall"),
+    *(
+        "patients",
+        "malignant",
+        "majority_share",
+        "benign",
+        "auroc",
+        "accuracy",
+        "sensitivity",
+        "specificity",
+        "precision",
+        "recall",
+    ),
     *("ppv", "npv", "f1", "confusion", "roc", "auprc", "pr", "balanced_accuracy", "sensitivity_at_specificity"),
     *("brier", "ece", "calibration", "reliability", "net_benefit"),
 }
