@@ -24,7 +24,7 @@ def found_keys(folder: Path, keys: Iterable[str]) -> dict[str, str]:
     names: Listing = {}
     found = {}
     for key in {key for key in keys if not leaves(key)}:
-        place = key if _is_file(folder, key) else _place(folder, key, names)
+        place = key if is_file(folder, key) else _place(folder, key, names)
         if place:
             found[key] = place
     return found
@@ -42,7 +42,7 @@ def whereabouts(folder: Path, missing: Iterable[str]) -> str:
     if starts:
         best, number = max(sorted(starts.items()), key=lambda item: item[1])
         return f"{_share(number, wanted)} lie there from {folder / best} on: give that with --images"
-    above = [start for start in (folder.parent, folder.parent.parent) if any(_is_file(start, key) for key in wanted)]
+    above = [start for start in (folder.parent, folder.parent.parent) if any(is_file(start, key) for key in wanted)]
     if above:
         return f"they lie there from {above[0]} on: give that with --images"
     folded = {name.casefold() for name in below}
@@ -81,7 +81,7 @@ def _place(folder: Path, key: str, names: Listing) -> str:
         if len(chosen) != 1:
             return ""
         place = f"{place}/{chosen[0]}" if place else chosen[0]
-    return place if place and _is_file(folder, place) else ""
+    return place if place and is_file(folder, place) else ""
 
 
 def _names(folder: Path, known: Listing) -> dict[str, list[str]]:
@@ -97,7 +97,8 @@ def _names(folder: Path, known: Listing) -> dict[str, list[str]]:
     return known[key]
 
 
-def _is_file(folder: Path, key: str) -> bool:
+def is_file(folder: Path, key: str) -> bool:
+    """Returns whether the path below the folder is a file, also of a name that no file system takes."""
     try:
         return (folder / key).is_file()
     except (OSError, ValueError):  # a name too long for the file system, or with a zero byte

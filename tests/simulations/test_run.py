@@ -100,7 +100,7 @@ def test_relative_paths_reach_processes_that_work_elsewhere(tmp_path: Path, monk
 BAD = {
     "unknown override": (["nosuch=1"], 3, "nosuch"),
     "unknown choice": (["model=nosuch"], 3, "nosuch"),
-    "open quote": (["data.root='x"], 3, "cannot be composed"),
+    "open quote": (["name='x"], 3, "cannot be composed"),
     "epsilon of nought": (["privacy.epsilon=0"], 3, "privacy.epsilon"),
     "quorum above sites": (["strategy.quorum=9"], 3, "quorum"),
     "no data there": (["data=bus_bra", "data.root=/nowhere"], 4, "/nowhere"),
