@@ -50,6 +50,17 @@ def whereabouts(folder: Path, missing: Iterable[str]) -> str:
     return f"{_share(cases, wanted)} are there in other letter case" if cases else _by_name(folder, wanted, below)
 
 
+def without_start(folder: Path, keys: Iterable[str]) -> str:
+    """Returns in words what to take off absolute paths so that they name files below the folder; empty if nothing."""
+    for key in list(keys)[:SAMPLE]:
+        parts = PureWindowsPath(key).parts
+        for start in range(1, len(parts)):
+            if is_file(folder, "/".join(parts[start:])):
+                lead = key[: len(key) - len("/".join(parts[start:]))]
+                return f"without {lead} the path would name a file in {folder}, as {'/'.join(parts[start:])} does"
+    return ""
+
+
 def _share(number: int, wanted: Sequence[str]) -> str:
     return "they" if number == len(wanted) else f"{number} of {len(wanted)} looked for"
 

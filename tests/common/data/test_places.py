@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from common.data.manifest import read_manifest
-from common.data.places import found_keys, is_file, whereabouts
+from common.data.places import found_keys, is_file, whereabouts, without_start
 from common.errors import DataError
 from tests.common.data.intake.folders import pictures
 
@@ -83,3 +83,11 @@ def test_missing_files_are_counted_with_an_example_and_a_place(tmp_path: Path) -
 def test_a_name_that_no_file_system_takes_is_no_file(tmp_path: Path) -> None:
     assert not is_file(tmp_path, "x" * 5000) and not is_file(tmp_path, "a\0b")
     assert found_keys(tmp_path, ["x" * 5000]) == {}
+
+
+def test_what_to_take_off_an_absolute_path_is_said(tmp_path: Path) -> None:
+    pictures(tmp_path, ["images/p1/us.png"])
+    for key in ("D:\\Export\\images\\p1\\us.png", "/old/images/p1/us.png"):
+        said = without_start(tmp_path, [key])
+        assert key.split("images")[0] in said and "images/p1/us.png" in said
+    assert without_start(tmp_path, ["/old/none.png"]) == ""
