@@ -21,7 +21,6 @@ DELIMITERS = (",", ";", "\t", "|")
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _COMMA_NUMBER = re.compile(r"[-+]?\d+(,\d+)?")
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+")
-csv.field_size_limit(1 << 24)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ def found_keys(folder: Path, keys: Iterable[str]) -> dict[str, str]:
     names: Listing = {}
     found = {}
     for key in {key for key in keys if not leaves(key)}:
-        place = key if _is_file(folder, key) else _place(folder, key, names)
+        place = key if is_file(folder, key) else _place(folder, key, names)
         if place:
             found[key] = place
     return found
@@ -42,12 +42,23 @@ def whereabouts(folder: Path, missing: Iterable[str]) -> str:
     if starts:
         best, number = max(sorted(starts.items()), key=lambda item: item[1])
         return f"{_share(number, wanted)} lie there from {folder / best} on: give that with --images"
-    above = [start for start in (folder.parent, folder.parent.parent) if any(_is_file(start, key) for key in wanted)]
+    above = [start for start in (folder.parent, folder.parent.parent) if any(is_file(start, key) for key in wanted)]
     if above:
         return f"they lie there from {above[0]} on: give that with --images"
     folded = {name.casefold() for name in below}
     cases = sum(key.casefold() in folded for key in wanted)
     return f"{_share(cases, wanted)} are there in other letter case" if cases else _by_name(folder, wanted, below)
+
+
+def without_start(folder: Path, keys: Iterable[str]) -> str:
+    """Returns in words what to take off absolute paths so that they name files below the folder; empty if nothing."""
+    for key in list(keys)[:SAMPLE]:
+        parts = PureWindowsPath(key).parts
+        for start in range(1, len(parts)):
+            if is_file(folder, "/".join(parts[start:])):
+                lead = key[: len(key) - len("/".join(parts[start:]))]
+                return f"without {lead} the path would name a file in {folder}, as {'/'.join(parts[start:])} does"
+    return ""
 
 
 def _share(number: int, wanted: Sequence[str]) -> str:
@@ -81,7 +92,7 @@ def _place(folder: Path, key: str, names: Listing) -> str:
         if len(chosen) != 1:
             return ""
         place = f"{place}/{chosen[0]}" if place else chosen[0]
-    return place if place and _is_file(folder, place) else ""
+    return place if place and is_file(folder, place) else ""
 
 
 def _names(folder: Path, known: Listing) -> dict[str, list[str]]:
@@ -97,7 +108,8 @@ def _names(folder: Path, known: Listing) -> dict[str, list[str]]:
     return known[key]
 
 
-def _is_file(folder: Path, key: str) -> bool:
+def is_file(folder: Path, key: str) -> bool:
+    """Returns whether the path below the folder is a file, also of a name that no file system takes."""
     try:
         return (folder / key).is_file()
     except (OSError, ValueError):  # a name too long for the file system, or with a zero byte

@@ -24,7 +24,7 @@ from common.data.intake.labels import label_column, worst
 from common.data.intake.paths import label_of_path
 from common.data.intake.patients import tell_patients
 from common.data.intake.splits import publish_split
-from common.data.intake.words import normal
+from common.data.intake.words import one_spelling
 from common.data.manifest import MASK_SEPARATOR, Record, of_both_classes
 from common.errors import DataError
 
@@ -168,7 +168,7 @@ def _unused_columns(joined: Joined | None, said: Sequence[str]) -> list[str]:
 
 
 def _words(rows: Iterable[Mapping[str, str]], name: str) -> set[str]:
-    return {normal(row[name]) for row in rows}
+    return {one_spelling(row[name]) for row in rows}
 
 
 def _records(

@@ -107,7 +107,7 @@ BAD = {
     "unknown network": (["model.name=resnet19"], 3, "choose one of densenet121"),
     "network that does not fit": (["model=linear"], 3, "linear reads tables"),
     "epsilon above every ceiling": (["privacy.epsilon=50"], 6, "4 of 4 hospitals would refuse the study. site_1"),
-    "open quote": (["data.root='x"], 3, "cannot be composed"),
+    "open quote": (["name='x"], 3, "cannot be composed"),
     "epsilon of nought": (["privacy.epsilon=0"], 3, "privacy.epsilon"),
     "quorum above sites": (["strategy.quorum=9"], 3, "quorum"),
     "no data there": (["data=bus_bra", "data.root=/nowhere"], 4, "/nowhere"),

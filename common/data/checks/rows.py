@@ -10,7 +10,7 @@ from pathlib import Path
 from common.data.checks.finding import Finding
 from common.data.checks.mending import in_one_split
 from common.data.manifest import Record, found_records, mask_keys, of_both_classes, spelt_in_two_ways
-from common.data.places import leaves, whereabouts
+from common.data.places import leaves, whereabouts, without_start
 
 KINDS = {
     "file-missing": (
@@ -76,10 +76,11 @@ def check_rows(records: Sequence[Record], folder: Path) -> SoundRows:
 
 
 def _with_place(finding: Finding, lines: int, folder: Path) -> Finding:
-    """Returns the finding of missing files with the number of all lines, and where the files may be."""
-    if finding.code != "file-missing":
+    """Returns the finding of files that are not there with the number of all lines, and where they may be."""
+    if finding.code not in ("file-missing", "path-outside"):
         return finding
-    hint = whereabouts(folder, finding.records)
+    looked = whereabouts if finding.code == "file-missing" else without_start
+    hint = looked(folder, finding.records)
     fix = f"{hint[:1].upper()}{hint[1:]}. {finding.fix}" if hint else finding.fix
     return dataclasses.replace(finding, what=f"of {lines} {finding.what}", fix=fix)
 

@@ -10,7 +10,7 @@ from common.data.intake.headers import KEYS, Header
 from common.data.intake.joined import ENOUGH, Joined, Row
 from common.data.intake.path_index import path_parts
 from common.data.intake.views import side_and_view_of_name
-from common.data.intake.words import label_of_cell, normal, words_of
+from common.data.intake.words import label_of_cell, one_spelling, words_of
 from common.errors import DataError
 
 SIDES = {
@@ -122,7 +122,7 @@ def _column_of(rows: Sequence[Row], known: Collection[str], called: Collection[s
     """Returns the column of sides or of views: all or most of whose cells are known, the latter if it is called so."""
     best, most = "", 0.0
     for name in rows[0]:
-        filled = [normal(row[name]) for row in rows if row[name]]
+        filled = [one_spelling(row[name]) for row in rows if row[name]]
         share = sum(word in known for word in filled) / len(filled) if filled else 0.0
         if share > most and (share == 1 or (share >= ENOUGH and set(words_of(name)) & set(called))):
             best, most = name, share
@@ -132,9 +132,9 @@ def _column_of(rows: Sequence[Row], known: Collection[str], called: Collection[s
 def _fits(row: Row, image: str, header: Header | None, side: str, view: str) -> bool:
     """Returns whether the row is of the image's side and view; what is not known of an image fits none."""
     told_side, told_view = _told(image, header)
-    of_side = normal(row[side]) if side else ""
+    of_side = one_spelling(row[side]) if side else ""
     right_side = not of_side or of_side in BOTH or SIDES.get(of_side, "unknown") == told_side
-    return right_side and (not view or not row[view] or normal(row[view]).upper() == told_view)
+    return right_side and (not view or not row[view] or one_spelling(row[view]).upper() == told_view)
 
 
 def _told(image: str, header: Header | None) -> tuple[str, str]:

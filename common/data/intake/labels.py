@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from common.data.intake.choices import Choices
-from common.data.intake.words import has_word, label_of_cell, normal, words_of
+from common.data.intake.words import has_word, label_of_cell, one_spelling, words_of
 from common.errors import DataError
 
 TELLING = frozenset({
@@ -54,7 +54,7 @@ class LabelColumn:
 
     def label(self, row: Row) -> int | None:
         """Returns the label of a row, None where its cell holds none for certain."""
-        return self.meaning.get(normal(row[self.name]))
+        return self.meaning.get(one_spelling(row[self.name]))
 
 
 def label_column(rows: Sequence[Row], choices: Choices, keys: Sequence[str] = ()) -> LabelColumn:
@@ -91,9 +91,11 @@ def _named(rows: Sequence[Row], choices: Choices) -> LabelColumn:
     if name not in rows[0]:
         raise DataError(f"The table has no column {name}; it has {', '.join(rows[0])}")
     if choices.malignant or choices.benign:
-        meaning = {normal(word): 1 for word in choices.malignant} | {normal(word): 0 for word in choices.benign}
-        twice = {normal(word) for word in choices.malignant} & {normal(word) for word in choices.benign}
-        absent = sorted(meaning.keys() - {normal(row[name]) for row in rows})
+        meaning = {one_spelling(word): 1 for word in choices.malignant} | {
+            one_spelling(word): 0 for word in choices.benign
+        }
+        twice = {one_spelling(word) for word in choices.malignant} & {one_spelling(word) for word in choices.benign}
+        absent = sorted(meaning.keys() - {one_spelling(row[name]) for row in rows})
         if twice or absent:
             raise DataError(
                 f"{'Both malignant and benign: ' + ', '.join(sorted(twice)) if twice else 'Not in column ' + name}"
@@ -114,7 +116,7 @@ def _named(rows: Sequence[Row], choices: Choices) -> LabelColumn:
 def _by_words(rows: Sequence[Row], name: str) -> LabelColumn | None:
     meaning = _word_meaning(rows, name)
     telling = has_word(name, TELLING) and not has_word(name, ELSEWHERE)
-    filled = {normal(row[name]) for row in rows} - {""}
+    filled = {one_spelling(row[name]) for row in rows} - {""}
     pure = filled <= meaning.keys() and len(set(meaning.values())) == 2 and not has_word(name, ELSEWHERE)
     if meaning and (telling or pure):
         return LabelColumn(name, meaning)
@@ -130,18 +132,18 @@ def _by_flags(rows: Sequence[Row], name: str) -> LabelColumn | None:
 
 def _word_meaning(rows: Sequence[Row], name: str) -> dict[str, int]:
     """Returns word -> label of the cells that hold one of our words."""
-    found = {normal(row[name]): label_of_cell(row[name]) for row in rows}
+    found = {one_spelling(row[name]): label_of_cell(row[name]) for row in rows}
     return {word: label for word, label in found.items() if label is not None}
 
 
 def _letter_meaning(rows: Sequence[Row], name: str) -> dict[str, int]:
     """Returns the meaning of M and B, in a column that holds both and nothing else."""
-    return dict(LETTERS) if {normal(row[name]) for row in rows} - {""} == LETTERS.keys() else {}
+    return dict(LETTERS) if {one_spelling(row[name]) for row in rows} - {""} == LETTERS.keys() else {}
 
 
 def _flag_meaning(rows: Sequence[Row], name: str) -> dict[str, int]:
     """Returns the meaning of 1 and 0, yes and no, in a column that holds nothing else, and both."""
-    filled = {normal(row[name]) for row in rows} - {""}
+    filled = {one_spelling(row[name]) for row in rows} - {""}
     return dict(FLAGS) if filled <= FLAGS.keys() and len({FLAGS[word] for word in filled}) == 2 else {}
 
 

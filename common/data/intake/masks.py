@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 from common.data.intake.paths import IMAGE_WORDS, MASK_WORDS
-from common.data.intake.words import normal, words_of
+from common.data.intake.words import one_spelling, words_of
 
 _MASK = re.compile(r"(?:^|[_ -])masks?([_ -]?\d+)?$", re.IGNORECASE)
 _ENDING = re.compile(
@@ -86,16 +86,16 @@ def _place(name: str) -> tuple[str, ...]:
 
 
 def _without(part: str) -> str:
-    if normal(part) in IMAGE_WORDS:
+    if one_spelling(part) in IMAGE_WORDS:
         return ""
     if not _is_for(part, MASK_WORDS):
         return part.casefold()
-    words = [word for word in normal(part).split() if word not in MASK_WORDS | {"ground", "truth"}]
+    words = [word for word in one_spelling(part).split() if word not in MASK_WORDS | {"ground", "truth"}]
     return " ".join(words)
 
 
 def _is_for(part: str, words: frozenset[str]) -> bool:
-    return normal(part) in words or any(word in words for word in words_of(part))
+    return one_spelling(part) in words or any(word in words for word in words_of(part))
 
 
 def _stem(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from common.data.intake.choices import Choices
-from common.data.intake.words import label_of_name, normal
+from common.data.intake.words import label_of_name, one_spelling
 
 SPLIT_WORDS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
@@ -22,7 +22,7 @@ MASK_WORDS = frozenset({
 
 def split_of(image: str) -> str:
     """Returns the split that a folder in the path names; empty where none does, or two differ."""
-    found = {SPLIT_WORDS[word] for part in _folders(image) if (word := normal(part)) in SPLIT_WORDS}
+    found = {SPLIT_WORDS[word] for part in _folders(image) if (word := one_spelling(part)) in SPLIT_WORDS}
     return found.pop() if len(found) == 1 else ""
 
 
@@ -32,9 +32,9 @@ def label_of_path(image: str, choices: Choices) -> tuple[int | None, bool]:
     With ``choices.malignant`` and ``choices.benign``, only folders of these names tell.
     """
     if choices.malignant or choices.benign:
-        words = {normal(part) for part in _folders(image)}
-        said = {1 for word in choices.malignant if normal(word) in words}
-        said |= {0 for word in choices.benign if normal(word) in words}
+        words = {one_spelling(part) for part in _folders(image)}
+        said = {1 for word in choices.malignant if one_spelling(word) in words}
+        said |= {0 for word in choices.benign if one_spelling(word) in words}
         return (said.pop(), False) if len(said) == 1 else (None, len(said) > 1)
     told = [label_of_name(part, folder=True) for part in _folders(image)]
     told.append(label_of_name(PurePosixPath(image).stem, folder=False))
@@ -45,17 +45,17 @@ def label_of_path(image: str, choices: Choices) -> tuple[int | None, bool]:
 
 def telling_folders(image: str, choices: Choices) -> tuple[str, ...]:
     """Returns the folders of the path that name no split, label, kind of file or mask: they may name a patient."""
-    named = {normal(word) for word in (*choices.malignant, *choices.benign)}
+    named = {one_spelling(word) for word in (*choices.malignant, *choices.benign)}
     return tuple(part for part in _folders(image) if not _is_for_else(part, named))
 
 
 def without_words(image: str, *words: frozenset[str]) -> tuple[str, ...]:
     """Returns the folders of the path without those whose name is one of the words."""
-    return tuple(part for part in _folders(image) if not any(normal(part) in some for some in words))
+    return tuple(part for part in _folders(image) if not any(one_spelling(part) in some for some in words))
 
 
 def _is_for_else(part: str, named: set[str]) -> bool:
-    word = normal(part)
+    word = one_spelling(part)
     label, doubt = label_of_name(part, folder=True)
     known = word in SPLIT_WORDS or word in IMAGE_WORDS or word in MASK_WORDS or word in named
     return known or label is not None or doubt or word in ("normal", "normals", "cancer", "non cancer", "healthy")

@@ -60,10 +60,10 @@ SHORT = 2
 """Letters of a code (``US``, ``GE``) that may stand there too."""
 
 
-def normal(text: str) -> str:
+def one_spelling(text: str) -> str:
     """Returns the words of a cell or a name in one form: lower case, single blanks for ``_`` and ``-``.
 
-    >>> normal("BENIGN_WITHOUT_CALLBACK ")
+    >>> one_spelling("BENIGN_WITHOUT_CALLBACK ")
     'benign without callback'
     """
     folded = unicodedata.normalize("NFC", text).casefold()
@@ -76,7 +76,7 @@ def label_of_cell(text: str) -> int | None:
     >>> label_of_cell("Malignant"), label_of_cell("non-malignant"), label_of_cell("malignant?")
     (1, None, None)
     """
-    word = normal(text)
+    word = one_spelling(text)
     return 1 if word in MALIGNANT else 0 if word in BENIGN else None
 
 

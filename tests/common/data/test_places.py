@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from common.data.manifest import read_manifest
-from common.data.places import found_keys, whereabouts
+from common.data.places import found_keys, is_file, whereabouts, without_start
 from common.errors import DataError
 from tests.common.data.intake.folders import pictures
 
@@ -78,3 +78,16 @@ def test_missing_files_are_counted_with_an_example_and_a_place(tmp_path: Path) -
     (tmp_path / "m.csv").write_text("image,patient,label\n1.png,a,1\n2.png,b,0\n")
     with pytest.raises(DataError, match=r"2 of 2 files are not in .*1\.png.*images.*--images"):
         read_manifest(tmp_path / "m.csv")
+
+
+def test_a_name_that_no_file_system_takes_is_no_file(tmp_path: Path) -> None:
+    assert not is_file(tmp_path, "x" * 5000) and not is_file(tmp_path, "a\0b")
+    assert found_keys(tmp_path, ["x" * 5000]) == {}
+
+
+def test_what_to_take_off_an_absolute_path_is_said(tmp_path: Path) -> None:
+    pictures(tmp_path, ["images/p1/us.png"])
+    for key in ("D:\\Export\\images\\p1\\us.png", "/old/images/p1/us.png"):
+        said = without_start(tmp_path, [key])
+        assert key.split("images")[0] in said and "images/p1/us.png" in said
+    assert without_start(tmp_path, ["/old/none.png"]) == ""

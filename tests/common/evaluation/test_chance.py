@@ -67,7 +67,13 @@ def test_probabilities_that_are_right_have_the_ece_that_chance_gives(count: int)
         found.append(summarise(state, threshold=0.5)["ece"]["value"])
         expected.append(ece_by_chance(state, 0))
     assert np.mean(found) == pytest.approx(np.mean(expected), rel=0.15)
-    assert np.mean(expected) == pytest.approx(0.6 * np.sqrt(1 / count), rel=0.6)
+
+
+def test_what_chance_gives_falls_with_the_root_of_the_patients() -> None:
+    scores = np.random.default_rng(9).beta(2, 3, 100)
+    few, many = (ece_by_chance(ScoreState.of(np.repeat(scores, times), np.zeros(100 * times)), 0) for times in (1, 100))
+    assert few is not None and many is not None
+    assert few / many == pytest.approx(10, rel=0.3)
 
 
 def test_nobody_has_no_ece() -> None:
