@@ -10,7 +10,7 @@ from common.aggregation import Arrays
 from common.errors import DataError, FederationError, SiteCode
 from common.evaluation.across_sites import comparisons, do_no_harm, spread
 from common.evaluation.answers import OWN, OwnModel, OwnModels
-from common.evaluation.calibration import recalibrated
+from common.evaluation.calibration import recalibrated, recalibrated_probability, released
 from common.evaluation.decision import OperatingPoint, operating_point
 from common.evaluation.fairness import fairness
 from common.evaluation.metrics import Confusion, confusion
@@ -24,6 +24,7 @@ from server.rounds import Federation
 from server.run_folder import RunFolder
 
 Read = TypeVar("Read")
+FORMULA = "probability = 1 / (1 + exp(-(intercept + slope * log(score / (1 - score)))))"
 
 
 class Assessment:
@@ -60,7 +61,9 @@ class Assessment:
             if of_sites:
                 models[name] = self._own(of_sites)
         document = self._document(point, best_round, models, federated)
-        document["recalibration"] = recalibrated(federated, validation)
+        document["recalibration"] = recalibrated(federated, validation) | {
+            "released": self._recalibrate(point, total(federated), total(validation) if validation else None)
+        }
         self._folder.write_json("evaluation.json", document | self._compared(models, own) | self._released(answers))
 
     def _fix_threshold(self, best_round: int, validation: Mapping[str, ScoreState]) -> OperatingPoint:
@@ -69,6 +72,15 @@ class Assessment:
         fixed = {"schema_version": 1, "fixed": datetime.now(UTC).isoformat(timespec="seconds"), "round": best_round}
         self._folder.write_json("threshold.json", fixed | point.to_json())
         return point
+
+    def _recalibrate(self, point: OperatingPoint, test: ScoreState, validation: ScoreState | None) -> dict[str, Any]:
+        """Writes ``model/calibration.json``, which goes with the weights, and returns what it does on test patients."""
+        found = released(test, validation, self._rules.confidence)
+        line = {name: found[name] for name in ("method", "intercept", "slope", "validation_patients")}
+        threshold = recalibrated_probability(point.threshold, found["intercept"], found["slope"])
+        raw = {"schema_version": 1, "threshold_as_scored": point.threshold, "threshold": threshold}
+        self._folder.write_json("model/calibration.json", raw | line | {"formula": FORMULA})
+        return found
 
     def _own_answers(self, arrays: Arrays) -> dict[str, OwnAnswer]:
         """Returns what each site lets leave of its own models; None where it keeps all of it, which loses no site."""

@@ -7,6 +7,7 @@ more leaves a site.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -135,6 +136,40 @@ def recalibrated(test: Mapping[str, ScoreState], validation: Mapping[str, ScoreS
     everywhere = {name: parts for name, parts in moved.items() if len(parts) == len(test)}
     pooled = {name: _figures(together(list(parts.values())), bins) for name, parts in everywhere.items()}
     return {"sites": sites, "pooled": dict.fromkeys(METHODS) | pooled}
+
+
+def released(test: ScoreState, validation: ScoreState | None, confidence: float) -> dict[str, Any]:
+    """Returns the recalibration that goes with the released model, and what it does to all test patients' figures.
+
+    Platt scaling on the pooled validation patients of the chosen round (Platt 1999): post-processing of counts that the
+    hub has, the same for every site, and the order of scores stays. ``method`` is ``platt``, or ``none`` with intercept
+    0 and slope 1 where the fit has no finite maximum or would turn the order around. ``calibration`` as
+    :func:`summarise_calibration` has it, ``brier``, ``log_loss`` and ``ece`` are those after it.
+    """
+    fitted = _lines(validation)["platt"]
+    line = fitted or Line(0.0, 1.0, None, None)
+    moved = apply(line, Graded.of(test))
+    again, large = recalibration(moved), recalibration(moved, "intercept")
+    return {
+        "method": "platt" if fitted else "none",
+        "intercept": line.intercept,
+        "slope": line.slope,
+        "validation_patients": validation.patients if validation else 0,
+        **_figures(moved, test.bins),
+        "calibration": {
+            "slope": wald(again.slope, again.slope_error, confidence) if again else NOTHING,
+            "intercept": wald(again.intercept, again.intercept_error, confidence) if again else NOTHING,
+            "in_the_large": wald(large.intercept, large.intercept_error, confidence) if large else NOTHING,
+        },
+    }
+
+
+def recalibrated_probability(score: float, intercept: float, slope: float) -> float:
+    """Returns ``1 / (1 + exp(-(intercept + slope log(score / (1 - score)))))``; 0 and 1 stay."""
+    if score in (0.0, 1.0):
+        return score
+    log_odds = intercept + slope * (math.log(score) - math.log1p(-score))
+    return 0.5 * (1 + math.tanh(0.5 * log_odds))
 
 
 def wald(value: float, error: float | None, confidence: float) -> dict[str, float | None]:

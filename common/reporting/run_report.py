@@ -23,7 +23,7 @@ from common.reporting.study_privacy import PAGE
 from common.reporting.templates.base import render
 from common.reporting.templates.run import RUN
 from common.reporting.templates.run_sections import SECTIONS
-from common.reporting.usefulness import calibration_sentences, usefulness
+from common.reporting.usefulness import calibration_sentences, recalibration_sentence, usefulness
 from common.reporting.verdict import judge, plain_code
 
 POOLED = "pooled"
@@ -134,7 +134,7 @@ def _view(files: RunFiles, figures: Mapping[str, Mapping[str, str]]) -> dict[str
         "splits": SPLITS,
         "value": value_of_federating(files),
         "calibration": calibration_rows(files),
-        "judgement": [*calibration_sentences(_pooled(files)), *filter(None, [usefulness(_pooled(files))])],
+        "judgement": _judgement(files),
         "ece": _pooled(files).get("ece"),
         "groups": subgroups(files),
         "attention": attention(files),
@@ -153,6 +153,12 @@ def _view(files: RunFiles, figures: Mapping[str, Mapping[str, str]]) -> dict[str
 
 def _pooled(files: RunFiles) -> Mapping[str, Any]:
     return files.model("federated").get("pooled") or {}
+
+
+def _judgement(files: RunFiles) -> list[str]:
+    released = ((files.evaluation or {}).get("recalibration") or {}).get("released") or {}
+    more = (recalibration_sentence(released), usefulness(_pooled(files)))
+    return [*calibration_sentences(_pooled(files)), *filter(None, more)]
 
 
 def _outcome(files: RunFiles, site: str) -> str:

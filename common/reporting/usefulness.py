@@ -26,6 +26,23 @@ def calibration_sentences(block: Mapping[str, Any]) -> list[str]:
     return [*lines, "Do not read them as probabilities before they are recalibrated."] if lines else []
 
 
+def recalibration_sentence(released: Mapping[str, Any]) -> str:
+    """Returns what goes with the released weights so that their scores are read rightly."""
+    if not released:
+        return ""
+    if released["method"] == "none":
+        return (
+            "The released model is not recalibrated: validation patients do not determine a line (too few, one class, "
+            "or no order)."
+        )
+    slope = (released.get("calibration") or {}).get("slope") or {}
+    after = f", slope then {_figures(slope)}" if slope.get("low") is not None else ""
+    return (
+        f"With the weights goes a recalibration, fitted on {released['validation_patients']} validation patients of "
+        f"all sites (model/calibration.json): on these test patients ECE is then {released['ece']:.3f}{after}."
+    )
+
+
 def usefulness(block: Mapping[str, Any]) -> str:
     """Returns at which threshold probabilities following the model is better than treating all patients alike."""
     low, high = CLINICAL

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from flwr.app import Context, Message
 
+from common.evaluation.calibration import recalibrated_probability
 from common.evaluation.scores import ScoreState
 from common.messages import pack_answer, unpack_answer, unpack_request
 from common.signed_request import bind, claims_digest
@@ -148,3 +149,18 @@ def test_a_site_whose_answer_on_its_own_models_is_no_answer_makes_the_run_partia
     document = federation.read("evaluation.json")
     assert set(document["models"]["local"]["sites"]) == {"site_1", "site_3"}
     assert set(document["models"]["federated"]["sites"]) == {"site_1", "site_2", "site_3"}
+
+
+def test_a_recalibration_goes_with_the_weights(federation: Federation) -> None:
+    federation.run("privacy=none")
+    found, document = federation.read("model/calibration.json"), federation.read("evaluation.json")
+    told = document["recalibration"]["released"]
+    assert {name: found[name] for name in ("method", "intercept", "slope")} == {
+        name: told[name] for name in ("method", "intercept", "slope")
+    }
+    assert found["threshold_as_scored"] == document["threshold"]
+    assert found["threshold"] == pytest.approx(
+        recalibrated_probability(document["threshold"], found["intercept"], found["slope"])
+    )
+    page = (federation.folder / "report.html").read_text()
+    assert ("model/calibration.json" in page) == (found["method"] == "platt")

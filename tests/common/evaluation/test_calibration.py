@@ -12,7 +12,17 @@ from sklearn.metrics import brier_score_loss, log_loss
 from torchmetrics.functional.classification import binary_calibration_error
 
 from common.evaluation import calibration
-from common.evaluation.calibration import brier, brier_error, ece, ece_error, recalibrated, reliability
+from common.evaluation.calibration import (
+    brier,
+    brier_error,
+    ece,
+    ece_error,
+    recalibrated,
+    recalibrated_probability,
+    released,
+    reliability,
+    summarise_calibration,
+)
 from common.evaluation.recalibration import Graded, Line, apply, recalibration
 from common.evaluation.scores import ScoreState, nearest_edge
 from tests.common.evaluation.test_metrics import draw
@@ -150,3 +160,37 @@ def test_recalibrated_reach_holds_the_recalibrated_ends() -> None:
         inside = graded.values + sign * 0.999 * graded.reach
         there = 1 / (1 + np.exp(-(0.3 + 2 * np.log(inside / (1 - inside)))))
         assert (np.abs(there - moved.values) <= moved.reach + 1e-12).all()
+
+
+def timid(seed: int, count: int) -> ScoreState:
+    """Patients whose true log-odds are 5 times the scored ones, and 1 higher."""
+    generator = np.random.default_rng(seed)
+    scored = generator.normal(-0.3, 0.3, count)
+    labels = generator.random(count) < 1 / (1 + np.exp(-(5 * scored + 1)))
+    return ScoreState.of(1 / (1 + np.exp(-scored)), labels)
+
+
+def test_what_goes_with_a_release_mends_a_timid_model() -> None:
+    found = released(timid(0, 3000), timid(1, 3000), 0.95)
+    assert found["method"] == "platt" and found["validation_patients"] == 3000
+    assert found["slope"] == pytest.approx(5, rel=0.15) and found["intercept"] == pytest.approx(1, abs=0.2)
+    before = summarise_calibration(timid(0, 3000), 0.95)
+    assert found["ece"] < 0.25 * before["ece"]["value"] and found["brier"] < before["brier"]["value"]
+    assert found["calibration"]["slope"]["low"] < 1 < found["calibration"]["slope"]["high"]
+
+
+@pytest.mark.parametrize("validation", [None, ScoreState.of([0.1, 0.2], [0, 0]), ScoreState.of([0.1, 0.9], [1, 0])])
+def test_where_nothing_can_be_fitted_scores_stay_as_they_are(validation: ScoreState | None) -> None:
+    test = timid(0, 200)
+    found = released(test, validation, 0.95)
+    assert (found["method"], found["intercept"], found["slope"]) == ("none", 0.0, 1.0)
+    assert found["ece"] == pytest.approx(summarise_calibration(test, 0.95)["ece"]["value"], abs=1e-9)
+
+
+@given(st.floats(0, 1), st.floats(-3, 3), st.floats(0.1, 10))
+def test_a_recalibrated_probability_is_the_line_in_log_odds(score: float, intercept: float, slope: float) -> None:
+    found = recalibrated_probability(score, intercept, slope)
+    assert 0 <= found <= 1
+    if 1e-6 < score < 1 - 1e-6 and 0 < found < 1:
+        line = intercept + slope * (np.log(score) - np.log1p(-score))
+        assert np.log(found) - np.log1p(-found) == pytest.approx(line, rel=1e-4, abs=1e-4)
