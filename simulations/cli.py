@@ -145,11 +145,14 @@ def _show(folder: Path, screen: Any, *, as_json: bool, judge: bool = True) -> No
     """
     from common.reporting.run_report import headline_table
     from simulations.display import RESEARCH_ONLY, headline, verdict
+    from simulations.reasons import reasons
     from simulations.run import status_of
 
     record, rows, page = status_of(folder), headline_table(folder), folder / "report.html"
     screen.print(headline(rows, private=record["private"]))
     screen.print(verdict(record), highlight=False, soft_wrap=True)
+    for site, why in sorted(reasons(folder).items()):
+        screen.print(f"{site}: {why}", highlight=False, soft_wrap=True, markup=False)
     screen.print(f"{RESEARCH_ONLY}.", highlight=False)
     screen.print(f"Report: {page}", highlight=False, soft_wrap=True, markup=False)
     if as_json:

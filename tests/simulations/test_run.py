@@ -78,6 +78,7 @@ def test_the_command_runs_a_study_and_tells_its_status(tmp_path: Path) -> None:
     result = _sim("run", *QUICK, *arguments)
     assert result.exit_code == FederationError.exit_code, result.stderr
     assert "PARTIAL" in result.stderr and "site_2 (budget-refused)" in result.stderr
+    assert "site_2: The study asks for epsilon 8, the site's ceiling is 1" in result.stderr
     assert "round 1/2: 2 sites" in result.stderr
     assert result.stdout == ""
 
