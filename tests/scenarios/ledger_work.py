@@ -67,7 +67,7 @@ def _every_kind(ledger: Ledger, index: int) -> None:
     price = Price(study=study, event=Event(4.0, 0.1, 10), delta=1e-5, accountant="rdp", ceiling=1e9)
     ledger.note(partial(notes.reservation, cohort=cohort, price=price, rounds=1, run="r"))
     ledger.note(partial(notes.cohort_seen, study=study, digest="0"))
-    ledger.note(partial(notes.scoring, patients=[study]))
+    ledger.note(partial(notes.scoring, patients=[study], noised=False))
     ledger.charge_unbounded(cohort=ledger.register_cohort(OTHERS), study=study, run="r")
     charge(ledger, index)
 

@@ -77,7 +77,10 @@ PLACES: dict[str, set[str]] = {
         "client/rehearsal.py::_tensors",  # made-up patients of a rehearsal
         "common/evaluation/bootstrap.py::_Stratum.__init__",  # resamples of scores that have left the sites
         "common/evaluation/bootstrap.py::_Stratum.add_to",
+        "common/evaluation/chance.py::ece_by_chance",  # what chance gives, from counts that have left the sites
+        "common/evaluation/chance.py::gaps_by_chance",
         "common/evaluation/comparison.py::paired_replicates",
+        "common/evaluation/gate.py::rates",  # runs that never were
         "common/models/zoo.py::build_model",  # first weights, which everybody knows
         "common/privacy/preflight.py::_same_dropout",  # of a step that is thrown away
         "common/privacy/preflight.py::check_private_step",  # random images for that step

@@ -37,7 +37,7 @@ def test_three_hospitals_reach_a_report_with_the_weights_of_the_simulator(
     status = run.wait(deployment)
     assert (status["status"], status["reason"]) == ("COMPLETED", ""), deployment.tails()
     assert [site["name"] for site in status["sites"]] == list(SITES)
-    assert status["engine"] == "flower" and status["seeds"]["noise"] == "seeded"
+    assert status["engine"] == "deployment" and status["seeds"]["noise"] == "seeded"
     assert "Research use only - not a medical device" in (run.folder / "report.html").read_text()
     assert {path.stem for path in (run.folder / "privacy").glob("*.html")} >= set(SITES)
 
