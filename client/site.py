@@ -295,13 +295,13 @@ class Site:
             check_private_step(model, shape, plan)
 
     def _noised_scores(self, model: Classifier, data: PatientTensors, request: Request) -> DocumentAnswer:
-        from common.training import predict
+        from client.scoring import patient_scores
 
         questions, asked = self._questions(request), (request.split, request.round_index, request.arrays)
         document = questions.kept_scores(*asked)
         if document is None:
             labels = data.patient_labels().numpy()
-            document = noised_scores(self, request, data.patients, predict(model, data).numpy(), labels)
+            document = noised_scores(self, request, data.patients, patient_scores(model, data), labels)
             questions.keep_scores(*asked, document)
         return DocumentAnswer(site=self.name, document=document)
 

@@ -36,7 +36,7 @@ def settings_text(path: Path) -> str:
         raise ConfigError(f"{path} is no text in UTF-8 (byte {error.start + 1}); save it in that encoding") from None
     except RecursionError:
         raise ConfigError(f"{path} is nested too deeply") from None
-    except ValueError as error:
+    except (ValueError, TypeError, LookupError, AttributeError) as error:  # PyYAML's own for `!!bool x`, a date as key
         raise ConfigError(f"{path} cannot be understood: {error}") from None
 
 

@@ -123,6 +123,11 @@ def _filled(rows: Tensor) -> Tensor:
     return torch.cat([rows, rows[:1].expand(max(0, LEAST_ROWS - len(rows)), *rows.shape[1:])])
 
 
+def _in_blocks(rows: Tensor) -> Tensor:
+    """Returns ``rows`` (N, ...), the first repeated up to a multiple of :data:`LEAST_ROWS`."""
+    return torch.cat([rows, rows[:1].expand(-len(rows) % LEAST_ROWS, *rows.shape[1:])])
+
+
 def _train(
     model: nn.Module, data: PatientTensors, training: TrainingConfig, randomness: Randomness,
     plan: PrivacyPlan | None, proximal_mu: float,
@@ -279,13 +284,16 @@ def _batch(patients: list[Tensor], least: int) -> _Batch:
 
 
 def predict(model: Classifier, data: PatientTensors, batch: int = 64) -> Tensor:
-    """Returns each patient's probability of malignancy, the mean over images, float32 (P,) in [0, 1]."""
+    """Returns each patient's probability of malignancy, the mean over images, float32 (P,) in [0, 1].
+
+    Rows go in whole blocks, so that no image's last bits hang on how many others there are.
+    """
     model.eval()
     with torch.no_grad():
+        rows, score = data.inputs, model
         if model.trunk_frozen:
-            logits = model.head(_embedded(model, data.inputs)).squeeze(-1)
-        else:
-            logits = torch.cat([model(chunk) for chunk in data.inputs.split(batch)])
+            rows, score = _embedded(model, data.inputs), HeadOnly(model).eval()
+        logits = torch.cat([score(_in_blocks(chunk))[: len(chunk)] for chunk in rows.split(batch)])
         probabilities = logits.sigmoid()
         total = torch.zeros(data.num_patients, dtype=probabilities.dtype).index_add_(0, data.patient_of, probabilities)
         return (total / torch.bincount(data.patient_of, minlength=data.num_patients)).float()

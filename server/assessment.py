@@ -92,7 +92,8 @@ class Assessment:
         return dict.fromkeys(sorted(kept), None) | self._read(told, read_own, self._own_fit)
 
     def _scores_fit(self, site: str, state: ScoreState) -> bool:
-        return scores_fit(self._federation.roster.cards[site], "test", state, self._rules.subgroups)
+        card, rules = self._federation.roster.cards[site], self._rules
+        return scores_fit(card, "test", state, rules.subgroups, rules.noise)
 
     def _own_fit(self, site: str, own: OwnModels | Coarse) -> bool:
         card = self._federation.roster.cards[site]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from common.config import StudyConfig
 from common.data.shapes import input_shape
 from common.errors import SiteCode
+from common.evaluation.noised import TOLD
 from common.evaluation.scores import ScoreState
 from common.evaluation.subgroups import are_asked_for
 from common.messages import Refusal, SiteCard
@@ -20,6 +22,8 @@ from common.provenance import PROTOCOL_VERSION, mathematics_digest
 log = logging.getLogger("oncofed")
 MOST_SCORED, ALWAYS_SCORED = 2, 50
 """A split that is scored may hold this many times the declared training patients, and this many in any case."""
+NOISE_TAIL = 6.5
+"""Deviations of noise that an honest sum of counts does not pass."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,16 +110,24 @@ def counts_fit(card: SiteCard) -> bool:
     return all((count or 0) <= most for row in card.counts.values() for count in row.values())
 
 
-def scores_fit(card: SiteCard, split: str, state: ScoreState, subgroups: Sequence[str] = ()) -> bool:
+def scores_fit(card: SiteCard, split: str, state: ScoreState, subgroups: Sequence[str] = (), noise: int = 0) -> bool:
     """Returns whether scores could be those of the patients that the card counts in ``split``, and of no other groups.
 
     Each class holds exactly as many as the card says; where the card suppresses the number, the split holds at most
-    :func:`most_scored` patients.
+    :func:`most_scored` patients, and what ``noise`` (the study's ``evaluation.noise``) adds to an honest sum.
     """
     malignant, benign = int(state.positives.sum()), int(state.negatives.sum())
     told = card.counts.get(split, {})
     found = {"malignant": malignant, "benign": benign, "patients": malignant + benign}
     exact = all(told.get(name) in (None, count) for name, count in found.items())
-    return (
-        exact and are_asked_for(state.groups, subgroups) and malignant + benign <= most_scored(card.declared_patients)
-    )
+    most = most_scored(card.declared_patients) + most_added(noise)
+    return exact and are_asked_for(state.groups, subgroups) and malignant + benign <= most
+
+
+def most_added(noise: int) -> int:
+    """Returns what noise of this deviation on each told count adds to their sum at most; more once in 10^9 answers.
+
+    The sum of ``2 TOLD`` discrete Gaussians is sub-Gaussian with at most the sum of their variances (Canonne, Kamath
+    and Steinke 2020, proposition 25), so six and a half deviations are passed with a probability below 1e-9.
+    """
+    return math.ceil(NOISE_TAIL * noise * math.sqrt(2 * TOLD))

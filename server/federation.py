@@ -171,7 +171,7 @@ class Run:
         answers = federation.ask_sites(
             "evaluate", self.roster.nodes, round_index=round_index, split="val", arrays=arrays
         )
-        return score_states(answers, self.study.evaluation.bins, self.roster.cards, "val")
+        return score_states(answers, self.study.evaluation, self.roster.cards, "val")
 
     def _keep_best(self, round_index: int, arrays: Any, states: Mapping[str, ScoreState], best: Any) -> Any:
         if self.progress.keep_if_best(round_index, _merit(states, self.study), states):
@@ -271,7 +271,7 @@ class Run:
         missing = {site: node for site, node in self.roster.nodes.items() if site not in known}
         if missing:
             asked = federation.ask_sites("evaluate", missing, round_index=round_index, split="val", arrays=best)
-            late, _ = score_states(asked, self.study.evaluation.bins, self.roster.cards, "val")
+            late, _ = score_states(asked, self.study.evaluation, self.roster.cards, "val")
             if self.progress.best_round:
                 self.progress.best_val = {**known, **late}
 

@@ -12,7 +12,7 @@ from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from common.aggregation import Arrays, difference, norm
-from common.config import StudyConfig
+from common.config import EvaluationConfig, StudyConfig
 from common.errors import DataError, FederationError, SiteCode
 from common.evaluation.scores import ScoreState
 from common.messages import DocumentAnswer, Purpose, Refusal, Request, SiteCard, TrainAnswer
@@ -214,7 +214,7 @@ class _Taking:
 
 
 def score_states(
-    answers: Mapping[str, Any], bins: int, cards: Mapping[str, SiteCard], split: str
+    answers: Mapping[str, Any], rules: EvaluationConfig, cards: Mapping[str, SiteCard], split: str
 ) -> tuple[dict[str, ScoreState], dict[str, SiteCode]]:
     """Returns the valid score states of ``split`` by site, and the sites without one with the code.
 
@@ -226,8 +226,8 @@ def score_states(
         if isinstance(answer, Refusal):
             failures[site] = answer.code
             continue
-        state = _state(answer, site, bins)
-        if state is None or not scores_fit(cards[site], split, state):
+        state = _state(answer, site, rules.bins)
+        if state is None or not scores_fit(cards[site], split, state, noise=rules.noise):
             failures[site] = SiteCode.BAD_ANSWER
         else:
             states[site] = state

@@ -7,11 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from common.errors import ConfigError, TrustError
+from common.evaluation.noised import noised_state
 from common.evaluation.scores import ScoreState
 from common.messages import SiteCard
+from common.privacy.discrete import discrete_gaussian
+from common.privacy.randomness import Randomness
 from common.privacy.signature import signed
 from common.provenance import PROTOCOL_VERSION, mathematics_digest
 from common.received import MAX_LINE
@@ -113,3 +117,14 @@ def test_a_report_that_cannot_be_written_is_named_and_ends_nothing(tmp_path: Pat
     render(folder.path)
     assert folder.read_json("run.json")["status"] == "COMPLETED"
     assert "the report cannot be written" in folder.read_json("run.json")["report_error"]
+
+
+def test_noise_of_an_honest_site_is_not_its_bad_answer() -> None:
+    """Before: more than twice the declared patients or 50 were refused, also where the study's noise told so many."""
+    stream, labels = Randomness.from_seed(0).noise, np.tile([0, 1], 5)
+    card = dataclasses.replace(CARD, declared_patients=20)
+    for _ in range(100):
+        told = noised_state(np.linspace(0, 1, 10), labels, 16, lambda count: discrete_gaussian(count, 20, stream))
+        assert scores_fit(card, "test", told, noise=20)
+    far = ScoreState(ZEROS.positives + 100, ZEROS.negatives)
+    assert not scores_fit(card, "test", far, noise=20)

@@ -87,6 +87,14 @@ def test_weights_that_overflow_for_one_patient_are_answered_all_the_same(tmp_pat
         assert state.patients == PATIENTS and state.is_grouped
 
 
+def test_with_noise_they_are_answered_too(tmp_path: Path) -> None:
+    """Before: the code told of the patient exactly, after the account was charged for noise."""
+    noised = dataclasses.replace(STUDY.evaluation, noise=10, local_baseline=False)
+    study = dataclasses.replace(STUDY, evaluation=noised)
+    answer = _ask(_site(tmp_path, _images(1)), "evaluate", study=study, split="val")
+    assert ScoreState.from_json(answer.document).bins == noised.bins  # type: ignore[attr-defined]
+
+
 def test_own_models_are_told_of_the_patients_that_scores_are_told_of(tmp_path: Path) -> None:
     """Before: refused scores of a split with one patient fewer, and then all counts of it with the own models'."""
     arrays = trainable_state(build_model(STUDY.model, (1, SIDE, SIDE), STUDY.seed))

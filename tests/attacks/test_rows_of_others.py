@@ -16,7 +16,7 @@ from common.privacy.engine import gradient_engine
 from common.privacy.noise import ARITHMETIC
 from common.privacy.plan import PrivacyPlan
 from common.privacy.randomness import Randomness
-from common.training import _batches, _RowLoss
+from common.training import _batches, _RowLoss, predict
 
 CLIP = 1.0
 TRAINING = TrainingConfig(rounds=1, local_steps=1, batch_patients=100)
@@ -84,3 +84,21 @@ def test_one_patient_more_moves_nobody_s_logit() -> None:
         for count in (1, 16, 17, 24, 31, 32, 40):
             moved = float((_sum(model, inputs[: count + 1]) - _sum(model, inputs[:count])).norm())
             assert moved <= CLIP * (1 + ARITHMETIC), count
+
+
+def test_one_patient_more_moves_nobody_s_score() -> None:
+    """Before: other patients' scores went from 0 to 1, so noise for one patient's count did not cover her."""
+    model = _cancelling_head()
+    for seed in range(5):
+        inputs = torch.randn((131, 1, 32, 32), generator=torch.Generator().manual_seed(seed))
+        for count in (12, 17, 20, 31, 50, 65, 131):
+            for gone in (0, count // 2, count - 1):
+                rest = [index for index in range(count) if index != gone]
+                assert torch.equal(_scores(model, inputs[:count])[rest], _scores(model, inputs[rest])), (count, gone)
+
+
+def _scores(model: Classifier, inputs: Tensor) -> Tensor:
+    count = len(inputs)
+    return predict(
+        model, PatientTensors(inputs, torch.zeros(count), torch.arange(count), tuple(map(str, range(count))))
+    )

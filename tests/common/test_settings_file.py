@@ -37,6 +37,11 @@ ODD = {
     "an object": b"name: !!python/object/apply:os.getcwd []\n",
     "a list": b"[]\n",
     "a word": b"false\n",
+    "a date as a key": b"2026-12-24: x\n",
+    "bytes as a key": b"? !!binary aGk=\n: x\n",
+    "a truth that is none": b"name: !!bool x\n",
+    "a number of nothing": b"port: !!float ''\n",
+    "a time that is none": b"name: !!timestamp x\n",
     "two documents": b"name: a\n---\nname: b\n",
 }
 READERS = {
