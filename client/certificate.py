@@ -33,15 +33,22 @@ def read_certificate(home: Path) -> dict[str, Any]:
     return found
 
 
-def releasable_certificate(home: Path, policy: SitePolicy) -> dict[str, Any]:
+def releasable_certificate(home: Path, policy: SitePolicy, *, noised: bool) -> dict[str, Any]:
     """Returns the certificate as it may leave: what it counts, the policy lets be counted.
 
+    Args:
+        home: The site's folder.
+        policy: The site's.
+        noised: Whether the study's counts hold noise, which an exact number beside them would take off.
+
     Raises:
-        DataError: There is none, it cannot be read, or it was made under a more open policy.
+        DataError: There is none, it cannot be read, or it counts what may not leave.
     """
     found = read_certificate(home)
-    if not policy.counts_anybody and any(_counts(found)):
-        raise DataError(f"The certificate counts patients, which the policy does not let leave. {_how(home)}")
+    if (noised or not policy.counts_anybody) and any(_counts(found)):
+        raise DataError(
+            f"The certificate counts patients, which the policy or the study does not let leave. {_how(home)}"
+        )
     return found
 
 

@@ -95,7 +95,9 @@ class Site:
         check_request(self.policy, study, self.declared_patients)
         self._questions(request).check_run()
         self.check_budget(request)
-        readiness = releasable_certificate(self.home, self.policy) if study.strategy.require_readiness else None
+        noised = study.evaluation.noise > 0
+        required = study.strategy.require_readiness
+        readiness = releasable_certificate(self.home, self.policy, noised=noised) if required else None
         shape = self._input_shape(study)
         model = self._model(study, shape)
         self._preflight(model, study, shape)

@@ -174,10 +174,11 @@ def _late(message: Any) -> Any:
     from client.site_file import site_home
     from common.errors import SiteCode
     from common.messages import Refusal, pack_answer
+    from common.signed_request import bind, claims_digest
 
     home = site_home()
     code = SiteCode.NO_ANSWER
-    content = pack_answer(Refusal(site=home.read().name, code=code))
+    content = bind(pack_answer(Refusal(site=home.read().name, code=code)), claims_digest(message.content))
     egress.append(home.egress, purpose="deadline", run="", round_index=0, content=content, refusal=code)
     return Message(content=content, reply_to=message)
 

@@ -15,6 +15,8 @@ from common.errors import ConfigError
 
 MOST_VALUES = 100_000
 """In a file; one of a kilobyte can refer to itself until it has a thousand million."""
+_ODD = re.compile(r"[-+]?0[0-9_]+|.*:.*")
+"""Base 8 and base 60."""
 _FLOAT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
 
 
@@ -52,6 +54,8 @@ def _load(text: str) -> Any:
         pass
 
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789"))
+    for kind in ("int", "float"):
+        Loader.add_constructor(f"tag:yaml.org,2002:{kind}", _plain_number(kind))
     try:
         loader = Loader(text)
         root = loader.get_single_node()
@@ -62,6 +66,17 @@ def _load(text: str) -> Any:
         return None if root is None else loader.construct_document(root)
     except yaml.YAMLError as error:
         raise ValueError(f"not YAML: {(str(error).splitlines() or ['unreadable'])[0]}") from None
+
+
+def _plain_number(kind: str) -> Any:
+    """Returns the constructor of a number that refuses what YAML 1.1 reads otherwise than a person: 1:30 and 0100."""
+
+    def construct(loader: Any, node: Any) -> Any:
+        if _ODD.fullmatch(node.value):
+            raise ValueError(f"{node.value!s:.40} is read as another number; write it in plain digits, or in quotes")
+        return getattr(loader, f"construct_yaml_{kind}")(node)
+
+    return construct
 
 
 def _size(node: Any, known: dict[int, int]) -> int:

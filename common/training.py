@@ -290,7 +290,8 @@ def predict(model: Classifier, data: PatientTensors, batch: int = 64) -> Tensor:
     """
     model.eval()
     with torch.no_grad():
-        rows, score = data.inputs, model
+        rows = data.inputs
+        score: nn.Module = model
         if model.trunk_frozen:
             rows, score = _embedded(model, data.inputs), HeadOnly(model).eval()
         logits = torch.cat([score(_in_blocks(chunk))[: len(chunk)] for chunk in rows.split(batch)])

@@ -109,3 +109,19 @@ def test_an_answer_of_a_site_that_cannot_be_opened_is_in_its_journal(
     assert answer["oncofed"]["code"] == "unknown"
     (line,) = (tmp_path / "egress.jsonl").read_text().splitlines()
     assert json.loads(line)["refusal"] == "unknown"
+
+
+@pytest.mark.parametrize("value", ["1:30", "0100", "+017", "20:00", "1:30.5"])
+def test_a_number_that_old_yaml_reads_otherwise_is_refused(value: str, tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text(f"ceiling: {value}\n")
+    with pytest.raises(ConfigError, match="read as another number"):
+        settings_text(path)
+    path.write_text(f"ceiling: '{value}'\n")
+    assert value in settings_text(path)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "0.5", "100", "1e-5", "0x10", "1_000"])
+def test_plain_numbers_are_read(value: str, tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text(f"ceiling: {value}\n")
+    assert settings_text(tmp_path / "policy.yaml")
