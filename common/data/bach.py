@@ -11,6 +11,7 @@ from common.data.formats import find_folder
 from common.data.images import ImageFiles
 from common.data.manifest import Dataset, Record, first
 from common.data.rows import read_rows
+from common.data.tree import is_there
 from common.errors import DataError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def open_bach(data: DataConfig) -> Dataset:
     """
     folder = find_folder(data, "Photos", "Benign")
     words = _words(_table(folder))
-    missing = [name for name, word in words.items() if not (folder / word / name).is_file()]
+    missing = [name for name, word in words.items() if not is_there(folder / word / name)]
     if missing:
         raise DataError(
             f"{len(missing)} images of {TABLE} are not in the folder of their class below {folder} ({first(missing)}); "

@@ -9,6 +9,7 @@ from common.data.formats import find_folder
 from common.data.images import ImageFiles
 from common.data.manifest import LABEL_WORDS, Dataset, Record, first
 from common.data.rows import read_rows
+from common.data.tree import is_there
 from common.errors import DataError
 from common.names import slug
 
@@ -32,7 +33,7 @@ def open_bus_bra(data: DataConfig) -> Dataset:
     folder = find_folder(data, "BUSBRA", "bus_data.csv")
     rows = _rows(folder / "bus_data.csv")
     records = tuple(_record(folder, row) for row in rows)
-    missing = [record.image for record in records if not (folder / record.image).is_file()]
+    missing = [record.image for record in records if not is_there(folder / record.image)]
     if missing:
         raise DataError(f"{len(missing)} images of bus_data.csv are not in {folder} ({first(missing)}); copy them")
     unmasked = sum(not record.mask for record in records)
@@ -64,7 +65,7 @@ def _record(folder: Path, row: dict[str, str]) -> Record:
         patient=row["Case"].zfill(4),
         label=LABEL_WORDS[row["Pathology"].lower()],
         site=slug(scanner),
-        mask=mask if (folder / mask).is_file() else "",
+        mask=mask if is_there(folder / mask) else "",
         attributes={
             "scanner": scanner,
             "birads": row["BIRADS"],

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from common.data.rows import Row, read_rows
+from common.data.tree import is_there
 
 INFO = "dicom_info.csv"
 NEEDED = ("image_path", "PatientID")
@@ -37,7 +38,7 @@ def files(root: Path, series: Mapping[str, set[str]]) -> tuple[dict[str, str], d
     extras: dict[str, list[str]] = defaultdict(list)
     for row in read_rows(root / "csv" / INFO, NEEDED):
         key = _key(row)
-        if key and (root / key).is_file():
+        if key and is_there(root / key):
             lesion = _LESION.fullmatch(row["PatientID"])
             if lesion:
                 extras[lesion["film"]].append(key)

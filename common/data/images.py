@@ -62,6 +62,23 @@ def read_image(path: Path) -> NDArray[np.float32]:
         raise DataError(f"{path} is missing or damaged ({error}); export it again") from None
 
 
+def read_alpha(path: Path) -> NDArray[np.float32]:
+    """Returns how opaque each pixel is, float32 (H, W) in [0, 1].
+
+    Raises:
+        DataError: The file cannot be read, or has no alpha channel.
+    """
+    try:
+        with Image.open(path) as image:
+            if "A" not in image.getbands():
+                raise _UnfitPicture("has no alpha channel, in which its mask should stand; copy the published file")
+            return np.asarray(image.getchannel("A"), dtype=np.float32) / np.float32(255.0)
+    except _UnfitPicture as error:
+        raise DataError(f"{path} {error}") from None
+    except Exception as error:
+        raise DataError(f"{path} is missing or damaged ({error}); export it again") from None
+
+
 def _wanted(path: Path) -> str:
     """Returns what was expected of a file that Pillow does not know; of TIFF it knows some kinds only."""
     with path.open("rb") as file:

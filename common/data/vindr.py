@@ -13,6 +13,7 @@ from common.data.images import ImageFiles
 from common.data.manifest import MASK_SEPARATOR, Dataset, Record
 from common.data.regions import DrawnRegions, box_key
 from common.data.rows import Row, each, read_rows
+from common.data.tree import is_there
 from common.errors import DataError
 from common.names import slug
 
@@ -49,7 +50,7 @@ def open_vindr_mammo(data: DataConfig) -> Dataset:
         for row, grade in zip(rows, grades, strict=True)
         if grade in BIRADS and (data.include_normal or grade != "1")
     ]
-    here = [row for row in wanted if (root / _image(row)).is_file()]
+    here = [row for row in wanted if is_there(root / _image(row))]
     if not here:
         raise DataError(f"No image of {table.name} is in {root}; expected images/<study_id>/<image_id>.dicom")
     kept, left_out = one_label(_record(row, boxes[row["image_id"]], scanners.get(row["image_id"], "")) for row in here)
