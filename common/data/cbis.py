@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.data import cbis_jpeg
 from common.data.classes import one_label
 from common.data.dicom import read_header
 from common.data.formats import required_root
@@ -45,15 +46,16 @@ def open_cbis_ddsm(data: DataConfig) -> Dataset:
     Raises:
         ConfigError, DataError: There is no table, no labelled film, or a file is of another layout.
     """
-    root = required_root(data, "the folder with the *_case_description_*_set.csv and the DICOM folders")
-    lesions = _lesions(root)
-    films, extras = _files(root)
+    root = _root(required_root(data, "the folder with the *_case_description_*_set.csv and the DICOM folders"))
+    kaggle = (root / "csv" / cbis_jpeg.INFO).is_file()
+    lesions = _lesions(root / "csv" if kaggle else root)
+    films, extras, said = cbis_jpeg.files(root, _series(lesions)) if kaggle else (*_files(root), ())
     masks = {name: _mask(root, films[name], paths) for name, paths in extras.items() if name in films}
     records = [
         _record(name, films[name], lesions[name], masks.get(name, "")) for name in sorted(films.keys() & lesions)
     ]
     if not records:
-        raise DataError(f"No DICOM below {root} is a film of its tables; expected folders as {min(lesions)}")
+        raise DataError(f"No image below {root} is a film of its tables; expected folders as {min(lesions)}")
     kept, left_out = one_label(records)
     return Dataset(
         name="CBIS-DDSM",
@@ -61,8 +63,27 @@ def open_cbis_ddsm(data: DataConfig) -> Dataset:
         read=ImageFiles(root),
         citation=CITATION,
         licence=LICENCE,
-        notes=tuple(_notes(lesions, films)) + left_out,
+        notes=(*_notes(lesions, films), *said, *left_out),
     )
+
+
+def _root(given: Path) -> Path:
+    """Returns the folder itself, or its parent where it is the ``csv`` or ``jpeg`` of the copies on Kaggle."""
+    above = given.resolve().parent
+    return above if given.name in ("csv", "jpeg") and (above / "csv" / cbis_jpeg.INFO).is_file() else given
+
+
+def _series(lesions: dict[str, list[Row]]) -> dict[str, set[str]]:
+    return {
+        name: {cbis_jpeg.series_of(row.get("image file path", "")) for row in rows} for name, rows in lesions.items()
+    }
+
+
+def _size(path: Path) -> tuple[int, int]:
+    if path.suffix.lower() != ".dcm":
+        return cbis_jpeg.size(path)
+    header = read_header(path)
+    return header.rows, header.columns
 
 
 def _lesions(root: Path) -> dict[str, list[Row]]:
@@ -108,10 +129,8 @@ def _files(root: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
 
 def _mask(root: Path, film: str, keys: list[str]) -> str:
     """Masks are as large as the film and crops are not; SeriesDescription is wrong in some files."""
-    whole = read_header(root / film)
-    headers = {key: read_header(root / key) for key in keys}
-    same = [key for key, header in headers.items() if (header.rows, header.columns) == (whole.rows, whole.columns)]
-    return MASK_SEPARATOR.join(same)
+    whole = _size(root / film)
+    return MASK_SEPARATOR.join(key for key in keys if _size(root / key) == whole)
 
 
 def _record(name: str, image: str, rows: list[Row], mask: str) -> Record:

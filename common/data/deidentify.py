@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from common.data.dicom import is_dicom
+from common.data.dicom_file import is_dicom, lacks_wrapping, open_tags
 from common.data.intake.identifiers import is_nobody
 from common.data.tree import files_below
 from common.errors import DataError
@@ -27,6 +27,7 @@ PSEUDONYM = 16
 """Hex digits of a pseudonym: 64 bits."""
 WITHOUT_PATIENT = "without a patient's identifier"
 """Blank, or a word for nobody: one pseudonym for all of them would make one patient of several."""
+WRAPPED = "written with the preamble or transfer syntax that they lacked"
 UID_ROOT = "2.25."
 
 
@@ -34,7 +35,8 @@ def deidentify_folder(source: Path, target: Path, key: bytes) -> dict[str, int]:
     """Writes a cleaned copy of each DICOM file below ``source`` to the same place below ``target``.
 
     Returns:
-        Counts: ``cleaned``, ``not DICOM`` (passed over), ``unreadable`` and :data:`WITHOUT_PATIENT` (no copy of them).
+        Counts: ``cleaned`` (of them :data:`WRAPPED`), ``not DICOM`` (passed over), ``unreadable`` and
+        :data:`WITHOUT_PATIENT` (no copy of them).
 
     Raises:
         DataError: There is no source, or the target exists or lies within it.
@@ -45,17 +47,16 @@ def deidentify_folder(source: Path, target: Path, key: bytes) -> dict[str, int]:
         raise DataError(f"{target} exists or lies within {source}; name a new folder elsewhere")
     counts: Counter[str] = Counter()
     for number, path in enumerate(files_below(source), start=1):
-        counts[_copy(path, target, number, key)] += 1
+        done = _copy(path, target, number, key)
+        counts.update([done, WRAPPED] if done == "cleaned" and lacks_wrapping(path) else [done])
     return dict(counts)
 
 
 def _copy(path: Path, target: Path, number: int, key: bytes) -> str:
-    import pydicom
-
     if not is_dicom(path):
         return "not DICOM"
     try:
-        dataset = pydicom.dcmread(path)
+        dataset = open_tags(path, pixels=True)
         if is_nobody(str(dataset.get("PatientID") or dataset.get("PatientName") or "")):
             return WITHOUT_PATIENT
         deidentify(dataset, key)
@@ -76,7 +77,7 @@ def deidentify(dataset: Any, key: bytes) -> None:
     """Cleans a pydicom dataset in place.
 
     Args:
-        dataset: As ``pydicom.dcmread`` returned it.
+        dataset: As :func:`common.data.dicom_file.open_tags` returned it.
         key: Turns a ``PatientID`` into its pseudonym and a UID into its new one; the same key gives the same ones.
     """
     from dicomanonymizer.simpledicomanonymizer import anonymize_dataset, initialize_actions_2024b
@@ -102,6 +103,8 @@ def deidentify(dataset: Any, key: bytes) -> None:
         code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, "DCM", meaning
         codes.append(code)
     dataset.DeidentificationMethodCodeSequence = Sequence(codes)
+    if "SOPClassUID" in dataset:
+        dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     for name in ("SourceApplicationEntityTitle", "PrivateInformation", "PrivateInformationCreatorUID"):
         if name in dataset.file_meta:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from common.data.dicom_file import UnfitFile, is_dicom, open_tags
 from common.data.images import MAX_PIXELS
 from common.data.isolated import decode
 from common.data.tree import files_below
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 MAX_BYTES = 1 << 30
 """Larger than any single image of :data:`common.data.images.MAX_PIXELS`; whole volumes are larger."""
 DECODERS = "pip install 'oncofed[dicom]' (and 'oncofed[jpeg12]' for lossy 12-bit JPEG)"
-_DEFLATED = "1.2.840.10008.1.2.1.99"
 _RLE = "1.2.840.10008.1.2.5"
 _SIDES = {"L": "left", "LEFT": "left", "R": "right", "RIGHT": "right"}
 _VIEW_CODES = {
@@ -74,15 +74,6 @@ class DicomHeader:
     columns: int
 
 
-def is_dicom(path: Path) -> bool:
-    """Returns whether the file opens with DICOM's preamble (PS3.10 7.1)."""
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
-
-
 def read_header(path: Path) -> DicomHeader:
     """Returns what the tags say, without decoding a pixel.
 
@@ -109,8 +100,8 @@ def read_dicom(path: Path) -> NDArray[np.float32]:
     """Returns the image as it is meant to be seen, float32 in [0, 1]: (H, W) for grey, (H, W, 3) for colour.
 
     Rescale and VOI LUT or window are applied, MONOCHROME1 is inverted (so tissue is bright), padding is black. Where
-    no window is written, the image's own least and greatest value become 0 and 1. The breast is neither turned nor
-    cropped (:func:`common.data.breast.crop_and_turn`).
+    no window is written, the least and the greatest value that is no padding become 0 and 1. The breast is neither
+    turned nor cropped (:func:`common.data.breast.crop_and_turn`).
 
     Raises:
         DataError: The file is damaged, holds several frames or no image, or its decoder is not installed.
@@ -136,10 +127,6 @@ def scan(folder: Path) -> tuple[dict[str, DicomHeader], dict[str, str]]:
     return found, refused
 
 
-class _Unfit(Exception):
-    """The file is whole, but is not for us."""
-
-
 @contextmanager
 def _own_words(path: Path) -> Iterator[None]:
     """Turns what pydicom raises into a DataError that names the file."""
@@ -147,7 +134,7 @@ def _own_words(path: Path) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except _Unfit as error:
+    except UnfitFile as error:
         raise DataError(f"{path} {error}") from None
     except DataError:
         raise
@@ -158,28 +145,23 @@ def _own_words(path: Path) -> Iterator[None]:
 
 
 def _tags(path: Path, *, pixels: bool) -> Tags:
-    from pydicom import dcmread
-    from pydicom.filereader import read_file_meta_info
-
     size = path.stat().st_size
     if size > MAX_BYTES:
-        raise _Unfit(f"has {size} bytes; expected a single image of at most {MAX_BYTES}")
-    if str(read_file_meta_info(path).get("TransferSyntaxUID", "")) == _DEFLATED:
-        raise _Unfit("is deflated, which may unpack to any size; export it uncompressed")
-    return dcmread(path, stop_before_pixels=not pixels)
+        raise UnfitFile(f"has {size} bytes; expected a single image of at most {MAX_BYTES}")
+    return open_tags(path, pixels=pixels)
 
 
 def _check(tags: Tags, *, pixels: bool) -> None:
     if "Rows" not in tags or "Columns" not in tags or (pixels and "PixelData" not in tags):
-        raise _Unfit(f"holds no image (modality {_text(tags, 'Modality') or 'unknown'}); leave it out")
+        raise UnfitFile(f"holds no image (modality {_text(tags, 'Modality') or 'unknown'}); leave it out")
     frames = int(tags.get("NumberOfFrames") or 1)
     if frames != 1:
-        raise _Unfit(f"holds {frames} frames (tomosynthesis, volume or film loop); export single images")
+        raise UnfitFile(f"holds {frames} frames (tomosynthesis, volume or film loop); export single images")
     rows, columns, samples = int(tags.Rows), int(tags.Columns), int(tags.get("SamplesPerPixel", 1))
     if not 0 < rows * columns <= MAX_PIXELS:
-        raise _Unfit(f"says {rows} x {columns} pixels; expected 1 to {MAX_PIXELS}")
+        raise UnfitFile(f"says {rows} x {columns} pixels; expected 1 to {MAX_PIXELS}")
     if samples not in (1, 3) or int(tags.get("BitsAllocated", 16)) not in (1, 8, 16, 32):
-        raise _Unfit(f"has {samples} samples of {tags.get('BitsAllocated')} bits; expected 1 or 3 of 1, 8, 16 or 32")
+        raise UnfitFile(f"has {samples} samples of {tags.get('BitsAllocated')} bits; expected 1 or 3 of 1, 8, 16 or 32")
 
 
 def _stored(path: Path, tags: Tags) -> NDArray[Any]:

@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 READERS = {
     "bus_bra": "common.data.busbra",
     "busi": "common.data.busi",
+    "bus_uclm": "common.data.busuclm",
+    "breast_lesions_usg": "common.data.breastlesions",
     "breastmnist": "common.data.medmnist",
     "wdbc": "common.data.tables",
     "wbc": "common.data.tables",
     "cbis_ddsm": "common.data.cbis",
+    "cmmd": "common.data.cmmd",
     "mias": "common.data.mias",
     "inbreast": "common.data.inbreast",
     "vindr_mammo": "common.data.vindr",

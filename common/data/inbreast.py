@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.data.birads import birads_grade
 from common.data.classes import BIRADS, one_label
 from common.data.formats import required_root
 from common.data.images import ImageFiles
-from common.data.manifest import Dataset, Record
+from common.data.manifest import Dataset, Record, first
 from common.data.rows import Row, each, read_rows
 from common.data.tree import files_below
 from common.errors import DataError
@@ -23,7 +24,7 @@ CITATION = (
 )
 LICENCE = "By agreement with the authors (research only); copies elsewhere do not change that"
 NEEDED = ("Laterality", "View", "File Name", "ACR", "Bi-Rads")
-_FILE = re.compile(r"(?P<file>\d+)_(?P<patient>[0-9a-fA-F]+)_MG_[LR]_[A-Z]+_ANON\.dcm")
+_FILE = re.compile(r"(?P<file>\d+)_(?P<patient>[0-9a-fA-F]+)_MG_[LR]_[A-Z]+_ANON\.(dcm|png|jpe?g|tiff?)")
 _SIDES = {"L": "left", "R": "right"}
 
 
@@ -39,9 +40,9 @@ def open_inbreast(data: DataConfig) -> Dataset:
     table = root / "INbreast.csv"
     rows = read_rows(table, NEEDED)
     each(table, rows, _check)
-    files = {match["file"]: path for path in files_below(root, ".dcm") if (match := _FILE.fullmatch(path.name))}
-    graded = [row for row in rows if row["Bi-Rads"].upper() in BIRADS]
-    wanted = [row for row in graded if data.include_normal or row["Bi-Rads"] != "1"]
+    files = _files(root)
+    graded = [row for row in rows if birads_grade(row["Bi-Rads"]) in BIRADS]
+    wanted = [row for row in graded if data.include_normal or birads_grade(row["Bi-Rads"]) != "1"]
     here = [row for row in wanted if row["File Name"] in files]
     if not here:
         raise DataError(f"No file below {root} stands in INbreast.csv; expected AllDICOMs/<file>_<patient>_MG_...dcm")
@@ -54,16 +55,29 @@ def open_inbreast(data: DataConfig) -> Dataset:
         licence=LICENCE,
         notes=(
             "Labels are the radiologists' BI-RADS (4 to 6 against 1 and 2), not pathology.",
-            f"Left out: {len(rows) - len(graded)} images of BI-RADS 3.",
+            f"Left out: {len(rows) - len(graded)} images of BI-RADS 3 or 0.",
             *((f"{len(wanted) - len(here)} images of the table are not here.",) if len(here) < len(wanted) else ()),
             *left_out,
         ),
     )
 
 
+def _files(root: Path) -> dict[str, Path]:
+    """Returns number -> file, DICOM or a copy of it under the same name."""
+    files: dict[str, list[Path]] = {}
+    for path in files_below(root):
+        if match := _FILE.fullmatch(path.name):
+            files.setdefault(match["file"], []).append(path)
+    twice = [str(paths[1].relative_to(root)) for paths in files.values() if len(paths) > 1]
+    if twice:
+        raise DataError(f"{len(twice)} images of INbreast are there twice below {root} ({first(twice)}); keep one copy")
+    return {number: paths[0] for number, paths in files.items()}
+
+
 def _check(row: Row) -> None:
-    if row["Laterality"] not in _SIDES or (row["Bi-Rads"].upper() not in BIRADS and row["Bi-Rads"] != "3"):
-        raise ValueError(f"Laterality {row['Laterality']!r}, Bi-Rads {row['Bi-Rads']!r}")
+    birads_grade(row["Bi-Rads"])
+    if row["Laterality"] not in _SIDES:
+        raise ValueError(f"Laterality {row['Laterality']!r}")
 
 
 def _record(root: Path, path: Path, row: Row) -> Record:
@@ -72,11 +86,11 @@ def _record(root: Path, path: Path, row: Row) -> Record:
     return Record(
         image=path.relative_to(root).as_posix(),
         patient=match["patient"].lower(),
-        label=BIRADS[row["Bi-Rads"].upper()],
+        label=BIRADS[birads_grade(row["Bi-Rads"])],
         attributes={
             "side": _SIDES[row["Laterality"]],
             "view": row["View"],
             "density": row["ACR"],
-            "birads": row["Bi-Rads"],
+            "birads": birads_grade(row["Bi-Rads"]),
         },
     )

@@ -22,6 +22,7 @@ CITATION = (
     "doi:10.17863/CAM.105113"
 )
 LICENCE = "MIAS licence agreement: scientific research only; the 2015 repository copy says CC BY 2.0 UK"
+ARCHIVE = "all-mias"
 SIDE = 1024
 TISSUE = {"F": "fatty", "G": "fatty-glandular", "D": "dense"}
 _LINE = re.compile(
@@ -39,7 +40,9 @@ def open_mias(data: DataConfig) -> Dataset:
         ConfigError, DataError: ``Info.txt`` or films are missing or of another layout.
     """
     root = required_root(data, "the folder with Info.txt and mdb001.pgm to mdb322.pgm")
-    films = _films(root / "Info.txt")
+    films = _films(_info(root))
+    # Copies on Kaggle have the films in a folder of their own.
+    root = root / ARCHIVE if (root / ARCHIVE / "mdb001.pgm").is_file() else root
     if not data.include_normal:
         films = {name: lines for name, lines in films.items() if any(line["severity"] for line in lines)}
     missing = [name for name in films if not (root / f"{name}.pgm").is_file()]
@@ -59,6 +62,11 @@ def open_mias(data: DataConfig) -> Dataset:
             *left_out,
         ),
     )
+
+
+def _info(root: Path) -> Path:
+    places = (root / "Info.txt", root / ARCHIVE / "Info.txt", root.resolve().parent / "Info.txt")
+    return next((path for path in places[: 3 if root.name == ARCHIVE else 2] if path.is_file()), places[0])
 
 
 def _films(path: Path) -> dict[str, list[re.Match[str]]]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from common.data.images import ImageFiles, read_alpha
 from common.data.manifest import PixelSource
 from common.errors import DataError
 
@@ -24,6 +25,11 @@ def box_key(image: str, left: float, top: float, right: float, bottom: float) ->
     return f"{image}{MARK}box,{left:g},{top:g},{right:g},{bottom:g}"
 
 
+def alpha_key(mask: str) -> str:
+    """Returns the mask key of what is opaque in a mask file."""
+    return f"{mask}{MARK}alpha"
+
+
 @dataclasses.dataclass(frozen=True)
 class DrawnRegions:
     """Reads images through ``read``, and keys made by this module as masks of the image's size, float32 0 or 1."""
@@ -34,6 +40,8 @@ class DrawnRegions:
         image, mark, shape = key.rpartition(MARK)
         if not mark:
             return self.read(key)
+        if shape == "alpha" and isinstance(self.read, ImageFiles):
+            return read_alpha(self.read.folder / image)
         name, *numbers = shape.split(",")
         return _draw(name, [float(number) for number in numbers], self.read(image).shape[:2])
 

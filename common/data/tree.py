@@ -78,6 +78,14 @@ def files_below(folder: Path, *suffixes: str) -> list[Path]:
     return sorted(folder / name for name in look_below(folder).files if not wanted or name.lower().endswith(wanted))
 
 
+def is_there(path: Path) -> bool:
+    """Returns whether the file exists; no file has a name that the file system cannot hold."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def files_in(folder: Path, *suffixes: str) -> list[Path]:
     """Returns the paths of the files in the folder itself with one of the suffixes (any case), leftovers left out."""
     wanted = tuple(suffix.lower() for suffix in suffixes)

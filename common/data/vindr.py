@@ -6,6 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.data.birads import birads_grade
 from common.data.classes import BIRADS, one_label, with_validation
 from common.data.formats import required_root
 from common.data.images import ImageFiles
@@ -62,7 +63,7 @@ def open_vindr_mammo(data: DataConfig) -> Dataset:
         notes=(
             "Labels are the radiologists' BI-RADS (4 and 5 against 1 and 2), not pathology.",
             "No patient ids are published: an exam counts as a patient.",
-            f"Left out: {sum(grade not in BIRADS for grade in grades)} images of BI-RADS 3.",
+            f"Left out: {sum(grade not in BIRADS for grade in grades)} images of BI-RADS 3 or 0.",
             *((f"{len(wanted) - len(here)} images of the table are not here.",) if len(here) < len(wanted) else ()),
             *left_out,
         ),
@@ -70,9 +71,7 @@ def open_vindr_mammo(data: DataConfig) -> Dataset:
 
 
 def _grade(row: Row) -> str:
-    word, _, grade = row["breast_birads"].rpartition(" ")
-    if word != "BI-RADS" or not (grade in BIRADS or grade == "3"):
-        raise ValueError(f"breast_birads {row['breast_birads']!r}")
+    grade = birads_grade(row["breast_birads"])
     if row["laterality"] not in _SIDES or row["split"] not in _SPLITS:
         raise ValueError(f"laterality {row['laterality']!r}, split {row['split']!r}")
     if not (row["study_id"].isalnum() and row["image_id"].isalnum()):

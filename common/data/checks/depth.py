@@ -9,7 +9,9 @@ from common.data.checks.finding import Finding
 from common.data.checks.looking import Seen
 
 DIM = 0.125
-"""Brightest value under which an image uses so little of its range; 12 bits saved as 16 reach 0.0625."""
+"""Part of its range, at its dark or bright end, that is too little for an image; 12 bits saved as 16 reach 0.0625."""
+DIM_DEEP = 0.25
+"""The same of files of 16 bits: 14 bits saved as 16 reach 0.25."""
 FEW = 16
 """Grey values under which a picture is a mask or a drawing; ultrasound and X-rays have a hundred or more."""
 KINDS = {
@@ -18,8 +20,8 @@ KINDS = {
         "See whether they came by another export; windowing and grey levels may differ with it.",
     ),
     "dim": (
-        f"images that use less than {DIM:.3g} of their range",
-        "12-bit images saved as 16-bit ones, for one: export with the full range, or as DICOM.",
+        f"images that use less than {DIM:.3g} of their range (of 16 bits: {DIM_DEEP:.3g})",
+        "10, 12 or 14 bits saved as 16, for one: export with the full range, or as DICOM.",
     ),
     "few-greys": (f"images of fewer than {FEW} grey values", "They look like masks: check the image column."),
 }
@@ -30,10 +32,15 @@ def check_depth(seen: Sequence[Seen]) -> list[Finding]:
     shown = [one for one in seen if one.size is not None and not one.flat]
     found = {
         "odd-depth": _odd(shown),
-        "dim": [one for one in shown if one.peak < DIM],
+        "dim": [one for one in shown if _unused(one)],
         "few-greys": [one for one in shown if one.greys < FEW],
     }
     return [_finding(code, ones) for code, ones in found.items() if ones]
+
+
+def _unused(one: Seen) -> bool:
+    part = DIM_DEEP if one.bits == 16 else DIM
+    return one.peak < part or one.low > 1 - part
 
 
 def _odd(shown: Sequence[Seen]) -> list[Seen]:

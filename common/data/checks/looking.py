@@ -13,7 +13,7 @@ from PIL import Image
 
 from common.data.checks.alike import difference_hash
 from common.data.checks.overlay import overlay_mask
-from common.data.dicom import is_dicom
+from common.data.dicom_file import is_dicom, open_tags
 from common.data.images import ImageFiles
 from common.data.lookalikes import thumbnail
 from common.data.manifest import Dataset, Record
@@ -36,6 +36,7 @@ class Seen:
         small: Its thumbnail, as :func:`common.data.lookalikes.thumbnail` makes it.
         hash: As :func:`common.data.checks.alike.difference_hash` makes it.
         peak: Its greatest value, of a range of 0 to 1.
+        low: Its least value.
         greys: Different values among some :data:`SAMPLE` of its pixels.
         bits: A pixel's in the file; 0 is unknown.
     """
@@ -47,6 +48,7 @@ class Seen:
     small: NDArray[np.float32] | None = None
     hash: NDArray[np.bool_] | None = None
     peak: float = 1.0
+    low: float = 0.0
     greys: int = 256
     bits: int = 0
 
@@ -75,9 +77,7 @@ def image_paths(dataset: Dataset) -> list[Path]:
 def file_bits(path: Path) -> int:
     """Returns the bits of a pixel's sample that a readable file stores, by its header; 0 where that does not tell."""
     if is_dicom(path):
-        import pydicom
-
-        return int(pydicom.dcmread(path, specific_tags=["BitsStored"], stop_before_pixels=True).get("BitsStored", 0))
+        return int(open_tags(path, pixels=False).get("BitsStored", 0))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Image.open(path) as image:
@@ -100,6 +100,7 @@ def _look(dataset: Dataset, record: Record, path: Path | None) -> Seen:
         thumbnail(image),
         difference_hash(image),
         float(image.max()),
+        float(image.min()),
         len(np.unique(image[::step, ::step])),
         0 if path is None else file_bits(path),
     )

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from common.data.checks.cohort import check_cohort
 from common.data.checks.depth import check_depth
+from common.data.checks.dicom_display import check_dicom_display
 from common.data.checks.dicom_tags import check_dicom_tags
 from common.data.checks.finding import Finding
 from common.data.checks.identifiers import check_identifiers
 from common.data.checks.looking import Seen, image_paths
 from common.data.checks.pictures import check_pictures
 from common.data.checks.subgroups import check_subgroups
-from common.data.dicom import is_dicom
+from common.data.dicom_file import is_dicom
 from common.data.manifest import Dataset
 
 ORDER = ("error", "warning", "note")
@@ -57,8 +58,9 @@ CHECKS: Mapping[str, Check] = {
     "identifiers": Check(1, lambda given: check_identifiers(given.dataset, given.files)),
     "subgroups": Check(1, lambda given: check_subgroups(given.dataset)),
     "pictures": Check(4, lambda given: check_pictures(given.seen), pixels=True),
-    "depth": Check(1, lambda given: check_depth(given.seen), pixels=True),
-    "dicom-tags": Check(2, lambda given: check_dicom_tags(path for path in given.files if is_dicom(path))),
+    "depth": Check(2, lambda given: check_depth(given.seen), pixels=True),
+    "dicom-tags": Check(3, lambda given: check_dicom_tags(path for path in given.files if is_dicom(path))),
+    "dicom-display": Check(1, lambda given: check_dicom_display(given.files)),
 }
 
 
@@ -89,4 +91,4 @@ def versions(checks: Mapping[str, Check]) -> dict[str, int]:
 
 
 def _can_run(name: str, check: Check, given: Material) -> bool:
-    return bool(given.seen) if check.pixels else name != "dicom-tags" or bool(given.files)
+    return bool(given.seen) if check.pixels else not name.startswith("dicom-") or bool(given.files)

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from common.data.checks.finding import Finding
-from common.data.dicom import is_dicom
+from common.data.dicom_file import is_dicom
 from common.data.intake.choices import Choices
 from common.data.intake.doubts import error, warning
 from common.data.intake.masks import is_mask, outlines_beside, pair_masks

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-from common.data.dicom import is_dicom
+from common.data.dicom_file import is_dicom, open_tags
 
 KEYS = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "AccessionNumber")
 
@@ -37,14 +37,12 @@ def read_headers(folder: Path, names: Iterable[str]) -> dict[str, Header]:
 
 
 def _header(path: Path) -> Header:
-    import pydicom
-
     from common.data.dicom import side_and_view
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tags = pydicom.dcmread(path, stop_before_pixels=True)
+            tags = open_tags(path, pixels=False)
             keys = {name: str(tags.get(name) or "").strip() for name in KEYS}
             return Header(keys, *side_and_view(tags))
     except Exception:  # pydicom raises nearly every built-in error on damaged bytes; the image is then left out

@@ -103,6 +103,32 @@ def cbis(root: Path, patients: int, shape: tuple[int, int] = (96, 72)) -> Path:
     return root
 
 
+def cbis_jpeg(root: Path, patients: int) -> Path:
+    """Writes CBIS-DDSM as it lies on Kaggle: a film, a crop and a mask as JPEG each; every second is malignant."""
+    rows: list[Sequence[object]] = [CBIS_HEADER]
+    info: list[Sequence[object]] = [("file_path", "image_path", "PatientID", "SeriesDescription")]
+    for number in range(patients):
+        patient, uid = f"P_{number:05d}", f"1.3.6.1.4.1.9590.100.1.2.{100 + number}"
+        name = f"Mass-Training_{patient}_LEFT_CC"
+        row = cbis_row(patient, "LEFT", "CC", 1, "MALIGNANT" if number % 2 else "BENIGN")
+        row[11] = f"{name}/1.3.6.1/{uid}/000000.dcm"
+        rows.append(row)
+        mask = np.zeros((96, 72), dtype=np.uint8)
+        mask[40:60, 10:30] = 255
+        pixels = (film(number, bright=bool(number % 2)) >> 8).astype(np.uint8)
+        for series, file, picture, owner in (
+            (uid, "1-1.jpg", pixels, name), (f"{uid}8", "1-1.jpg", pixels[40:60, 10:30], f"{name}_1"),
+            (f"{uid}8", "2-1.jpg", mask, f"{name}_1"),
+        ):  # fmt: skip
+            place = root / "jpeg" / series / file
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(place, quality=95)
+            info.append((f"CBIS-DDSM/dicom/{series}/x.dcm", f"CBIS-DDSM/jpeg/{series}/{file}", owner, "wrong in some"))
+    table(root / "csv" / "mass_case_description_train_set.csv", rows)
+    table(root / "csv" / "dicom_info.csv", info)
+    return root
+
+
 MIAS_INFO = """This file lists the films in the MIAS database and provides appropriate details.
 mdb001 G CIRC B 535 425 197
 mdb002 G CIRC B 522 280 69

@@ -13,7 +13,7 @@ from common.data.formats import open_dataset
 from common.data.manifest import Dataset, read_mask
 from common.data.splits import split_by_patient
 from common.errors import DataError
-from tests.common.data.layouts import CBIS_HEADER, cbis, cbis_row, dicom, film, save, table
+from tests.common.data.layouts import CBIS_HEADER, cbis, cbis_jpeg, cbis_row, dicom, film, save, table
 
 
 def open_cbis(root: Path, **keys: object) -> Dataset:
@@ -109,3 +109,27 @@ def test_tables_that_are_missing_or_odd_are_refused(tmp_path: Path) -> None:
     table(path, [CBIS_HEADER[:5]])
     with pytest.raises(DataError, match="has no rows or lacks"):
         open_cbis(tmp_path)
+
+
+def test_the_jpeg_copies_are_joined_by_patient_id_and_series(tmp_path: Path) -> None:
+    dataset = open_cbis(cbis_jpeg(tmp_path, 6))
+    assert [(record.patient, record.label) for record in dataset.records] == [(f"P_{n:05d}", n % 2) for n in range(6)]
+    for record in dataset.records:
+        mask = read_mask(dataset, record)
+        assert dataset.read(record.image).shape == mask.shape == (96, 72) and mask[50, 20] and not mask[5, 5]
+    assert dataset.records[0].attributes["side"] == "left" and "JPEG copies of 8 bits." in dataset.notes
+    for part in ("csv", "jpeg"):
+        assert open_cbis(tmp_path / part).records == dataset.records
+
+
+def test_a_jpeg_whose_two_tables_disagree_is_left_out_and_counted(tmp_path: Path) -> None:
+    info = cbis_jpeg(tmp_path, 6) / "csv" / "dicom_info.csv"
+    text = info.read_text().replace(",Mass-Training_P_00001_LEFT_CC,", ",X,")
+    text = text.replace(",Mass-Training_P_00002_LEFT_CC,", ",Mass-Training_P_00001_LEFT_CC,")
+    second = text.replace(".2.103/1-1.jpg", ".2.104/1-1.jpg").splitlines()[10]
+    info.write_text(f"{text}{second}\n")
+    dataset = open_cbis(tmp_path)
+    assert [record.patient for record in dataset.records] == ["P_00000", "P_00004", "P_00005"]
+    assert "3 of 6 films of the tables are not here." in dataset.notes
+    assert "Left out: 1 films whose label table names another series than dicom_info.csv." in dataset.notes
+    assert "Left out: 1 films with several pictures under one PatientID in dicom_info.csv." in dataset.notes

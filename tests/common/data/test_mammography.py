@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from common.config import DataConfig
 from common.data.formats import open_dataset
+from common.data.images import read_image
 from common.data.loading import to_tensors
 from common.data.manifest import Dataset, read_mask
 from common.data.splits import split_by_patient
@@ -73,7 +76,7 @@ def test_inbreast_takes_the_woman_from_the_file_name_and_leaves_out_birads_3(tmp
     labels = {patient[-3:]: label for patient, label in dataset.labels_by_patient().items()}
     assert labels == {"aa0": 0, "bb1": 1, "cc2": 1, "dd3": 0}
     assert [len(group) for group in dataset.patients().values()] == [2, 1, 2, 2]
-    assert "Left out: 1 images of BI-RADS 3." in dataset.notes
+    assert "Left out: 1 images of BI-RADS 3 or 0." in dataset.notes
     assert dataset.records[0].attributes == {"side": "left", "view": "MLO", "density": "2", "birads": "1"}
     assert len(open_set("inbreast", tmp_path).records) == 6
     tensors = to_tensors(dataset, DataConfig(name="inbreast", image_size=32, breast_crop=True))
@@ -83,7 +86,7 @@ def test_inbreast_takes_the_woman_from_the_file_name_and_leaves_out_birads_3(tmp
 def test_inbreast_tables_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     header = ["Laterality", "View", "File Name", "ACR", "Bi-Rads"]
     table(tmp_path / "INbreast.csv", [header, ["L", "CC", "1", "2", "7"]], delimiter=";")
-    with pytest.raises(DataError, match="line 2: Laterality 'L', Bi-Rads '7'"):
+    with pytest.raises(DataError, match="line 2: BI-RADS '7'"):
         open_set("inbreast", tmp_path)
     table(tmp_path / "INbreast.csv", [header, ["L", "CC", "1", "2", "5"]], delimiter=";")
     with pytest.raises(DataError, match="expected AllDICOMs"):
@@ -92,7 +95,7 @@ def test_inbreast_tables_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 def test_vindr_keeps_its_test_exams_and_takes_validation_from_training(tmp_path: Path) -> None:
     dataset = open_set("vindr_mammo", vindr(tmp_path, exams=40), include_normal=True)
-    assert len(dataset.patients()) == 39 and "Left out: 2 images of BI-RADS 3." in dataset.notes
+    assert len(dataset.patients()) == 39 and "Left out: 2 images of BI-RADS 3 or 0." in dataset.notes
     test = {record.patient for record in dataset.records if record.split == "test"}
     assert test == {"study36", "study37", "study38", "study39"}
     done = split_by_patient(dataset, seed=5, train_share=0.7, val_share=0.15)
@@ -119,3 +122,33 @@ def test_vindr_paths_that_leave_the_folder_are_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("study03", "../study03"))
     with pytest.raises(DataError, match=r"2 lines .* study_id '\.\./study03'"):
         open_set("vindr_mammo", tmp_path)
+
+
+def test_mias_is_read_with_its_films_in_a_folder_of_their_own(films: Path, tmp_path: Path) -> None:
+    plain = open_set("mias", films).records
+    shutil.copytree(films, tmp_path / "all-mias")
+    assert open_set("mias", tmp_path).records == plain
+    (tmp_path / "all-mias" / "Info.txt").rename(tmp_path / "Info.txt")
+    for root in (tmp_path, tmp_path / "all-mias"):
+        dataset = open_set("mias", root)
+        assert dataset.records == plain and dataset.read(plain[0].image).shape == (1024, 1024)
+
+
+def test_inbreast_is_read_as_png_too_and_its_grades_as_words(tmp_path: Path) -> None:
+    plain = open_set("inbreast", inbreast(tmp_path), include_normal=True)
+    for path in (tmp_path / "AllDICOMs").iterdir():
+        Image.fromarray((read_image(path) * 255).astype(np.uint8)).save(path.with_suffix(".png"))
+        path.unlink()
+    text = (tmp_path / "INbreast.csv").read_text()
+    (tmp_path / "INbreast.csv").write_text(text.replace(";4a\n", ";BI-RADS 4A\n").replace(";1\n", ";Negative\n"))
+    copies = open_set("inbreast", tmp_path, include_normal=True)
+    assert [(r.patient, r.label, r.attributes) for r in copies.records] == [
+        (r.patient, r.label, r.attributes) for r in plain.records
+    ] and {Path(record.image).suffix for record in copies.records} == {".png"}
+
+
+def test_inbreast_copies_under_two_formats_are_refused(tmp_path: Path) -> None:
+    path = next((inbreast(tmp_path) / "AllDICOMs").iterdir())
+    Image.new("L", (8, 8), 9).save(path.with_suffix(".png"))
+    with pytest.raises(DataError, match="1 images of INbreast are there twice"):
+        open_set("inbreast", tmp_path)

@@ -40,6 +40,16 @@ def test_another_depth_an_unused_range_and_a_mask_are_found(images: Dataset, tmp
     assert found(images) == {"odd-depth": ("0.png",), "dim": ("0.png",), "few-greys": ("1.png",)}
 
 
+@pytest.mark.parametrize(("bits", "told"), [(10, True), (12, True), (14, True), (16, False)])
+@pytest.mark.parametrize("negative", [False, True])
+def test_fewer_bits_saved_as_sixteen_are_told_at_either_end(
+    images: Dataset, tmp_path: Path, bits: int, told: bool, negative: bool
+) -> None:
+    pixels = noise(9, 1 << bits)
+    Image.fromarray(65535 - pixels if negative else pixels).save(tmp_path / "0.png")
+    assert ("dim" in found(images)) == told
+
+
 def test_bits_of_files(tmp_path: Path) -> None:
     Image.fromarray(noise(0)).save(tmp_path / "16.png")
     Image.fromarray(noise(0).astype(np.uint8)).convert("RGB").save(tmp_path / "8.png")
