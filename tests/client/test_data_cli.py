@@ -111,7 +111,7 @@ def test_a_certificate_counts_only_where_the_policy_lets_anybody_be_counted(
     counts = [*told, *(finding["count"] for finding in document["findings"])]
     assert any(counts) == openly and document["findings"], "codes of findings are told all the same"
     (joined.path / "readiness.json").write_text(json.dumps(document))
-    assert releasable_certificate(joined.path, load_policy(joined.path / "policy.yaml", noised=False)) == document
+    assert releasable_certificate(joined.path, load_policy(joined.path / "policy.yaml"), noised=False) == document
     code, _, err = run("certify", "--home", str(joined.path), "--by", "scanner")
     assert code == (4 if openly else 3) and ("leave --by out" in err) == (not openly)
 
