@@ -14,7 +14,7 @@ from common.data.checks.finding import Finding
 from common.data.dicom_file import is_dicom
 from common.data.intake.choices import Choices
 from common.data.intake.doubts import error, warning
-from common.data.intake.masks import is_mask, outlines_beside, pair_masks
+from common.data.intake.masks import masks_among, outlines_beside, pair_masks
 from common.data.intake.paths import label_of_path
 from common.data.tree import Tree, look_below
 from common.errors import DataError
@@ -55,9 +55,10 @@ def find_files(folder: Path, choices: Choices) -> Found:
     tree = look_below(folder)
     names = [name for name in tree.files if _is_image(folder, name)]
     once, again, torn = _once(folder, names, choices)
-    beside = outlines_beside([name for name in once if not is_mask(name)])
-    marked = [name for name in once if is_mask(name) or name in beside]
-    images = [name for name in once if name not in set(marked)]
+    masks_by_name = masks_among(once)
+    every_mask = masks_by_name | outlines_beside([name for name in once if name not in masks_by_name])
+    marked = [name for name in once if name in every_mask]
+    images = [name for name in once if name not in every_mask]
     if not images:
         raise DataError(f"There is no image in {folder}{_instead(tree)}; expected {', '.join(SUFFIXES)} or DICOM files")
     paired, alone = pair_masks(images, marked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from pathlib import PurePosixPath
 
 from common.data.intake.paths import IMAGE_WORDS, MASK_WORDS
@@ -20,10 +20,27 @@ _BEFORE = re.compile(r"^masks?[_ -]", re.IGNORECASE)
 Key = tuple[tuple[str, ...], str]
 
 
-def is_mask(name: str) -> bool:
-    """Returns whether a path is a mask's: ``x_mask.png``, ``x_mask_1.png``, or any file in a folder of masks."""
-    folders = PurePosixPath(name).parts[:-1]
-    return bool(_MASK.search(_stem(name))) or any(_is_for(part, MASK_WORDS) for part in folders)
+def masks_among(names: Sequence[str]) -> set[str]:
+    """Returns the paths of masks: ``x_mask.png``, ``x_mask_1.png``, and any file in a folder of masks.
+
+    A folder that holds everything, or images beside their masks, is none, whatever it is called:
+    ``Dataset_BUSI_with_GT`` is a whole data set.
+    """
+    by_name = {name for name in names if _MASK.search(_stem(name))}
+    below: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for name in names:
+        folders = PurePosixPath(name).parts[:-1]
+        for depth, part in enumerate(folders, start=1):
+            if _is_for(part, MASK_WORDS):
+                below[folders[:depth]].append(name)
+    of_masks = [found for found in below.values() if len(found) < len(names) and not _is_mixed(found, by_name)]
+    return by_name.union(*of_masks)
+
+
+def _is_mixed(names: Sequence[str], masks: Set[str]) -> bool:
+    """Returns whether a folder holds masks by their names beside images of the same names."""
+    images = {(PurePosixPath(name).parent, _stem(name)) for name in names if name not in masks}
+    return any((PurePosixPath(name).parent, _mask_stem(name)) in images for name in names if name in masks)
 
 
 def outlines_beside(names: Sequence[str]) -> set[str]:

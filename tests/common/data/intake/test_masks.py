@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.data.intake.masks import is_mask, outlines_beside, pair_masks
+from common.data.intake.masks import masks_among, outlines_beside, pair_masks
 
 PLACES = st.lists(st.sampled_from(["Benign", "Malignant", "P1", "P2", "x"]), max_size=3, unique=True).map("/".join)
 
@@ -25,7 +25,8 @@ def test_masks_stay_in_their_own_folder_whatever_repeats(places: set[str], stems
     wanted = {image_form.format(p=p, s=s): [mask_form.format(p=p, s=s)] for p, s in pairs}
     paired, alone = pair_masks(list(wanted), [name for names in wanted.values() for name in names])
     assert paired == wanted and not alone
-    assert all(is_mask(name) for names in wanted.values() for name in names)
+    every = [name for names in wanted.values() for name in names]
+    assert masks_among([*wanted, *every]) == set(every)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_several_masks_of_an_image_and_bus_bra_names_are_paired() -> None:
 
 @pytest.mark.parametrize("name", ["unmasked.png", "a/maskless.png", "masked/x.png"])
 def test_a_longer_word_is_no_mask(name: str) -> None:
-    assert not is_mask(name)
+    assert masks_among([name, "y/z_mask.png"]) == {"y/z_mask.png"}
 
 
 @given(st.sampled_from(["_gt", "_seg", "-roi", "_tumor", "_lesion2"]), st.sampled_from(["a/", "", "b/c/"]))
@@ -66,7 +67,20 @@ def test_an_ending_marks_a_mask_only_beside_its_image(ending: str, place: str) -
 def test_a_folder_that_is_called_masks_of_something_holds_masks_of_it() -> None:
     images = ["Benign/1.png", "Malignant/1.png"]
     masks = ["Benign mask/1.png", "Malignant_masks/1.png"]
-    assert all(map(is_mask, masks)) and pair_masks(images, masks)[0] == {
+    assert masks_among([*images, *masks]) == set(masks) and pair_masks(images, masks)[0] == {
         "Benign/1.png": [masks[0]],
         "Malignant/1.png": [masks[1]],
     }
+
+
+@given(
+    st.sampled_from(["Dataset_BUSI_with_GT", "masks", "gt", "my segmentation data"]),
+    st.sampled_from(["", "all/", "x/y/"]),
+    st.sets(st.sampled_from(["benign", "malignant", "normal"]), min_size=1),
+)
+def test_a_folder_around_everything_is_no_folder_of_masks(top: str, above: str, classes: set[str]) -> None:
+    """The published BUSI lies in a folder with GT in its name: all of it was taken for masks."""
+    images = [f"{above}{top}/{name}/{name} ({index}).png" for name in classes for index in range(3)]
+    masks = [image.replace(").png", ")_mask.png") for image in images]
+    assert masks_among([*images, *masks]) == set(masks)
+    assert masks_among([*images, *masks, "readme/logo.png"]) == set(masks), "nor where something lies beside it"
