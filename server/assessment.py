@@ -28,10 +28,15 @@ FORMULA = "probability = 1 / (1 + exp(-(intercept + slope * log(score / (1 - sco
 
 
 class Assessment:
-    """Judges the chosen round's model; sites that do not answer are added to ``lost``."""
+    """Judges the chosen round's model; sites that do not answer are added to ``lost``.
 
-    def __init__(self, federation: Federation, folder: RunFolder, lost: dict[str, SiteCode]) -> None:
-        self._federation, self._folder, self._lost = federation, folder, lost
+    A rehearsal leaves no model, and no calibration of one.
+    """
+
+    def __init__(
+        self, federation: Federation, folder: RunFolder, lost: dict[str, SiteCode], *, rehearsal: bool = False
+    ) -> None:
+        self._federation, self._folder, self._lost, self._rehearsal = federation, folder, lost, rehearsal
         self._rules = federation.study.evaluation
         self._measure = Measure(
             confidence=self._rules.confidence,
@@ -79,7 +84,8 @@ class Assessment:
         line = {name: found[name] for name in ("method", "intercept", "slope", "validation_patients")}
         threshold = recalibrated_probability(point.threshold, found["intercept"], found["slope"])
         raw = {"schema_version": 1, "threshold_as_scored": point.threshold, "threshold": threshold}
-        self._folder.write_json("model/calibration.json", raw | line | {"formula": FORMULA})
+        if not self._rehearsal:
+            self._folder.write_json("model/calibration.json", raw | line | {"formula": FORMULA})
         return found
 
     def _own_answers(self, arrays: Arrays) -> dict[str, OwnAnswer]:

@@ -233,7 +233,7 @@ class Run:
             self._write_model(self.model)
         nodes = self.roster.nodes
         self._validate_the_missing(federation, best)
-        assessment = Assessment(federation, self.folder, self.progress.lost)
+        assessment = Assessment(federation, self.folder, self.progress.lost, rehearsal=self.rehearsal)
         assessment.conduct(best, best_round=self.progress.best_round, validation=self.progress.best_val)
         for site, answer in federation.ask_sites("statement", nodes).items():
             statement = checked_statement(answer, site=site, study=self.study)
