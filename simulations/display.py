@@ -121,6 +121,8 @@ def describe(event: Mapping[str, Any], rounds: int) -> str:
 
 def headline(rows: Sequence[Mapping[str, Any]], *, private: bool) -> Table:
     """Returns the table of the sites: patients, epsilon spent (a dash: unknown), AUROC with interval, local-only."""
+    from common.reporting.advice import named
+
     table = Table(box=SIMPLE_HEAD, header_style="bold")
     table.add_column("site", overflow="fold")
     for name in ("patients", "epsilon\nspent", "AUROC", "local-only AUROC"):
@@ -130,7 +132,7 @@ def headline(rows: Sequence[Mapping[str, Any]], *, private: bool) -> Table:
             table.add_section()
         epsilon = DASH if row["epsilon"] is None else f"{row['epsilon']:.2f}"
         table.add_row(
-            row["site"],
+            named(row["site"]),
             DASH if row["patients"] is None else str(row["patients"]),
             epsilon if private else "not private",
             _with_interval(row["auroc"]),

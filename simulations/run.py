@@ -23,6 +23,7 @@ from typing import Any, Literal
 from common.config import StudyConfig, compose
 from common.errors import ConfigError, FederationError, UsageError
 from common.overrides import read_overrides
+from server.hub.followed import Rounds
 from server.run_folder import RunFolder, runs_root
 from simulations.ended import ending, settle, sigterm_interrupts
 from simulations.environment import quiet_environment
@@ -154,19 +155,8 @@ def _hydra_quoted(text: str) -> str:
     return f"'{escaped}'"
 
 
-class _Watch:
-    """Reports rounds as they are written to ``metrics.jsonl``."""
-
-    def __init__(self, folder: Path, progress: Progress) -> None:
-        self._folder = RunFolder(folder)
-        self._progress = progress
-        self._seen = max((row["round"] for row in self._folder.read_metrics()), default=0)
-
-    def __call__(self) -> None:
-        for row in self._folder.read_metrics():
-            if row["round"] > self._seen:
-                self._seen = row["round"]
-                self._progress(row)
+class _Watch(Rounds):
+    """Reports rounds as they are written, and what is waited for."""
 
     def say(self, phase: str) -> None:
         """Reports what is waited for."""

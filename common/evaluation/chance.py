@@ -6,7 +6,6 @@ Both draw from counts: patients of a class are dealt to groups anew, or labels a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,14 +91,3 @@ def ece_by_chance(state: ScoreState, seed: int) -> float | None:
         drawn = Graded(graded.values, malignant, patients - malignant, graded.reach)
         found.append(ece(reliability(drawn, state.bins)))
     return float(np.mean([value for value in found if value is not None]))
-
-
-def judged_gap(gap: Mapping[str, Any]) -> str:
-    """Returns a gap in words, beside what chance alone gives."""
-    by_chance = gap.get("by_chance") or {}
-    if by_chance.get("median") is None:
-        return ""
-    unusual = "more than chance gives" if by_chance["p"] <= 1 - UNUSUAL else "no more than chance gives"
-    return (
-        f"{unusual}: groups of these sizes that are treated alike differ by {by_chance['median']:.3f} as often as not"
-    )

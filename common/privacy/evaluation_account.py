@@ -147,14 +147,16 @@ def releases(rows: Sequence[Row], study: str, patients: Collection[str] | None =
     return {split: sum(row["split"] == split for row in mine) for split in SPLITS}
 
 
-def account(rows: Sequence[Row], study: str, deviation: int, delta: float) -> dict[str, Any]:
+def account(rows: Sequence[Row], study: str, deviation: int, usual_delta: float) -> dict[str, Any]:
     """Returns what a statement says of noised counts, as JSON.
 
     ``releases`` by split and ``epsilon`` of the study's most exposed patient, and ``lifetime_epsilon`` of the most
-    exposed one over all studies, ``unbounded`` where scores of evaluated patients left without noise too.
+    exposed one over all studies, ``unbounded`` where scores of evaluated patients left without noise too. ``delta`` is
+    the least that the study was charged with, ``usual_delta`` where nothing was.
     """
     own, all_of_them = spent_by(rows, study), spent_by(rows)
-    exact = bool(exactly_scored(rows))
+    charged = [row["delta"] for row in rows if row["kind"] == CHARGE and row["study"] == study]
+    delta, exact = min(charged, default=usual_delta), exactly_scored(rows) & all_of_them.keys()
     longest = math.inf if exact else max(all_of_them.values(), default=0.0)
     return {
         "noise": deviation,
@@ -165,7 +167,7 @@ def account(rows: Sequence[Row], study: str, deviation: int, delta: float) -> di
     }
 
 
-def accounts(rows: Sequence[Row], delta: float) -> list[dict[str, Any]]:
+def accounts(rows: Sequence[Row], usual_delta: float) -> list[dict[str, Any]]:
     """Returns :func:`account` of each study that counted scores with noise, named by ``study``."""
     noise = {row["study"]: row["deviation"] for row in rows if row["kind"] == CHARGE}
-    return [{"study": study, **account(rows, study, noise[study], delta)} for study in noise]
+    return [{"study": study, **account(rows, study, noise[study], usual_delta)} for study in noise]

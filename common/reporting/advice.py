@@ -8,6 +8,8 @@ from typing import Any, Literal
 from common.reporting.run_files import RunFiles
 
 Outcome = Literal["helps", "hurts", "no loss", "same scores", "cannot tell", "not measured", "not released"]
+ALL_SITES = "all sites"
+"""How the row of patients compared within their own site is called; ``pooled`` are all patients on one scale."""
 IN_A_CELL: Mapping[Outcome, str] = {
     "helps": "better",
     "hurts": "worse",
@@ -17,6 +19,11 @@ IN_A_CELL: Mapping[Outcome, str] = {
     "not measured": "not measured",
     "not released": "not released",
 }
+
+
+def named(site: str) -> str:
+    """Returns what a row of the headline is called on a page."""
+    return ALL_SITES if site == "pooled" else site
 
 
 def outcome(files: RunFiles, site: str) -> Outcome:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from common.evaluation import clinical_plots, plots
+from common.reporting.advice import named
 from common.reporting.run_files import UNTOLD, RunFiles
 
 Wanted = tuple[str, bool, Callable[..., str], Callable[..., str], tuple[Any, ...]]
@@ -39,11 +40,12 @@ def _of_test(files: RunFiles, rows: Sequence[Mapping[str, Any]]) -> list[Wanted]
     pooled = federated.get("pooled")
     both = bool(pooled and pooled["malignant"] and pooled["benign"])
     measured = any(row[key]["value"] is not None for row in rows for key in ("auroc", "local_auroc"))
-    compared = [{"site": row["site"], "difference": files.difference(row["site"])} for row in rows]
+    compared = [{"site": named(row["site"]), "difference": files.difference(row["site"])} for row in rows]
+    shown = [dict(row) | {"site": named(row["site"])} for row in rows]
     margin = (files.evaluation or {}).get("margin", 0.0)
     differs, clinical = any(row["difference"] for row in compared), clinical_plots
     return [
-        ("forest", measured, plots.forest_svg, plots.forest_csv, (rows,)),
+        ("forest", measured, plots.forest_svg, plots.forest_csv, (shown,)),
         ("roc", bool(federated), plots.roc_svg, plots.roc_csv, (pooled, federated.get("sites", {}))),
         ("differences", differs, clinical.differences_svg, clinical.differences_csv, (compared, margin)),
         ("precision-recall", both, clinical.pr_svg, clinical.pr_csv, (pooled,)),

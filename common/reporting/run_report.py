@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from common.evaluation.drawing import GRID, INK
-from common.reporting.advice import IN_A_CELL, outcome, reliability
+from common.reporting.advice import IN_A_CELL, named, outcome, reliability
 from common.reporting.figures import figures_of
 from common.reporting.run_files import UNTOLD, RunFiles, read_run
 from common.reporting.sections import attention, calibration_rows, subgroups, unmeasured, value_of_federating
@@ -128,6 +128,7 @@ def _view(files: RunFiles, figures: Mapping[str, Mapping[str, str]]) -> dict[str
         "evaluation": files.evaluation,
         "verdict": judge(files),
         "reliability": reliability(files),
+        "named": named,
         "headline": [row | {"outcome": _outcome(files, row["site"])} for row in rows],
         "figures": {name: _inline(figure["svg"]) for name, figure in figures.items()},
         "site_rows": [_site_row(site) for site in files.run.get("sites", ())],

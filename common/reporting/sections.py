@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from common.evaluation.chance import judged_gap
+from common.evaluation.chance import UNUSUAL
+from common.reporting.advice import IN_A_CELL, outcome
 from common.reporting.run_files import RunFiles
 
 POOLED = "pooled"
@@ -48,10 +49,12 @@ def _value_row(files: RunFiles, site: str, models: list[str]) -> dict[str, Any]:
     own = files.own_release(site)
     if "verdict" in own:
         difference = own.get("differences", {}).get("federated_minus_local")
-    return {"site": site, "areas": areas, "difference": difference, "words": _in_words(own, difference)}
+    words = _in_words(own) or (_against_margin(difference) if site == POOLED else IN_A_CELL[outcome(files, site)])
+    return {"site": site, "areas": areas, "difference": difference, "words": words}
 
 
-def _in_words(own: Mapping[str, Any], difference: Mapping[str, Any] | None) -> str:
+def _in_words(own: Mapping[str, Any]) -> str:
+    """Returns what a hospital says for itself; empty where it lets its figures speak."""
     match own.get("level"):
         case "none":
             return "not released by the hospital"
@@ -60,7 +63,7 @@ def _in_words(own: Mapping[str, Any], difference: Mapping[str, Any] | None) -> s
         case "rounded":
             return f"the hospital says: {own['verdict']}; figures rounded to 0.05"
         case _:
-            return _against_margin(difference)
+            return ""
 
 
 def _against_margin(difference: Mapping[str, Any] | None) -> str:
@@ -124,8 +127,12 @@ def _gap(found: Mapping[str, Any]) -> str:
 
 
 def _beside(gap: Mapping[str, Any]) -> str:
-    said = judged_gap(gap)
-    return f"; {said}" if said else ""
+    """Returns a gap beside what chance alone gives; empty where that is not known."""
+    by_chance = gap.get("by_chance") or {}
+    if by_chance.get("median") is None:
+        return ""
+    unusual = "more than chance gives" if by_chance["p"] <= 1 - UNUSUAL else "no more than chance gives"
+    return f"; {unusual}: groups of these sizes, treated alike, differ by {by_chance['median']:.3f} as often as not"
 
 
 def attention(files: RunFiles) -> dict[str, Any] | None:

@@ -49,7 +49,7 @@ href="#reproduce">Reproduce</a></li>
 <th scope="col" class="text">Federated is, against<br>its own model</th></tr></thead>
 <tbody>{% for row in headline %}
 {% set total = loop.last and evaluation is not none %}
-<tr{% if total %} class="total"{% endif %}><th scope="row">{{ row.site }}</th>
+<tr{% if total %} class="total"{% endif %}><th scope="row">{{ named(row.site) }}</th>
 <td>{{ number(row.patients, "%d") }}</td><td>{{ number(row.test_patients, "%d") }}</td>
 <td>{% if not run.private %}not private{% else %}{% if total %}at most {% endif %}{{ number(row.epsilon, "%.2f") }}
 {% endif %}</td>
@@ -59,8 +59,8 @@ href="#reproduce">Reproduce</a></li>
 {% if evaluation is not none %}
 <p class="soft">Local only: a model that the site trained alone on its own training patients, without privacy noise
 because it never leaves the site. "Better" and "worse" are shown by the paired difference on the same patients, with all
-sites together in mind (Holm). Pooled: patients are compared with patients of their own site only, each site counting by
-its pairs of a malignant and a benign one; scores of two sites' models are never ranked together. Intervals cover the
+sites together in mind (Holm). All sites: patients are compared with patients of their own site only, each site counting
+by its pairs of a malignant and a benign one; scores of two sites' models are never ranked together. Intervals cover the
 chance of drawing these patients, not the training seed.</p>
 {% endif %}
 {% else %}<p>Not measured: no site took part.</p>{% endif %}
@@ -135,8 +135,8 @@ confidence ~
 {% for table in tables %}
 <h3>{{ table.title }}</h3>
 <div class="scroll" tabindex="0" role="region" aria-label="Metrics, {{ table.title }}"><table>
-<caption>{{ table.title }} on test patients{% if table.model == "local" %}: each site's own model; pooled puts their
-scores together{% endif %}</caption>
+<caption>{{ table.title }} on test patients{% if table.model == "local" %}: each site's own model; pooled counts their
+calls together and ranks no scores of two models{% endif %}</caption>
 <thead><tr><th scope="col">Site</th><th scope="col">Patients</th>{% for key, name in metrics %}
 <th scope="col">{{ name }}</th>
 {% if key == "accuracy" %}<th scope="col">All called by the<br>larger class</th>{% endif %}

@@ -43,15 +43,14 @@ VALUE = (
 less local
 with its {{ confidence }} interval. Margin: {{ "%g"|format(value.margin) }}.</caption>
 <thead><tr><th scope="col">Site</th>{% for model in value.models %}<th scope="col">{{ model.title }}</th>{% endfor %}
-<th scope="col">Federated<br>less local</th><th scope="col" class="text">Against the margin</th></tr></thead>
+<th scope="col">Federated<br>less local</th><th scope="col" class="text">Shown</th></tr></thead>
 <tbody>{% for row in value.rows %}<tr{% if row.site == "pooled" %} class="total"{% endif %}>
-<th scope="row">{{ row.site }}</th>{% for model in value.models %}<td>{{ area(row.areas[model.name]) }}</td>{% endfor %}
+<th scope="row">{{ named(row.site) }}</th>
+{% for model in value.models %}<td>{{ area(row.areas[model.name]) }}</td>{% endfor %}
 <td>{{ signed(row.difference) }}</td><td class="wrap">{{ row.words }}</td></tr>{% endfor %}</tbody></table></div>
 <p class="soft">Personalised: the federated model fine-tuned at the site without noise; it stays there. Non-inferior:
-the interval
-lies above minus the margin. Equivalent: it lies within the margin on both sides. The pooled difference is the mean of
-the
-sites' differences by their pairs of patients. 
+the interval lies above minus the margin. Equivalent: it lies within the margin on both sides. The difference over all
+sites is the mean of the sites' differences by their pairs of patients.
 {% for line in reliability %}{{ line }} {% endfor %}
 Differences of one run do not cover the training seed; several seeds do
 (<code>oncofed-sim run ... seed=1</code>).</p>

@@ -110,3 +110,10 @@ def test_who_was_counted_with_noise_is_still_bounded() -> None:
     found = account(rows, "s", 4, DELTA)
     assert found["epsilon"] == found["lifetime_epsilon"] == epsilon_of_rho(1 / 16, DELTA)
     assert found["releases"] == {"val": 1, "test": 0}
+
+
+def test_exact_scores_of_others_leave_a_bound_and_the_charged_delta_is_told() -> None:
+    rows = charged([{"kind": "scored", "patients": ["someone else"]}], ["a"], delta=1e-7)
+    found = account(rows, "s", 4, DELTA)
+    assert found["delta"] == 1e-7
+    assert found["lifetime_epsilon"] == found["epsilon"] == epsilon_of_rho(rho_of(4), 1e-7)

@@ -285,3 +285,14 @@ def test_refuses_a_folder_that_is_no_run(make_run: MakeRun, damage: str) -> None
         rewrite(folder, "run.json", lambda d: d.update(schema_version=99))
     with pytest.raises(ConfigError, match=r"run\.json"):
         write_run_report(folder)
+
+
+def test_no_table_claims_more_than_the_advice(make_run: MakeRun) -> None:
+    """An interval of one site alone may leave out 0 where all sites together show nothing."""
+    folder = with_gate(make_run, **{f"site_{n}": gate("cannot tell", 0.06, 0.01, 0.11) for n in range(1, 5)})
+    alone = {"value": 0.06, "low": 0.01, "high": 0.11, "superior": True, "non_inferior": True, "equivalent": False}
+    rewrite(folder, "evaluation.json", lambda d: d["comparisons"]["federated_minus_local"].update(
+        sites={f"site_{n}": alone for n in range(1, 5)}, pooled=None))  # fmt: skip
+    text = text_of(write_run_report(folder))
+    table = text.partition("AUROC of the models that a site could use")[2].partition("Personalised: the")[0]
+    assert table.count("cannot be told") == 4 and "better" not in table and "all sites" in table
