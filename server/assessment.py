@@ -43,6 +43,7 @@ class Assessment:
             resamples=self._rules.resamples,
             seed=federation.study.seed,
             specificity=self._rules.specificity,
+            noised=self._rules.noise > 0,
         )
 
     def conduct(self, arrays: Arrays, *, best_round: int, validation: Mapping[str, ScoreState]) -> None:

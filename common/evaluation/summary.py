@@ -32,12 +32,14 @@ class Measure:
         resamples: Bootstrap resamples; 0 for none.
         seed: Of the bootstrap.
         specificity: At which sensitivity is read off the ROC curve.
+        noised: Whether counts hold noise: no bound on the error of binning holds for them.
     """
 
     confidence: float = 0.95
     resamples: int = 0
     seed: int = 0
     specificity: float = SPECIFICITY
+    noised: bool = False
 
 
 def summarise(
@@ -111,7 +113,7 @@ def _binning_errors(state: ScoreState, strata: Mapping[str, ScoreState], how: Me
     is right, so figures of order keep their bound; values have none, nor has the order over several sites.
     """
     grouped = any(part.is_grouped for part in strata.values())
-    if grouped and len(strata) > 1:
+    if how.noised or (grouped and len(strata) > 1):
         return dict.fromkeys(("auroc", "auprc", "sensitivity", "brier", "ece"))
     at = metrics.sensitivity_at_specificity(state, how.specificity)
     calibration = summarise_calibration(state, how.confidence)

@@ -27,12 +27,15 @@ def named(site: str) -> str:
 
 
 def outcome(files: RunFiles, site: str) -> Outcome:
-    """Returns what the run shows of the federated model against the site's own."""
+    """Returns what the run shows of the federated model against the site's own.
+
+    The gate of an earlier version judged each site by itself; what it said counts as not measured.
+    """
     own = files.own_release(site)
     if own.get("level") == "none":
         return "not released"
-    found: Outcome = (gate_of(files, site) or {}).get("verdict") or "not measured"
-    return found
+    found: Outcome = (gate_of(files, site) or {}).get("verdict", "not measured")
+    return found if found in IN_A_CELL else "not measured"
 
 
 def advice(files: RunFiles) -> list[str]:

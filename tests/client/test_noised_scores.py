@@ -118,6 +118,9 @@ def test_a_run_with_noise_ends_and_says_what_it_cost(federation: Federation) -> 
     assert run["status"] == "COMPLETED", run
     assert federation.read("evaluation.json")["score_noise"] == 1
     assert not any("exact" in line for line in run["not_covered"])
+    federated = federation.read("evaluation.json")["models"]["federated"]
+    assert all(block["auroc"]["binning_error"] is None for block in (federated["pooled"], *federated["sites"].values()))
+    assert "with noise on each" in (federation.folder / "report.html").read_text()
     for name in (site["name"] for site in run["sites"]):
         said = federation.read(f"privacy/{name}.json")
         check_consistency(said)

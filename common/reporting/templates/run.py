@@ -125,7 +125,8 @@ would give them away.</caption>
 probability of {{ number(evaluation.threshold, "%.4g") }} or more, fixed before the test was opened; a local model at
 the threshold of its own site's validation patients. Rates stand with their {{ confidence }} Wilson interval, AUROC
 with DeLong's (or Newcombe's where few patients or a perfect area leave DeLong's meaningless). Scores
-travel as counts in bins, and a hospital tells them in groups of patients at their median, as its policy says{% if
+travel as counts in bins{% if evaluation.score_noise|default(0) %}, with noise on each{% else %}, and a hospital tells
+them in groups of patients at one rounded score, as its policy says{% endif %}{% if
 binning_error is not none %}; that moves a site's AUROC in this report by at most
 {{ number(binning_error, "%.5f") }}{% endif %}.</p>
 {{ figure("roc", "ROC curves of the federated model on test patients, with AUROC; the band is the pooled curve's " ~

@@ -91,3 +91,11 @@ def test_the_line_of_a_round() -> None:
     line = brief(ScoreState.of(scores, labels), 0.5, 0.95)
     assert line["accuracy"] == pytest.approx(((scores >= 0.5) == labels).mean())
     assert brief(ScoreState.empty(), 0.5, 0.95) == dict.fromkeys(line)
+
+
+def test_no_bound_is_claimed_for_counts_with_noise() -> None:
+    state = ScoreState.of(*draw(0))
+    plain, noised = (summarise(state, threshold=0.5, measure=Measure(noised=noised)) for noised in (False, True))
+    bounded = ("auroc", "auprc", "brier", "ece", "sensitivity_at_specificity")
+    assert all(plain[name]["binning_error"] is not None for name in bounded)
+    assert all(noised[name]["binning_error"] is None for name in bounded)

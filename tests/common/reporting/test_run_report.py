@@ -296,3 +296,10 @@ def test_no_table_claims_more_than_the_advice(make_run: MakeRun) -> None:
     text = text_of(write_run_report(folder))
     table = text.partition("AUROC of the models that a site could use")[2].partition("Personalised: the")[0]
     assert table.count("cannot be told") == 4 and "better" not in table and "all sites" in table
+
+
+def test_a_run_of_an_earlier_version_is_still_shown(make_run: MakeRun) -> None:
+    folder = with_gate(make_run, site_2=gate("harm suspected", -0.12, -0.3, 0.06))
+    rewrite(folder, "evaluation.json", lambda d: [block.pop("within_sites") for block in d["models"].values()])
+    text = text_of(write_run_report(folder))
+    assert "site_2: not measured" in text and "should keep its own" not in text
