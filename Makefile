@@ -55,13 +55,13 @@ deployment-tests: install packages ## break on purpose what a hub and three hosp
 	@for name in $(SCENARIOS); do $(BIN)/python -m pytest tests/scenarios/deployment/$$name.py --durations=0 $(ARGS) || exit 1; done
 
 deployment-benchmark: install ## seconds and bytes a round beyond the training, and idle sites; ARGS='--images DIR data=...'
-	$(BIN)/python -m simulations.deployment_benchmark $(ARGS)
+	$(BIN)/python -m simulations.bench.deployment_benchmark $(ARGS)
 
 browser-tests: install ## every page in headless Chromium: an axe scan, and 320 px; needs Debian's chromium
 	$(BIN)/python -m pytest tests/e2e/accessibility.py $(ARGS)
 
 benchmark: install ## start-up, private against plain, overhead and scale, as Markdown
-	$(BIN)/python -m simulations.benchmark
+	$(BIN)/python -m simulations.bench.benchmark
 
 kit: install ## an offline installer in dist/; KIT_OPTIONS="--role hub --pip-options='--extra-index-url URL'" for torch for CPUs
 	$(BIN)/python deploy/kit/build.py $(KIT_OPTIONS)

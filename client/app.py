@@ -12,16 +12,16 @@ from collections.abc import Callable
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from client import egress
-from client.opening import open_site
-from client.pause import check_answers
-from client.proof import check_proof
-from client.rehearsal import twin
-from client.site import Site
-from client.site_file import HOME_VARIABLE, SiteHome, site_home
+from client.site import egress
+from client.site.hospital import Site
+from client.site.opening import open_site
+from client.site.pause import check_answers
+from client.site.proof import check_proof
+from client.site.rehearsal import twin
+from client.site.site_file import HOME_VARIABLE, SiteHome, site_home
 from common.errors import OncoFedError, SiteCode
-from common.messages import Answer, Refusal, Request, pack_answer, unpack_request
-from common.signed_request import bind, claims_digest
+from common.protocol.messages import Answer, Refusal, Request, pack_answer, unpack_request
+from common.protocol.signed_request import bind, claims_digest
 
 log = logging.getLogger("oncofed.site")
 app = ClientApp()

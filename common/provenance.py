@@ -11,8 +11,8 @@ from pathlib import Path
 PROTOCOL_VERSION = 2
 """Of the messages between hub and sites. It rises with every change that an older side could misread."""
 MATHEMATICS = (
-    "common/aggregation.py", "common/config.py", "common/data", "common/evaluation", "common/models",
-    "common/privacy", "common/training.py", "client/baseline.py", "client/own_models.py",
+    "common/protocol/aggregation.py", "common/config/study.py", "common/data", "common/evaluation", "common/models",
+    "common/privacy", "common/training/loop.py", "client/site/baseline.py", "client/site/own_models.py",
 )  # fmt: skip
 """Sources that decide which numbers a site computes; all others may differ between a hub and its sites."""
 PACKAGES = ("flwr", "torch", "torchvision", "opacus", "monai", "numpy", "scikit-learn", "hydra-core")

@@ -11,13 +11,13 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from common.config import compose
+from common.config.overrides import split_overrides
+from common.config.study import compose
 from common.errors import OncoFedError
-from common.overrides import split_overrides
-from server.enrolment import REGISTER
-from server.federation import Run
+from common.runs.run_folder import RunFolder, run_path
 from server.hub.tickets import Tickets
-from server.run_folder import RunFolder, run_path
+from server.run.enrolment import REGISTER
+from server.run.federation import Run
 
 log = logging.getLogger("oncofed")
 app = ServerApp()

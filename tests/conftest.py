@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from simulations.environment import quiet_environment
+from simulations.engine.environment import quiet_environment
 
 os.environ.update(quiet_environment())
 

@@ -23,9 +23,9 @@ import numpy as np
 from PIL import Image
 from pydicom.data import get_testdata_file
 
-from common.config import DataConfig
+from common.config.study import DataConfig
 from common.data.formats import open_dataset
-from common.data.images import read_image
+from common.data.pixels.images import read_image
 from common.errors import DataError
 from tests.common.data import layouts
 

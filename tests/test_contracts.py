@@ -15,9 +15,9 @@ import click
 import pytest
 import typer
 
-from common.config import CONFIG_DIR
-from simulations.app_dir import RUN_CONFIG, app_dir, stage
-from simulations.cli import app
+from common.config.study import CONFIG_DIR
+from simulations.cli.main import app
+from simulations.engine.app_dir import RUN_CONFIG, app_dir, stage
 
 HEAVY = ("flwr", "hydra", "matplotlib", "monai", "numpy", "opacus", "pydantic", "ray", "sklearn", "torch")
 
@@ -47,7 +47,7 @@ def test_imports_go_down_only(project_root: Path) -> None:
 def test_help_imports_nothing_heavy(path: tuple[str, ...]) -> None:
     code = f"""
 import json, sys
-from simulations.cli import app
+from simulations.cli.main import app
 try:
     app({[*path, "--help"]!r})
 except SystemExit as end:

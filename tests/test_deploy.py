@@ -13,9 +13,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from client.cli import app as site_app
-from client.site_file import SiteHome
-from server.cli import app as hub_app
+from client.cli.main import app as site_app
+from client.site.site_file import SiteHome
+from server.cli.main import app as hub_app
 from server.hub.control import PULSE_SECONDS
 from server.hub.home import HubHome
 

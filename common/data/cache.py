@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.images import ImageFiles
 from common.data.manifest import Dataset
-from common.data.regions import DrawnRegions
+from common.data.pixels.images import ImageFiles
+from common.data.readers.regions import DrawnRegions
 from common.errors import DataError
 from common.provenance import code_digest
 

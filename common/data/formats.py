@@ -11,25 +11,25 @@ from common.data.manifest import Dataset, site_from_column
 from common.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from common.config import DataConfig
+    from common.config.study import DataConfig
 
 READERS = {
-    "bus_bra": "common.data.busbra",
-    "busi": "common.data.busi",
-    "bus_uclm": "common.data.busuclm",
-    "breast_lesions_usg": "common.data.breastlesions",
-    "breastmnist": "common.data.medmnist",
-    "wdbc": "common.data.tables",
-    "wbc": "common.data.tables",
-    "cbis_ddsm": "common.data.cbis",
-    "cmmd": "common.data.cmmd",
-    "mias": "common.data.mias",
-    "inbreast": "common.data.inbreast",
-    "vindr_mammo": "common.data.vindr",
-    "breakhis": "common.data.breakhis",
-    "bach": "common.data.bach",
-    "idc": "common.data.idc",
-    "pcam": "common.data.pcam",
+    "bus_bra": "common.data.readers.busbra",
+    "busi": "common.data.readers.busi",
+    "bus_uclm": "common.data.readers.busuclm",
+    "breast_lesions_usg": "common.data.readers.breastlesions",
+    "breastmnist": "common.data.readers.medmnist",
+    "wdbc": "common.data.readers.tables",
+    "wbc": "common.data.readers.tables",
+    "cbis_ddsm": "common.data.readers.cbis",
+    "cmmd": "common.data.readers.cmmd",
+    "mias": "common.data.readers.mias",
+    "inbreast": "common.data.readers.inbreast",
+    "vindr_mammo": "common.data.readers.vindr",
+    "breakhis": "common.data.readers.breakhis",
+    "bach": "common.data.readers.bach",
+    "idc": "common.data.readers.idc",
+    "pcam": "common.data.readers.pcam",
     "manifest": "common.data.formats",
 }
 

@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from common.data.breast import crop_and_turn
 from common.data.cache import cached
 from common.data.manifest import Dataset, first
-from common.data.transforms import normalise, preprocess
+from common.data.pixels.breast import crop_and_turn
+from common.data.pixels.transforms import normalise, preprocess
 from common.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from common.config import DataConfig
+    from common.config.study import DataConfig
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

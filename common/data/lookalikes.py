@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from common.data.transforms import LUMA
+from common.data.pixels.transforms import LUMA
 
 SIDE = 48
 THRESHOLD = 0.93

@@ -16,9 +16,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.delimited import TextTable, decimal_points, read_table
-from common.data.images import ImageFiles
-from common.data.places import found_keys, leaves, whereabouts
+from common.data.files.delimited import TextTable, decimal_points, read_table
+from common.data.files.places import found_keys, leaves, whereabouts
+from common.data.pixels.images import ImageFiles
 from common.errors import DataError, UsageError
 from common.names import plain_slug, slugs, spelled_differently
 
@@ -152,7 +152,7 @@ def read_manifest(path: Path, root: Path | None = None) -> Dataset:
 
     Columns ``image``, ``patient`` and ``label`` (malignant, benign, 1 or 0) are needed; ``site``, ``mask`` and
     ``split`` are optional; every other column becomes an attribute. Image paths are relative to ``root``, or to
-    the CSV's folder. Any separator and encoding of :func:`common.data.delimited.read_table`.
+    the CSV's folder. Any separator and encoding of :func:`common.data.files.delimited.read_table`.
 
     Raises:
         DataError: A column is missing, a label word is unknown, a path leaves the folder, a file is missing,
@@ -193,7 +193,7 @@ def read_lines(path: Path) -> Lines:
 
 
 def found_records(records: Iterable[Record], folder: Path) -> tuple[Record, ...]:
-    """Returns the records with the paths under which their files lie, see :func:`common.data.places.found_keys`."""
+    """Returns the records with the paths under which their files lie (:func:`common.data.files.places.found_keys`)."""
     everyone = tuple(records)
     found = found_keys(folder, (key for record in everyone for key in (record.image, *mask_keys(record))))
     return tuple(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from common.errors import ConfigError
 
 if TYPE_CHECKING:
-    from common.config import DataConfig
+    from common.config.study import DataConfig
 
 TABLE_COLUMNS = {"wdbc": 30, "wbc": 9}
 """Features a row of the data sets that are tables; all others hold images."""

@@ -16,7 +16,7 @@ from common.evaluation.scores import ScoreState
 
 SEARCHED, TOLD = 32, 8
 """Intervals of the first count, of all patients, and of the second, of each class; chosen by the error of the AUROC in
-``simulations.evaluation_noise``: more intervals tell scores apart better and hold more noise."""
+``simulations.analysis.evaluation_noise``: more intervals tell scores apart better and hold more noise."""
 COUNTS = 2
 """Noised counts that one release makes; one patient moves one number of each by one."""
 Counts = NDArray[np.int64]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from common.config import Part
+from common.config.study import Part
 from common.errors import ModelError
-from common.models.zoo import Classifier
+from common.models.classifier import Classifier
 
 NORMS = (nn.GroupNorm, nn.LayerNorm)
 

@@ -1,8 +1,4 @@
-"""The registry of networks, each a :class:`Classifier`: a trunk that makes features and a linear head on top.
-
-Every network is safe for per-patient gradients: no BatchNorm (it mixes patients), nothing in place, each layer with
-parameters used once a pass.
-"""
+"""The networks that a study can name."""
 
 from __future__ import annotations
 
@@ -11,63 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
 
-from common.config import ModelConfig
+from common.config.study import ModelConfig
 from common.errors import ModelError
+from common.models.classifier import Classifier
+from common.models.nets import backbones, mlp, small_cnn, torchvision_nets
+from common.models.pretrained import given_file
+from common.models.weights import load_weights
 
-
-class Classifier(nn.Module):
-    """A trunk, global average pooling and a linear head with one output.
-
-    Attributes:
-        trunk: Maps inputs to a feature map (N, D, h, w), or to (N, D) for tables.
-        head: Linear layer from D to the logit of malignancy.
-        channels: Channels that the trunk wants; a single-channel input is repeated.
-        normalise: Whether each row of features is centred and scaled to unit length before the head. It uses nothing
-            but the row itself, so it costs no privacy, and weights and bias of a head get gradients of one size.
-    """
-
-    def __init__(
-        self, trunk: nn.Module, features: int, *, channels: int, dropout: float = 0.0, normalise: bool = False
-    ) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.dropout = nn.Dropout(dropout) if dropout > 0 else nn.Identity()
-        self.head = nn.Linear(features, 1)
-        self.channels = channels
-        self.normalise = normalise
-
-    def features(self, inputs: Tensor) -> Tensor:
-        """Returns the trunk's output: (N, D, h, w) for images, (N, D) for tables."""
-        if inputs.dim() == 4 and inputs.shape[1] != self.channels:
-            inputs = inputs.expand(-1, self.channels, -1, -1)
-        output: Tensor = self.trunk(inputs)
-        return output
-
-    def embed(self, inputs: Tensor) -> Tensor:
-        """Returns the pooled features, float (N, D), on which the head works."""
-        return self.pool(self.features(inputs))
-
-    def pool(self, features: Tensor) -> Tensor:
-        """Returns float (N, D) of what :meth:`features` returned."""
-        pooled = features.mean((2, 3)) if features.dim() == 4 else features
-        return _rows_to_unit(pooled) if self.normalise else pooled
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Returns the logit of malignancy of each input, (N,)."""
-        logits: Tensor = self.head(self.dropout(self.embed(inputs)))
-        return logits.squeeze(-1)
-
-    @property
-    def trunk_frozen(self) -> bool:
-        """Whether no parameter of the trunk is trained."""
-        return not any(parameter.requires_grad for parameter in self.trunk.parameters())
-
-
-def _rows_to_unit(pooled: Tensor) -> Tensor:
-    centred = pooled - pooled.mean(1, keepdim=True)
-    return nn.functional.normalize(centred, dim=1)
+__all__ = ["ARCHITECTURES", "Architecture", "Classifier", "build_model", "model_names"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,25 +32,20 @@ class Architecture:
     pretrained: bool
 
 
-_REGISTRY: dict[str, Architecture] = {}
-
-
-def register(
-    name: str, *, images: bool = True, pretrained: bool = False
-) -> Callable[[Callable[..., Classifier]], Callable[..., Classifier]]:
-    """Puts a builder into the registry under ``name``; see :class:`Architecture` for what the rest tells."""
-
-    def decorate(build: Callable[..., Classifier]) -> Callable[..., Classifier]:
-        _REGISTRY[name] = Architecture(build, images, pretrained)
-        return build
-
-    return decorate
+ARCHITECTURES = {
+    "densenet121": Architecture(torchvision_nets.densenet121, images=True, pretrained=True),
+    "linear": Architecture(mlp.build_linear, images=False, pretrained=False),
+    "lite0": Architecture(backbones.build, images=True, pretrained=True),
+    "mlp": Architecture(mlp.build, images=False, pretrained=False),
+    "mobilenet_v3_small": Architecture(torchvision_nets.mobilenet_v3_small, images=True, pretrained=True),
+    "resnet18": Architecture(torchvision_nets.resnet18, images=True, pretrained=True),
+    "small_cnn": Architecture(small_cnn.build, images=True, pretrained=False),
+}
 
 
 def model_names(*, images: bool | None = None) -> tuple[str, ...]:
-    """Returns the names of the registered networks, all or only those for images (or tables)."""
-    _load()
-    return tuple(sorted(name for name, a in _REGISTRY.items() if images is None or a.images == images))
+    """Returns the names of the networks, all or only those for images (or tables)."""
+    return tuple(sorted(name for name, a in ARCHITECTURES.items() if images is None or a.images == images))
 
 
 def build_model(config: ModelConfig, input_shape: tuple[int, ...], seed: int) -> Classifier:
@@ -116,10 +59,9 @@ def build_model(config: ModelConfig, input_shape: tuple[int, ...], seed: int) ->
     Raises:
         ModelError: The name is unknown, the network does not read such inputs, or its weights cannot be had.
     """
-    _load()
-    if config.name not in _REGISTRY:
-        raise ModelError(f"model.name={config.name!r} is unknown; choose one of {', '.join(sorted(_REGISTRY))}")
-    architecture = _REGISTRY[config.name]
+    if config.name not in ARCHITECTURES:
+        raise ModelError(f"model.name={config.name!r} is unknown; choose one of {', '.join(sorted(ARCHITECTURES))}")
+    architecture = ARCHITECTURES[config.name]
     if architecture.images != (len(input_shape) == 3):
         kind, other = ("images", "tables") if architecture.images else ("tables", "images")
         names = ", ".join(model_names(images=not architecture.images))
@@ -142,14 +84,5 @@ def _start_head(model: Classifier, prior: float) -> None:
 
 
 def _continue_from(model: Classifier, config: ModelConfig) -> None:
-    from common.models.pretrained import given_file
-    from common.models.weights import load_weights
-
     otherwise = f"{config.name} has no published weights: write null or the model.safetensors of an earlier run"
     load_weights(model, given_file(str(config.weights), otherwise=otherwise))
-
-
-def _load() -> None:
-    from common.models import backbones, mlp, small_cnn, torchvision_nets
-
-    del backbones, mlp, small_cnn, torchvision_nets

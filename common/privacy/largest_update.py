@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from common.config import StrategyConfig, StudyConfig, TrainingConfig
+from common.config.study import StrategyConfig, StudyConfig, TrainingConfig
 from common.privacy.accounting import default_delta
 
 LOG_TAIL = math.log(1e9)

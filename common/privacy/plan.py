@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from common.config import PrivacyConfig, TrainingConfig
+from common.config.study import PrivacyConfig, TrainingConfig
 from common.errors import ConfigError
 from common.privacy.accounting import Event, default_delta, solve_noise_multiplier
 from common.privacy.noise import GridNoise

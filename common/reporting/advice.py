@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from common.reporting.run_files import RunFiles
+from common.runs.run_files import RunFiles
 
 Outcome = Literal["helps", "hurts", "no loss", "same scores", "cannot tell", "not measured", "not released"]
 ALL_SITES = "all sites"

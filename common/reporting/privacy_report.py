@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from common.errors import TrustError
-from common.evaluation.drawing import GRID, INK
-from common.evaluation.plots import epsilon_by_round_svg
 from common.privacy.exposure import finite_or_infinite, in_words
 from common.privacy.statement import strength
+from common.reporting.figures.drawing import GRID, INK
+from common.reporting.figures.plots import epsilon_by_round_svg
 from common.reporting.templates.base import render as render_page
 from common.reporting.templates.privacy import PRIVACY
 

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from common.evaluation.drawing import GRID, INK
 from common.reporting.advice import IN_A_CELL, named, outcome, reliability
-from common.reporting.figures import figures_of
-from common.reporting.run_files import UNTOLD, RunFiles, read_run
+from common.reporting.figures.drawing import GRID, INK
+from common.reporting.figures.of_run import figures_of
 from common.reporting.sections import attention, calibration_rows, subgroups, unmeasured, value_of_federating
 from common.reporting.study_privacy import PAGE
 from common.reporting.templates.base import render
@@ -25,6 +24,7 @@ from common.reporting.templates.run import RUN
 from common.reporting.templates.run_sections import SECTIONS
 from common.reporting.usefulness import calibration_sentences, recalibration_sentence, usefulness
 from common.reporting.verdict import judge, plain_code
+from common.runs.run_files import UNTOLD, RunFiles, read_run
 
 POOLED = "pooled"
 _MODELS = ("federated", "local")

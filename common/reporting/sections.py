@@ -7,7 +7,7 @@ from typing import Any
 
 from common.evaluation.chance import UNUSUAL
 from common.reporting.advice import IN_A_CELL, outcome
-from common.reporting.run_files import RunFiles
+from common.runs.run_files import RunFiles
 
 POOLED = "pooled"
 NOTHING: Mapping[str, Any] = {"value": None, "low": None, "high": None}

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from common.errors import SiteCode
 from common.reporting.advice import Outcome, advice, outcome, summary
-from common.reporting.run_files import RunFiles
+from common.runs.run_files import RunFiles
 
 PLAIN_CODES: Mapping[str, str] = {
     SiteCode.BUDGET_REFUSED: "refused: the request would have passed its privacy ceiling",

@@ -146,7 +146,7 @@ def read_kit(path: Path) -> Kit:
 
 
 def study_digest(study: Mapping[str, Any]) -> str:
-    """Returns the digest of a travelling study, as :meth:`common.config.StudyConfig.digest` does."""
+    """Returns the digest of a travelling study, as :meth:`common.config.study.StudyConfig.digest` does."""
     return hashlib.sha256(json.dumps(study, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from common.config import compose
+from common.config.overrides import read_overrides
+from common.config.study import compose
 from common.errors import ConfigError, FederationError, NetworkError
-from common.overrides import read_overrides
-from common.supervisor import is_held, only_one
+from common.runs.run_folder import RunFolder
+from common.services.supervisor import is_held, only_one
 from common.trust.durable import write_durably
 from server.hub.control import Control
 from server.hub.followed import FINAL, Progress, Rounds, final, read_status, rounds_done, stamp
@@ -23,7 +24,6 @@ from server.hub.home import HubHome
 from server.hub.interrupted import end_aggregator, last_folder, settle
 from server.hub.processes import aggregator_lives
 from server.hub.tickets import Tickets
-from server.run_folder import RunFolder
 
 TICK_SECONDS = 0.5
 ASK_SECONDS = 10.0

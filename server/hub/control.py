@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from common.environment import flower_environment
 from common.errors import NetworkError
+from common.services.environment import flower_environment
 from server.hub.home import HubHome
 from server.hub.processes import CERTIFICATE_VARIABLE
 from server.hub.registry import KnownSite, Registry

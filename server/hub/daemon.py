@@ -16,17 +16,17 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from common.environment import flower_environment
-from common.errors import ConfigError, NetworkError, OncoFedError
-from common.monitor import Monitor
-from common.notify import Notifier, credential
-from common.supervisor import Backoff, Child, Stop, is_held, only_one
+from common.errors import ConfigError, OncoFedError
+from common.services.environment import flower_environment
+from common.services.monitor import Monitor
+from common.services.notify import Notifier, credential
+from common.services.supervisor import Backoff, Child, Stop, is_held, only_one
 from common.trust.durable import write_durably
 from server.hub.control import Control
 from server.hub.home import HubHome, check_certificates
 from server.hub.interrupted import settle
+from server.hub.metrics import Connections, hub_page
 from server.hub.processes import PATIENCE_VARIABLE, SECRET_VARIABLE, write_launcher
 from server.hub.proxy import nginx, proxy_files
 from server.hub.signing_key import public_key
@@ -81,8 +81,6 @@ class HubDaemon:
     @contextlib.contextmanager
     def _monitored(self) -> Iterator[None]:
         """Keeps the page for watchers up, and what it needs, where a port is set."""
-        from server.hub.metrics import Connections, hub_page  # which reads what this module writes
-
         port = self._config.monitor_port
         if port is None:
             yield
@@ -251,20 +249,3 @@ def _stamp(path: Path) -> tuple[int, int, int]:
     except FileNotFoundError:
         return (0, 0, 0)
     return found.st_mtime_ns, found.st_ino, found.st_size
-
-
-def state(home: HubHome) -> dict[str, Any]:
-    """Returns what the daemon last wrote; ``stopped`` where its process is gone.
-
-    Raises:
-        NetworkError: The file cannot be read.
-    """
-    try:
-        found: dict[str, Any] = json.loads(home.state_file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {"status": "never started", "processes": {}}
-    except ValueError:
-        raise NetworkError(f"{home.state_file} is damaged; restart the hub") from None
-    if found["status"] != "stopped" and not is_held(home.lock):
-        found["status"] = "dead"
-    return found

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from server.run_folder import RunFolder
+from common.runs.run_folder import RunFolder
 
 FINAL = ("COMPLETED", "PARTIAL", "FAILED")
 Progress = Callable[[Mapping[str, Any]], None]

@@ -7,7 +7,7 @@ import os
 import signal
 from pathlib import Path
 
-from common.supervisor import is_held
+from common.services.supervisor import is_held
 
 AGGREGATOR_LOCK = "aggregator.lock"
 CONDUCTED = "conducted"

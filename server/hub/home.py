@@ -11,11 +11,11 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from common.config import StudyConfig, compose
+from common.config.settings_file import settings_text
+from common.config.study import StudyConfig, compose
 from common.errors import ConfigError
-from common.notify import credential
-from common.settings_file import settings_text
-from common.supervisor import is_held, only_one
+from common.services.notify import credential
+from common.services.supervisor import is_held, only_one
 from common.trust import pki
 from common.trust.address import check_address, check_host
 from common.trust.client_certificate import create_client_certificate

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ConfigError
-from common.supervisor import only_one
+from common.runs.run_folder import MARKER, RunFolder
+from common.services.supervisor import only_one
 from server.hub.holder import AGGREGATOR_LOCK, holder, send
 from server.hub.home import HubHome
-from server.run_folder import MARKER, RunFolder
 
 INTERRUPTED = "INTERRUPTED"
 GONE = "the aggregator ended before the run did"

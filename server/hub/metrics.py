@@ -13,12 +13,12 @@ from types import TracebackType
 from typing import Any
 
 from common.errors import OncoFedError
-from common.monitor import Metric, Page, gauge, one_of, process_metrics
+from common.runs.run_folder import RunFolder
+from common.services.monitor import Metric, Page, gauge, one_of, process_metrics
 from server.hub.control import Control
 from server.hub.followed import read_status
 from server.hub.home import HubHome
 from server.hub.overview import overview
-from server.run_folder import RunFolder
 
 log = logging.getLogger("oncofed.hub")
 STATUSES = ("starting", "ready", "stopped", "dead", "never started")

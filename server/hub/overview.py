@@ -10,10 +10,10 @@ from common.errors import OncoFedError
 from common.trust.pki import certificate_facts
 from common.version import version_facts
 from server.hub.control import Control
-from server.hub.daemon import state
 from server.hub.followed import read_status
 from server.hub.home import HubHome
 from server.hub.registry import Registry
+from server.hub.state import state
 
 
 def overview(home: HubHome, nodes: Mapping[int, str] | None = None) -> dict[str, Any]:

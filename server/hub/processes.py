@@ -12,8 +12,8 @@ import resource
 import sys
 from pathlib import Path
 
-from common.flower import endure_cuts, quicken, show_certificate, wait_for_tasks
-from common.supervisor import die_with_parent
+from common.flower.patches import endure_cuts, quicken, show_certificate, wait_for_tasks
+from common.services.supervisor import die_with_parent
 from server.hub import fleet_guard, gate
 from server.hub.holder import AGGREGATOR_LOCK, holder, mark
 from server.hub.proxy import OPEN_FILES, nginx

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import ConfigError
-from common.notify import credential
+from common.services.notify import credential
 from common.trust.client_certificate import proxy_fingerprint
 from common.trust.durable import write_durably
 from common.trust.pki import write_private

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from common.config import from_dict
+from common.config.study import from_dict
 from common.errors import ConfigError, ModelError, TrustError
 from common.trust.durable import write_durably
 from common.trust.release import ReleasedModel, endorsers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from common.errors import ConfigError
-from common.supervisor import is_held, only_one
+from common.services.supervisor import is_held, only_one
 from common.trust.signing import SiteKey
 from server.hub.home import HubHome
 

@@ -12,12 +12,11 @@ from typing import Any
 
 import pytest
 
-from client.cohort_notes import agree
-from client.policy import SitePolicy
-from client.site import Site
-from common.config import StudyConfig, compose
+from client.site.cohort_notes import agree
+from client.site.hospital import Site
+from client.site.policy import SitePolicy
+from common.config.study import StudyConfig, compose
 from common.errors import BudgetExceeded, DataError, LedgerError
-from common.messages import Request
 from common.models.weights import trainable_state
 from common.models.zoo import build_model
 from common.privacy import notes
@@ -25,7 +24,8 @@ from common.privacy.ledger import Ledger
 from common.privacy.pricing import most_charges, promises_in
 from common.privacy.randomness import Randomness
 from common.privacy.verification import verify_statement
-from simulations.emulation import build_site, site_names
+from common.protocol.messages import Request
+from simulations.engine.emulation import build_site, site_names
 
 SMALL = ("experiment=wdbc_eps2", "training.rounds=6", "training.local_steps=1", "privacy.accountant=rdp",
          "simulation.ceiling=2.5")  # fmt: skip
@@ -73,7 +73,7 @@ class TestWithoutPrivacy:
         self, site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         ask(site, PRIVATE, "train")
-        monkeypatch.setattr("common.training.train", lambda *_, **__: pytest.fail("the crash"))
+        monkeypatch.setattr("common.training.loop.train", lambda *_, **__: pytest.fail("the crash"))
         with pytest.raises(pytest.fail.Exception):
             ask(site, OPEN, "train", run="bb")
         assert lifetime(site) == math.inf

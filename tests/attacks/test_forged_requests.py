@@ -18,23 +18,23 @@ import torch
 from flwr.app import ConfigRecord, Message, RecordDict
 
 from client.app import app
-from client.policy import SitePolicy
-from client.proof import SKEW_SECONDS
-from client.site import Cohort, Site
-from common.config import DataConfig, ModelConfig, PrivacyConfig, StudyConfig, TrainingConfig
+from client.site.hospital import Cohort, Site
+from client.site.policy import SitePolicy
+from client.site.proof import SKEW_SECONDS
+from common.config.study import DataConfig, ModelConfig, PrivacyConfig, StudyConfig, TrainingConfig
 from common.data.loading import PatientTensors
 from common.errors import SiteCode
-from common.messages import BODY, CLAIMS, SIGNATURE, Answer, Refusal, Request, TrainAnswer, unpack_answer
 from common.models.parts import select_part
 from common.models.weights import trainable_state
 from common.models.zoo import build_model
 from common.privacy.ledger import Ledger
 from common.privacy.randomness import Randomness
-from common.signed_request import Claims, addressed, claims_digest
+from common.protocol.messages import BODY, CLAIMS, SIGNATURE, Answer, Refusal, Request, TrainAnswer, unpack_answer
+from common.protocol.signed_request import Claims, addressed, claims_digest
 from common.trust.signing import SiteKey
-from server.exchange import ask
-from server.signer import Signer
-from simulations.grid import InProcessGrid
+from server.run.exchange import ask
+from server.run.signer import Signer
+from simulations.engine.grid import InProcessGrid
 
 STUDY = StudyConfig(
     name="asked",

@@ -20,11 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.app import app
-from client.policy import SitePolicy
-from client.questions import SPARE, UNPROVEN, AskedInRun
-from client.site import Cohort, Site
-from common.aggregation import blend
-from common.config import (
+from client.site.hospital import Cohort, Site
+from client.site.policy import SitePolicy
+from client.site.questions import SPARE, UNPROVEN, AskedInRun
+from common.config.study import (
     DataConfig,
     EvaluationConfig,
     ModelConfig,
@@ -35,13 +34,14 @@ from common.config import (
 )
 from common.data.loading import PatientTensors
 from common.errors import BudgetExceeded, NotReleased, OncoFedError, QuestionRefused, SiteCode
-from common.messages import Arrays, DocumentAnswer, Refusal, Request, pack_request, unpack_answer
 from common.models.parts import select_part
 from common.models.weights import trainable_state
 from common.models.zoo import build_model
 from common.privacy.ledger import Ledger
 from common.privacy.randomness import Randomness
-from simulations.grid import InProcessGrid
+from common.protocol.aggregation import blend
+from common.protocol.messages import Arrays, DocumentAnswer, Refusal, Request, pack_request, unpack_answer
+from simulations.engine.grid import InProcessGrid
 
 ROUNDS = 6
 STUDY = StudyConfig(

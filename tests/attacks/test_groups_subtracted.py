@@ -15,11 +15,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.certificate import FILE as CERTIFICATE
-from client.policy import SitePolicy
-from client.release_floor import FILE, KEY, check_split, refined
-from client.site import Cohort, Site
-from common.config import (
+from client.site.certificate import FILE as CERTIFICATE
+from client.site.hospital import Cohort, Site
+from client.site.policy import SitePolicy
+from client.site.release_floor import FILE, KEY, check_split, refined
+from common.config.study import (
     DataConfig,
     EvaluationConfig,
     ModelConfig,
@@ -31,10 +31,10 @@ from common.config import (
 from common.data.loading import PatientTensors
 from common.errors import DataError, SiteCode, TooFewPatients
 from common.evaluation.scores import ScoreState
-from common.messages import Request
 from common.models.weights import trainable_state
 from common.models.zoo import build_model
 from common.privacy.randomness import Randomness
+from common.protocol.messages import Request
 
 PATIENTS = 40
 STUDY = StudyConfig(
@@ -172,7 +172,7 @@ def test_a_crash_before_the_memory_has_a_key_closes_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("client.release_floor.SiteKey", SimpleNamespace(open=dies))
+        patched.setattr("client.site.release_floor.SiteKey", SimpleNamespace(open=dies))
         with pytest.raises(KeyboardInterrupt):
             _asked(site, split="val")
     assert (tmp_path / FILE).exists() and not (tmp_path / KEY).exists()

@@ -16,17 +16,17 @@ import torch
 from numpy.typing import NDArray
 from opacus.optimizers import DPOptimizer
 
-from client.policy import SitePolicy
-from client.site import Cohort, Site
-from common.config import DataConfig, ModelConfig, PrivacyConfig, StudyConfig, TrainingConfig
+from client.site.hospital import Cohort, Site
+from client.site.policy import SitePolicy
+from common.config.study import DataConfig, ModelConfig, PrivacyConfig, StudyConfig, TrainingConfig
 from common.data.loading import PatientTensors
-from common.messages import Request
 from common.models.weights import trainable_state
 from common.models.zoo import build_model
 from common.privacy.gaussian import PAIRS
 from common.privacy.optimizer import PatientOptimizer
 from common.privacy.plan import PrivacyPlan
 from common.privacy.randomness import Randomness
+from common.protocol.messages import Request
 
 TWISTER = 19_937
 """Bits of state of a Mersenne Twister; every one of its output bits has a recurrence of so many terms."""

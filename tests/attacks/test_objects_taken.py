@@ -13,7 +13,7 @@ from flwr.supercore.inflatable.inflatable_object import get_object_tree
 from flwr.superlink import extensions
 
 from common.errors import SiteCode
-from common.messages import DocumentAnswer, Refusal, pack_answer
+from common.protocol.messages import DocumentAnswer, Refusal, pack_answer
 from server.hub import fleet_guard, gate
 from server.hub.object_trees import Announced
 from tests.attacks.superlink import HUB, Link, superlink

@@ -13,17 +13,17 @@ import pytest
 from common.errors import ConfigError, TrustError
 from common.evaluation.noised import noised_state
 from common.evaluation.scores import ScoreState
-from common.messages import SiteCard
 from common.privacy.discrete import discrete_gaussian
 from common.privacy.randomness import Randomness
 from common.privacy.signature import signed
+from common.protocol.messages import SiteCard
+from common.protocol.received import MAX_LINE
 from common.provenance import PROTOCOL_VERSION, mathematics_digest
-from common.received import MAX_LINE
+from common.runs.run_folder import RunFolder
 from common.trust.signing import SiteKey
 from server.app import render
-from server.cards import scores_fit
-from server.heads import FILE, Heads
-from server.run_folder import RunFolder
+from server.run.cards import scores_fit
+from server.run.heads import FILE, Heads
 
 CARD = SiteCard(
     site="north", declared_patients=40, input_shape=(1, 8, 8), counts={}, frozen_digest="f",

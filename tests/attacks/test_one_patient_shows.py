@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from client.policy import SitePolicy
-from client.site import Cohort, Site
-from common.config import DataConfig, EvaluationConfig, ModelConfig, PrivacyConfig, StudyConfig, TrainingConfig
+from client.site.hospital import Cohort, Site
+from client.site.policy import SitePolicy
+from common.config.study import DataConfig, EvaluationConfig, ModelConfig, PrivacyConfig, StudyConfig, TrainingConfig
 from common.data.loading import PatientTensors
 from common.errors import TooFewPatients
 from common.evaluation.scores import ScoreState
-from common.messages import Arrays, Request
 from common.models.weights import trainable_state
 from common.models.zoo import build_model
 from common.privacy.randomness import Randomness
-from common.training import predict
+from common.protocol.messages import Arrays, Request
+from common.training.loop import predict
 
 PATIENTS, SIDE = 40, 32
 STUDY = StudyConfig(

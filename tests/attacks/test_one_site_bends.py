@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, RecordDict
 
-from common.config import compose
-from common.messages import ARRAYS, BODY, VALUES, Request
-from common.overrides import split_overrides
-from server.enrolment import REGISTER
+from common.config.overrides import split_overrides
+from common.config.study import compose
+from common.protocol.messages import ARRAYS, BODY, VALUES, Request
 from server.hub.tickets import Tickets
-from simulations.emulation import build_site, site_names
+from server.run.enrolment import REGISTER
+from simulations.engine.emulation import build_site, site_names
 from tests.scenarios.conftest import QUICK, Federation
 
 SHORT = (

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from client.policy import SitePolicy
-from client.restore import Evidence, since
-from client.site import Cohort, Site
-from common.config import StudyConfig, compose
+from client.site.hospital import Cohort, Site
+from client.site.policy import SitePolicy
+from client.site.restore import Evidence, since
+from common.config.study import StudyConfig, compose
 from common.errors import BudgetExceeded, DataError, LedgerError, TrustError
 from common.privacy.accounting import Event
 from common.privacy.backup import Since, read_backup, restore, write_backup
@@ -29,7 +29,7 @@ from common.privacy.pricing import Promise, most_charges
 from common.privacy.randomness import Randomness
 from common.privacy.signature import signed
 from common.privacy.statement import Account, privacy_statement
-from server.heads import Heads, compare
+from server.run.heads import Heads, compare
 
 STUDY = compose(["privacy.accountant=rdp", "privacy.epsilon=2", "training.rounds=5"])
 PLAN = PrivacyPlan.for_site(STUDY.privacy, STUDY.training, 40)
@@ -252,7 +252,7 @@ class TestRestore:
         shutil.rmtree(path.parent)
         path.parent.mkdir()
         from common.privacy import backup as module
-        from common.supervisor import is_held
+        from common.services.supervisor import is_held
 
         held = list[bool]()
         missing = module._missing

@@ -9,14 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from common.config import ModelConfig, PrivacyConfig, TrainingConfig
+from common.config.study import ModelConfig, PrivacyConfig, TrainingConfig
 from common.data.loading import PatientTensors
 from common.models.zoo import Classifier, build_model
 from common.privacy.engine import gradient_engine
 from common.privacy.noise import ARITHMETIC
 from common.privacy.plan import PrivacyPlan
 from common.privacy.randomness import Randomness
-from common.training import _batches, _RowLoss, predict
+from common.training.loop import _batches, _RowLoss, predict
 
 CLIP = 1.0
 TRAINING = TrainingConfig(rounds=1, local_steps=1, batch_patients=100)

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from client.daemon import SiteDaemon
-from client.join import join
-from client.site_file import SiteHome
-from common.config import StudyConfig
-from common.supervisor import Child
+from client.node.daemon import SiteDaemon
+from client.node.join import join
+from client.site.site_file import SiteHome
+from common.config.study import StudyConfig
+from common.services.supervisor import Child
 from common.trust.kit import Kit, write_kit
 from common.trust.pki import certificate_facts, create_authority
 
@@ -46,5 +46,5 @@ def daemon(joined: SiteHome, monkeypatch: pytest.MonkeyPatch) -> SiteDaemon:
         return Child(name=name, command=["sleep", "600"], environment={}, folder=joined.path, log=log)
 
     monkeypatch.setattr(SiteDaemon, "_child", idle)
-    monkeypatch.setattr("common.supervisor.signal.signal", lambda *_: None)  # threads may not
+    monkeypatch.setattr("common.services.supervisor.signal.signal", lambda *_: None)  # threads may not
     return SiteDaemon(joined)

@@ -12,17 +12,26 @@ import torch
 from flwr.app import Message, RecordDict
 
 from client.app import app
-from client.policy import SitePolicy
-from client.site import Cohort, Site
-from common.config import DataConfig, ModelConfig, PrivacyConfig, StudyConfig, TrainingConfig
+from client.site.hospital import Cohort, Site
+from client.site.policy import SitePolicy
+from common.config.study import DataConfig, ModelConfig, PrivacyConfig, StudyConfig, TrainingConfig
 from common.data.loading import PatientTensors
 from common.errors import ConfigError, DataError, OncoFedError, SiteCode
-from common.messages import BODY, Answer, DocumentAnswer, Refusal, Request, TrainAnswer, pack_request, unpack_answer
 from common.models.parts import select_part
 from common.models.weights import trainable_state
 from common.models.zoo import build_model
 from common.privacy.randomness import Randomness
-from simulations.grid import InProcessGrid
+from common.protocol.messages import (
+    BODY,
+    Answer,
+    DocumentAnswer,
+    Refusal,
+    Request,
+    TrainAnswer,
+    pack_request,
+    unpack_answer,
+)
+from simulations.engine.grid import InProcessGrid
 
 STUDY = StudyConfig(
     name="asked",
@@ -161,7 +170,7 @@ def test_what_cannot_be_journalled_does_not_leave(site: Site, monkeypatch: pytes
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("client.egress.append", full)
+    monkeypatch.setattr("client.site.egress.append", full)
     assert asked(site, "train", monkeypatch) == Refusal(site="", code=SiteCode.UNKNOWN)
 
 

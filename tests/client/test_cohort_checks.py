@@ -11,11 +11,11 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from client import doctor
-from client.cli import app
-from client.epsilon_check import check_epsilon, fewest
-from client.site_file import SiteHome
-from common.config import PrivacyConfig, StudyConfig
+from client.checks import doctor
+from client.checks.epsilon_check import check_epsilon, fewest
+from client.cli.main import app
+from client.site.site_file import SiteHome
+from common.config.study import PrivacyConfig, StudyConfig
 
 
 def write(folder: Path, patients: int, changed: dict[int, str] | None = None) -> Path:

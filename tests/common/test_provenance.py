@@ -26,7 +26,8 @@ def test_a_copy_of_the_sources_has_the_same_digest(copy: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["common/privacy/engine.py", "common/training.py", "common/models/zoo.py", "common/evaluation/scores.py"]
+    "name",
+    ["common/privacy/engine.py", "common/training/loop.py", "common/models/zoo.py", "common/evaluation/scores.py"],
 )
 def test_a_change_of_the_mathematics_shows(copy: Path, name: str) -> None:
     with (copy / name).open("a") as file:
@@ -34,7 +35,9 @@ def test_a_change_of_the_mathematics_shows(copy: Path, name: str) -> None:
     assert sources_digest(copy, MATHEMATICS) != mathematics_digest()
 
 
-@pytest.mark.parametrize("name", ["common/reporting/run_report.py", "client/daemon.py", "common/notify.py"])
+@pytest.mark.parametrize(
+    "name", ["common/reporting/run_report.py", "client/node/daemon.py", "common/services/notify.py"]
+)
 def test_a_change_of_pages_and_daemons_does_not(copy: Path, name: str) -> None:
     with (copy / name).open("a") as file:
         file.write("\n# changed\n")

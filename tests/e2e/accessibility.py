@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from common.reporting.run_report import write_run_report
-from simulations.run import run_study
+from simulations.engine.run import run_study
 
 QUICK = ["data.patients=160", "data.image_size=28", "training.rounds=2", "training.local_epochs=1",
          "privacy.accountant=rdp", "evaluation.local_epochs=1", "evaluation.personal_epochs=1"]  # fmt: skip
@@ -40,7 +40,7 @@ document.querySelector("iframe").onload = event => {
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from simulations.explain import ExplainOptions, explain_run
+    from simulations.analysis.explain import ExplainOptions, explain_run
 
     folder = tmp_path_factory.mktemp("run") / "run"
     run_study(QUICK, "inprocess", folder, None, lambda row: None)

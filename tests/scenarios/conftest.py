@@ -12,12 +12,12 @@ import pytest
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from common.config import compose
+from common.config.overrides import split_overrides
+from common.config.study import compose
 from common.errors import OncoFedError
-from common.messages import Request, TrainAnswer, pack_answer, unpack_answer, unpack_request
-from common.overrides import split_overrides
-from common.signed_request import bind, claims_digest
-from simulations.grid import InProcessGrid
+from common.protocol.messages import Request, TrainAnswer, pack_answer, unpack_answer, unpack_request
+from common.protocol.signed_request import bind, claims_digest
+from simulations.engine.grid import InProcessGrid
 
 # With this seed each split of each of the three sites has patients of both classes.
 QUICK = (

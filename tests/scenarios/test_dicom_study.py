@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 
-from simulations.run import run_study
+from simulations.engine.run import run_study
 from tests.common.data.layouts import CBIS_HEADER, cbis_row, dicom, save, table
 
 WOMEN = 32

@@ -12,8 +12,8 @@ from flwr.app import Context, Message
 
 from common.evaluation.calibration import recalibrated_probability
 from common.evaluation.scores import ScoreState
-from common.messages import pack_answer, unpack_answer, unpack_request
-from common.signed_request import bind, claims_digest
+from common.protocol.messages import pack_answer, unpack_answer, unpack_request
+from common.protocol.signed_request import bind, claims_digest
 from tests.scenarios.conftest import Federation
 
 

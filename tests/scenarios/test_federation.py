@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from common.errors import FederationError, SiteCode
-from common.messages import Refusal, TrainAnswer
 from common.privacy.accounting import Event, epsilon_of
 from common.privacy.ledger import Ledger
-from server import checkpoint, rounds
-from server.exchange import ask
+from common.protocol.messages import Refusal, TrainAnswer
+from server.run import checkpoint, rounds
+from server.run.exchange import ask
 from tests.scenarios.conftest import Federation
 
 
@@ -143,7 +143,7 @@ def test_silent_sites_that_stay_away_are_named(federation: Federation, monkeypat
 
     silent = {("train", 2, 0), ("train", 2, 1)}
     _answering(monkeypatch, lambda *asked: SiteCode.UNAVAILABLE if asked in silent else None)
-    monkeypatch.setattr("server.federation.wait_for_nodes", gone)
+    monkeypatch.setattr("server.run.federation.wait_for_nodes", gone)
     run = federation.run("strategy.quorum=2")
     assert run["status"] == "FAILED" and "Round 2 lost its quorum" in run["reason"] and "Only 1 of" in run["reason"]
     assert {site["name"]: site["code"] for site in run["sites"]}.items() >= {"site_1": "unavailable"}.items()
@@ -166,7 +166,7 @@ def test_who_trained_before_a_crash_and_is_gone_after_it_is_lost(
         federation.mutations[site, 2] = lambda _: RuntimeError("killed")
     assert federation.run("strategy.quorum=2")["status"] == "FAILED"
     federation.mutations.clear()
-    monkeypatch.setattr("server.enrolment._connected", lambda grid, expected: sorted(grid.get_node_ids())[:2])
+    monkeypatch.setattr("server.run.enrolment._connected", lambda grid, expected: sorted(grid.get_node_ids())[:2])
     run = federation.run("strategy.quorum=2", resume=True)
     assert run["status"] == "PARTIAL" and "site_3 (unavailable)" in run["reason"]
     assert next(site for site in run["sites"] if site["name"] == "site_3")["rounds"] == 1

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, RecordDict
 
-from common.messages import ARRAYS, BODY, VALUES, Request
+from common.protocol.messages import ARRAYS, BODY, VALUES, Request
 from tests.scenarios.conftest import Federation
 
 SHORT = "training.rounds=1 evaluation.local_baseline=false evaluation.resamples=20 strategy.quorum=2"

@@ -19,23 +19,23 @@ import pytest
 import torch
 from flwr.app import Message
 
-import common.training
+import common.training.loop
 from client.app import app
-from client.cohort_notes import check_cohort
-from client.policy import SitePolicy
-from client.site import Cohort, Site
-from common.config import DataConfig, ModelConfig, PrivacyConfig, StudyConfig, TrainingConfig
+from client.site.cohort_notes import check_cohort
+from client.site.hospital import Cohort, Site
+from client.site.policy import SitePolicy
+from common.config.study import DataConfig, ModelConfig, PrivacyConfig, StudyConfig, TrainingConfig
 from common.data.loading import PatientTensors
 from common.errors import LedgerError, SiteCode
-from common.messages import Refusal, Request, TrainAnswer, pack_request, unpack_answer
 from common.models.parts import select_part
 from common.models.weights import trainable_state
 from common.models.zoo import build_model
 from common.privacy.ledger import Ledger
 from common.privacy.randomness import Randomness
+from common.protocol.messages import Refusal, Request, TrainAnswer, pack_request, unpack_answer
 from common.trust.journal import Head, next_entry, write_head
 from common.trust.signing import SiteKey
-from simulations.grid import InProcessGrid
+from simulations.engine.grid import InProcessGrid
 
 STUDY = StudyConfig(
     name="watched",
@@ -112,7 +112,7 @@ def hospital(history: Path, tmp_path: Path) -> Hospital:
 
 def assert_refuses(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:
     """The site says one word to the hub, journals it, computes nothing and leaves the evidence as it is."""
-    monkeypatch.setattr(common.training, "train", lambda *_, **__: pytest.fail("the site trained"))
+    monkeypatch.setattr(common.training.loop, "train", lambda *_, **__: pytest.fail("the site trained"))
     before = _contents(hospital.ledger)
     answer = hospital.asked_to_train(4, monkeypatch)
     assert isinstance(answer, Refusal) and answer.code is SiteCode.POLICY_REFUSED

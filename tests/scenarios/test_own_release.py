@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from client.site import Site
-from simulations import emulation
+from client.site.hospital import Site
+from simulations.engine import emulation
 from tests.scenarios.conftest import Federation
 
 SCHEMA = Path(__file__).resolve().parents[2] / "docs" / "schemas" / "evaluation-1.schema.json"

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from client.policy import SitePolicy
-from client.rehearsal import synthetic_cohort, twin
-from client.site import Site
-from common.config import compose
+from client.site.hospital import Site
+from client.site.policy import SitePolicy
+from client.site.rehearsal import synthetic_cohort, twin
+from common.config.overrides import split_overrides
+from common.config.study import compose
 from common.errors import TrustError
-from common.messages import Request
-from common.overrides import split_overrides
 from common.privacy.ledger import Ledger
 from common.privacy.randomness import Randomness
+from common.protocol.messages import Request
 from tests.scenarios.conftest import QUICK, Federation
 
 

@@ -11,12 +11,12 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
-from client.cli import app as site_app
-from client.scored import endorse, note_scored, scored
-from common.config import compose
+from client.cli.main import app as site_app
+from client.site.scored import endorse, note_scored, scored
+from common.config.overrides import split_overrides
+from common.config.study import compose
 from common.errors import ConfigError, TrustError
-from common.messages import Request
-from common.overrides import split_overrides
+from common.protocol.messages import Request
 from common.trust.kit import JoinRequest
 from common.trust.signing import SiteKey
 from server.hub.home import HubConfig, HubHome, create
@@ -117,7 +117,7 @@ def test_a_threshold_that_was_lowered_after_the_run_does_not_count(
 def test_whoever_receives_a_model_verifies_it_with_the_keys_that_hospitals_told(
     federation: Federation, hub: HubHome, tmp_path: Path
 ) -> None:
-    from server.cli import app
+    from server.cli.main import app
 
     files = [_signed(federation, name, tmp_path / f"{name}.json") for name in SITES[:2]]
     release(hub, federation.folder, files, tmp_path / "out")
@@ -150,7 +150,7 @@ def test_weights_changed_after_the_run_are_not_released(federation: Federation, 
 def test_the_command_journals_what_it_released(
     federation: Federation, hub: HubHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from server.cli import app
+    from server.cli.main import app
 
     given = [f"--endorsement={_signed(federation, name, tmp_path / f'{name}.json')}" for name in SITES]
     out = ["--out", str(tmp_path / "out"), "--home", str(hub.path)]

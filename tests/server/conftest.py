@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flwr.clientapp import ClientApp
 
-from simulations.grid import InProcessGrid
+from simulations.engine.grid import InProcessGrid
 
 
 @pytest.fixture(autouse=True)

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from client.certificate import read_certificate
+from client.site.certificate import read_certificate
 from common.errors import DataError, SiteCode
-from common.messages import SiteCard
+from common.protocol.messages import SiteCard
 from common.provenance import PROTOCOL_VERSION, mathematics_digest
 from common.trust.certificate import signed_certificate
 from common.trust.signing import SiteKey
-from server.cards import Expected
-from server.enrolment import _ready, _roster
+from server.run.cards import Expected
+from server.run.enrolment import _ready, _roster
 
 CARD = SiteCard(
     site="north", declared_patients=40, input_shape=(1, 8, 8), counts={}, frozen_digest="f",

@@ -12,10 +12,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-import common.training as training_module
-from client.policy import SitePolicy
-from client.site import Cohort, Site
-from common.config import DataConfig, ModelConfig, PrivacyConfig, StudyConfig, TrainingConfig
+import common.training.loop as training_module
+from client.site.hospital import Cohort, Site
+from client.site.policy import SitePolicy
+from common.config.study import DataConfig, ModelConfig, PrivacyConfig, StudyConfig, TrainingConfig
 from common.data.loading import PatientTensors
 from common.errors import ConfigError
 from common.privacy.engine import BookKeepingEngine
@@ -25,8 +25,8 @@ from common.privacy.optimizer import PatientOptimizer
 from common.privacy.plan import PrivacyPlan
 from common.privacy.randomness import Randomness
 from common.privacy.stream import SecretStream
-from simulations.audit import AuditOptions, audit_site, hospital_randomness
-from simulations.audit_page import audit_page
+from simulations.audit.audit_page import audit_page
+from simulations.audit.study import AuditOptions, audit_site, hospital_randomness
 
 STUDY = StudyConfig(
     name="audited",
@@ -237,7 +237,7 @@ def test_batches_of_a_fixed_size_are_caught(site: Site, data: PatientTensors, mo
 
 
 def test_too_few_canaries_and_studies_without_a_claim_are_refused() -> None:
-    from simulations.audit import audit_study
+    from simulations.audit.study import audit_study
 
     with pytest.raises(ConfigError, match="canaries"):
         AuditOptions(canaries=3)
@@ -255,7 +255,7 @@ ARGUMENTS = [
 
 
 def test_the_command_writes_what_it_prints(tmp_path: Path) -> None:
-    from simulations.cli import app
+    from simulations.cli.main import app
 
     result = CliRunner().invoke(app, [*ARGUMENTS, "--out", str(tmp_path / "audit")])
     assert result.exit_code == 0, result.output
@@ -267,8 +267,8 @@ def test_the_command_writes_what_it_prints(tmp_path: Path) -> None:
 
 
 def test_a_failed_audit_exits_with_trust_and_still_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    from simulations import audit as audit_module
-    from simulations.cli import app
+    from simulations.audit.study import study as audit_module
+    from simulations.cli.main import app
 
     monkeypatch.setattr(audit_module, "hospital_randomness", _of_a_seed)
     result = CliRunner().invoke(app, ARGUMENTS)

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from common.data.checks.finding import Finding
-from common.data.dicom_file import is_dicom, lacks_wrapping, tags_or_none
-from common.data.dicom_values import contradicts, padding_misfits
+from common.data.pixels.dicom_file import is_dicom, lacks_wrapping, tags_or_none
+from common.data.pixels.dicom_values import contradicts, padding_misfits
 
 KINDS: Mapping[str, tuple[str, str]] = {
     "dicom-unwrapped": (

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.data.checks.finding import Finding
-from common.data.dicom_file import open_tags
+from common.data.pixels.dicom_file import open_tags
 
 ACTIONS = {
     "PatientName": "Z", "PatientID": "Z/D", "PatientBirthDate": "Z", "PatientSex": "Z", "PatientAddress": "X",

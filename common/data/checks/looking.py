@@ -13,11 +13,11 @@ from PIL import Image
 
 from common.data.checks.alike import difference_hash
 from common.data.checks.overlay import overlay_mask
-from common.data.dicom_file import is_dicom, open_tags
-from common.data.images import ImageFiles
 from common.data.lookalikes import thumbnail
 from common.data.manifest import Dataset, Record
-from common.data.regions import DrawnRegions
+from common.data.pixels.dicom_file import is_dicom, open_tags
+from common.data.pixels.images import ImageFiles
+from common.data.readers.regions import DrawnRegions
 from common.errors import DataError
 
 SAMPLE = 100_000

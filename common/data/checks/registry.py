@@ -15,8 +15,8 @@ from common.data.checks.identifiers import check_identifiers
 from common.data.checks.looking import Seen, image_paths
 from common.data.checks.pictures import check_pictures
 from common.data.checks.subgroups import check_subgroups
-from common.data.dicom_file import is_dicom
 from common.data.manifest import Dataset
+from common.data.pixels.dicom_file import is_dicom
 
 ORDER = ("error", "warning", "note")
 

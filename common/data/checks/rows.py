@@ -9,8 +9,8 @@ from pathlib import Path
 
 from common.data.checks.finding import Finding
 from common.data.checks.mending import in_one_split
+from common.data.files.places import leaves, whereabouts, without_start
 from common.data.manifest import Record, found_records, mask_keys, of_both_classes, spelt_in_two_ways
-from common.data.places import leaves, whereabouts, without_start
 
 KINDS = {
     "file-missing": (

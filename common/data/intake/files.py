@@ -11,12 +11,12 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from common.data.checks.finding import Finding
-from common.data.dicom_file import is_dicom
+from common.data.files.tree import Tree, look_below
 from common.data.intake.choices import Choices
 from common.data.intake.doubts import error, warning
 from common.data.intake.masks import masks_among, outlines_beside, pair_masks
 from common.data.intake.paths import label_of_path
-from common.data.tree import Tree, look_below
+from common.data.pixels.dicom_file import is_dicom
 from common.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", ".dcm", ".dicom")

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-from common.data.dicom_file import is_dicom, open_tags
+from common.data.pixels.dicom_file import is_dicom, open_tags
 
 KEYS = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "AccessionNumber")
 
@@ -37,7 +37,7 @@ def read_headers(folder: Path, names: Iterable[str]) -> dict[str, Header]:
 
 
 def _header(path: Path) -> Header:
-    from common.data.dicom import side_and_view
+    from common.data.pixels.dicom import side_and_view
 
     try:
         with warnings.catch_warnings():

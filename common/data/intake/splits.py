@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from common.data.checks.finding import Finding
-from common.data.classes import with_validation
 from common.data.intake.doubts import error, warning
 from common.data.intake.paths import split_of
 from common.data.manifest import Record
+from common.data.readers.classes import with_validation
 
 TRAIN_SHARE, VAL_SHARE = 0.70, 0.15
 """Where no folder of validation is published, a part of the patients of ``train`` becomes ``val``: 15 of 85."""

@@ -7,9 +7,9 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from client.cli import app as site
-from server.cli import app as hub
-from simulations.cli import app as sim
+from client.cli.main import app as site
+from server.cli.main import app as hub
+from simulations.cli.main import app as sim
 
 APPS = {"oncofed-sim": sim, "oncofed-site": site, "oncofed-hub": hub}
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from common.config import DataConfig
+from common.config.study import DataConfig
 from common.data import cache as cache_module
-from common.data.images import ImageFiles
 from common.data.loading import to_tensors
 from common.data.manifest import Dataset, Record
+from common.data.pixels.images import ImageFiles
 from common.errors import DataError
 
 CONFIG = DataConfig(name="manifest", image_size=16)

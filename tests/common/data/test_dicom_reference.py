@@ -20,13 +20,13 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 from common.data.checks.dicom_display import check_dicom_display
 from common.data.checks.dicom_tags import check_dicom_tags
 from common.data.checks.looking import file_bits
-from common.data.deidentify import WRAPPED, deidentify_folder
-from common.data.dicom import read_dicom, read_header, scan
-from common.data.dicom_file import is_dicom, lacks_wrapping
-from common.data.dicom_lut import look_up
-from common.data.dicom_values import to_unit_range
-from common.data.images import read_image
+from common.data.intake.deidentify import WRAPPED, deidentify_folder
 from common.data.intake.headers import read_headers
+from common.data.pixels.dicom import read_dicom, read_header, scan
+from common.data.pixels.dicom_file import is_dicom, lacks_wrapping
+from common.data.pixels.dicom_lut import look_up
+from common.data.pixels.dicom_values import to_unit_range
+from common.data.pixels.images import read_image
 from common.errors import DataError
 from tests.common.data.layouts import dicom, film, save
 

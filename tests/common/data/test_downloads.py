@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.config import DataConfig
+from common.config.study import DataConfig
 from common.data.formats import open_dataset
 from common.data.manifest import Dataset, read_mask
 from common.errors import DataError

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.config import DataConfig
+from common.config.study import DataConfig
 from common.data.formats import open_dataset
 from common.data.loading import to_tensors
 from common.data.manifest import Dataset, mask_keys, read_mask

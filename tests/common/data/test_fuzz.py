@@ -14,9 +14,9 @@ import h5py
 import numpy as np
 import pytest
 
-from common.config import DataConfig
+from common.config.study import DataConfig
 from common.data.formats import open_dataset
-from common.data.images import read_image
+from common.data.pixels.images import read_image
 from common.errors import DataError
 from tests.common.data.layouts import pcam
 from tests.fuzz import Tally, Target, run, targets

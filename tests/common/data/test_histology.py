@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.config import DataConfig
-from common.data import pcam as pcam_reader
-from common.data.classes import PUBLIC_SEED
+from common.config.study import DataConfig
 from common.data.formats import open_dataset
 from common.data.loading import to_tensors
 from common.data.manifest import Dataset
+from common.data.readers import pcam as pcam_reader
+from common.data.readers.classes import PUBLIC_SEED
 from common.data.splits import place_of, split_by_patient
 from common.errors import DataError
 from tests.common.data.layouts import bach, idc, pcam, picture, table

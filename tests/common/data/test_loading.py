@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from common.config import DataConfig
+from common.config.study import DataConfig
 from common.data.loading import PatientTensors, to_tensors
 from common.data.manifest import Dataset, Record
 from common.errors import ConfigError, DataError

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.config import DataConfig
+from common.config.study import DataConfig
 from common.data.formats import open_dataset
-from common.data.images import read_image
 from common.data.loading import to_tensors
 from common.data.manifest import Dataset, read_mask
+from common.data.pixels.images import read_image
 from common.data.splits import split_by_patient
 from common.errors import DataError
 from tests.common.data.layouts import inbreast, mias, table, vindr

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from common.config import DataConfig
+from common.config.study import DataConfig
 from common.data.checks.rows import check_rows
 from common.data.loading import to_tensors
 from common.data.manifest import (

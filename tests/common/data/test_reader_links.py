@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from common.config import DataConfig
-from common.data.dicom import scan
+from common.config.study import DataConfig
 from common.data.formats import open_dataset
+from common.data.pixels.dicom import scan
 from tests.common.data import layouts
 
 LAYOUTS: dict[str, Callable[[Path], Path]] = {

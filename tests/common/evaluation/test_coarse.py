@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from client.policy import SitePolicy
+from client.site.policy import SitePolicy
 from common.evaluation.metrics import auroc
 from common.evaluation.scores import ScoreState, bin_edges, coarsened
 from common.evaluation.subgroups import grouped_state

@@ -10,7 +10,7 @@ from common.errors import DataError
 from common.evaluation.metrics import auroc
 from common.evaluation.noised import COUNTS, TOLD, Noise, noised_state
 from common.evaluation.scores import MIN_BINS, ScoreState
-from simulations.evaluation_noise import table
+from simulations.analysis.evaluation_noise import table
 
 Counts = NDArray[np.int64]
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.config import compose
+from common.config.study import compose
 from common.errors import ConfigError
 from common.evaluation.subgroups import MAX_VALUES, OTHER, Attribute, grouped_state, released
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.transforms.v2.functional import normalize
 
-from common.config import ModelConfig
-from common.models.backbones import Lite0Trunk, _fill
+from common.config.study import ModelConfig
 from common.models.dp_safe import fold_batch_norms, group_norm, out_of_place
+from common.models.nets.backbones import Lite0Trunk, _fill
 from common.models.parts import select_part, trainable_names
 from common.models.zoo import build_model
 

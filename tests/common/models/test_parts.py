@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from common.config import ModelConfig
+from common.config.study import ModelConfig
 from common.errors import ModelError
 from common.models.parts import select_part, trainable_names
 from common.models.zoo import Classifier, build_model, model_names

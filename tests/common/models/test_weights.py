@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from common.config import ModelConfig
+from common.config.study import ModelConfig
 from common.errors import ModelError
 from common.models import pretrained
 from common.models.parts import select_part

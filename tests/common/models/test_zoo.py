@@ -11,7 +11,7 @@ from opacus import GradSampleModule
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
-from common.config import ModelConfig
+from common.config.study import ModelConfig
 from common.errors import ModelError
 from common.models.weights import frozen_digest
 from common.models.zoo import Classifier, build_model, model_names

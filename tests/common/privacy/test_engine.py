@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from common.config import ModelConfig
+from common.config.study import ModelConfig
 from common.errors import ModelError
 from common.models.parts import select_part
 from common.models.zoo import build_model, model_names

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.config import StrategyConfig, TrainingConfig
+from common.config.study import StrategyConfig, TrainingConfig
 from common.privacy.accounting import solve_noise_multiplier
 from common.privacy.largest_update import RoundPlan, largest_update_norm, noise_ceiling
 

@@ -16,13 +16,12 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-import common.training as training_module
-from client.budget import charge_round
-from client.policy import SitePolicy
-from client.site import Cohort, Site
-from common.config import DataConfig, ModelConfig, PrivacyConfig, StudyConfig, TrainingConfig
+import common.training.loop as training_module
+from client.site.budget import charge_round
+from client.site.hospital import Cohort, Site
+from client.site.policy import SitePolicy
+from common.config.study import DataConfig, ModelConfig, PrivacyConfig, StudyConfig, TrainingConfig
 from common.data.loading import PatientTensors
-from common.messages import Request
 from common.models.parts import select_part
 from common.models.weights import trainable_state
 from common.models.zoo import build_model
@@ -31,6 +30,7 @@ from common.privacy.ledger import Ledger
 from common.privacy.optimizer import PatientOptimizer
 from common.privacy.plan import PrivacyPlan
 from common.privacy.randomness import Randomness
+from common.protocol.messages import Request
 
 # --- the source ------------------------------------------------------------------------------------------------------
 
@@ -39,33 +39,33 @@ PACKAGES = ("common", "client", "server")
 
 PLACES: dict[str, set[str]] = {
     "takes a gradient": {
-        "common/evaluation/gradcam.py::_gradcam",  # of the head, for a picture that stays at the site
+        "common/explain/gradcam.py::_gradcam",  # of the head, for a picture that stays at the site
         "common/privacy/engine.py::BookKeepingEngine.clipped_sum",
         "common/privacy/engine.py::HooksEngine.clipped_sum",
         "common/privacy/preflight.py::_plain_sum",  # of a copy of the model on random numbers; thrown away
-        "common/training.py::_plain_step",
+        "common/training/loop.py::_plain_step",
     },
-    "steps": {"common/training.py::_train"},
-    "makes an optimizer": {"common/training.py::_optimizer"},
+    "steps": {"common/training/loop.py::_train"},
+    "makes an optimizer": {"common/training/loop.py::_optimizer"},
     "makes a gradient engine": {
         "common/privacy/preflight.py::_private_sum",
-        "common/training.py::_PrivateStep.__init__",
+        "common/training/loop.py::_PrivateStep.__init__",
     },
     "makes noise": {"common/privacy/plan.py::PrivacyPlan.optimizer"},
     "plans": {
-        "client/accounts.py::noted_statements",
-        "client/accounts.py::site_statement",  # to tell what was planned, in a statement
-        "client/forecast.py::forecast",
-        "client/restore.py::_at_its_end",  # to tell what would be
-        "client/site.py::Site._plan",
+        "client/site/accounts.py::noted_statements",
+        "client/site/accounts.py::site_statement",  # to tell what was planned, in a statement
+        "client/site/forecast.py::forecast",
+        "client/site/restore.py::_at_its_end",  # to tell what would be
+        "client/site/hospital.py::Site._plan",
     },
-    "charges": {"client/budget.py::charge_round"},
+    "charges": {"client/site/budget.py::charge_round"},
     "trains": {
-        "client/baseline.py::_keep_best",  # the site's own models, which never leave it
-        "client/site.py::Site.train",
+        "client/site/baseline.py::_keep_best",  # the site's own models, which never leave it
+        "client/site/hospital.py::Site.train",
     },
     "draws the noise": {
-        "client/noised_scores.py::noised_scores.noise",  # of score counts, on an account of their own
+        "client/site/noised_scores.py::noised_scores.noise",  # of score counts, on an account of their own
         "common/privacy/noise.py::GridNoise.draw",
         "common/privacy/noise.py::GridNoise.noisy",
         "common/privacy/noise.py::NoiseSource.draw_step",
@@ -74,7 +74,7 @@ PLACES: dict[str, set[str]] = {
     },
     "opens a secret stream": {"common/privacy/randomness.py::Randomness._of_root.stream"},
     "draws from a generator that is not secret": {
-        "client/rehearsal.py::_tensors",  # made-up patients of a rehearsal
+        "client/site/rehearsal.py::_tensors",  # made-up patients of a rehearsal
         "common/evaluation/bootstrap.py::_Stratum.__init__",  # resamples of scores that have left the sites
         "common/evaluation/bootstrap.py::_Stratum.add_to",
         "common/evaluation/chance.py::ece_by_chance",  # what chance gives, from counts that have left the sites
@@ -84,7 +84,7 @@ PLACES: dict[str, set[str]] = {
         "common/models/zoo.py::build_model",  # first weights, which everybody knows
         "common/privacy/preflight.py::_same_dropout",  # of a step that is thrown away
         "common/privacy/preflight.py::check_private_step",  # random images for that step
-        "common/training.py::_own_dropout",  # protects nobody: the guarantee holds whatever dropout draws
+        "common/training/loop.py::_own_dropout",  # protects nobody: the guarantee holds whatever dropout draws
     },
     "uses Opacus": {
         "common/privacy/accounting.py::_epsilon",
@@ -127,7 +127,7 @@ _MODULES = {
     "torch.autograd": "takes a gradient",
     "torch.optim": "makes an optimizer",
     "opacus": "uses Opacus",
-    "common.training": "trains",
+    "common.training.loop": "trains",
 }
 
 
@@ -162,7 +162,7 @@ def _kinds(node: ast.AST) -> Iterator[str]:
                 yield kind
 
 
-HARMLESS = {"common.training.predict", "common.training.TrainReport"}
+HARMLESS = {"common.training.loop.predict", "common.training.loop.TrainReport"}
 
 
 def _imported(node: ast.AST) -> list[str]:
@@ -188,8 +188,8 @@ PLANTS = {
     "from torch.optim import AdamW": "makes an optimizer",
     "from opacus import PrivacyEngine": "uses Opacus",
     "import opacus.grad_sample": "uses Opacus",
-    "from common.training import train": "trains",
-    "import common.training as t": "trains",
+    "from common.training.loop import train": "trains",
+    "import common.training.loop as t": "trains",
     "from common import training": "trains",
     "import torch\ndef f(x): return x + torch.randn(3)": "draws from a generator that is not secret",
     "def f(x): x.normal_()": "draws from a generator that is not secret",
@@ -318,13 +318,13 @@ def test_a_private_round_is_charged_sampled_clipped_and_noised_and_nothing_else(
 
 
 def _no_charge(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("client.site.charge_round", lambda site, plan, request: 0.0)
+    patch.setattr("client.site.hospital.charge_round", lambda site, plan, request: 0.0)
 
 
 def _late_charge(patch: pytest.MonkeyPatch) -> None:
     right, train = charge_round, training_module.train
     owed: list[tuple[Any, ...]] = []
-    patch.setattr("client.site.charge_round", lambda *args: owed.append(args))
+    patch.setattr("client.site.hospital.charge_round", lambda *args: owed.append(args))
 
     def late(*args: Any, **kwargs: Any) -> Any:
         report = train(*args, **kwargs)

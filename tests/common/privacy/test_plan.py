@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.config import PrivacyConfig, TrainingConfig
+from common.config.study import PrivacyConfig, TrainingConfig
 from common.errors import ConfigError
 from common.privacy.accounting import Event, epsilon_of
 from common.privacy.plan import PrivacyPlan

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from common.config import ModelConfig, PrivacyConfig, TrainingConfig
+from common.config.study import ModelConfig, PrivacyConfig, TrainingConfig
 from common.errors import ModelError
 from common.models.parts import select_part
 from common.models.zoo import build_model, model_names

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from common.config import ModelConfig
+from common.config.study import ModelConfig
 from common.models.zoo import build_model
 from common.privacy.engine import gradient_engine
 from common.privacy.layers import Patients

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common.reporting.model_card import model_card, write_model_card
-from common.reporting.run_files import read_run
+from common.runs.run_files import read_run
 
 MakeRun = Callable[..., Path]
 

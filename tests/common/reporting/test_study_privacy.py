@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from simulations.run import run_study
+from simulations.engine.run import run_study
 
 
 @pytest.fixture(scope="module")

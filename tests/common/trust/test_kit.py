@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from common.config import StudyConfig
+from common.config.study import StudyConfig
 from common.errors import ConfigError, TrustError
 from common.trust import kit as kits
 from common.trust.client_certificate import create_client_certificate

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from common.config import compose
+from common.config.study import compose
 from common.data.manifest import write_manifest
 from server.hub.home import HubHome
-from simulations.deployment import LocalDeployment, free_port
-from simulations.emulation import declared, emulated_cohorts
+from simulations.engine.deployment import LocalDeployment, free_port
+from simulations.engine.emulation import declared, emulated_cohorts
 
 STUDY = (
     *("data=bus_bra", "data.image_size=32", "model.width=4", "privacy.accountant=rdp"),

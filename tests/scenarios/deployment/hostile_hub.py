@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from client.site_file import HOME_VARIABLE
+from client.site.site_file import HOME_VARIABLE
 from server.hub.conductor import Conductor
 from server.hub.control import Control
 from server.hub.home import HubHome

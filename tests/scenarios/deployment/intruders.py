@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from client.site_file import SiteHome
+from client.site.site_file import SiteHome
 from common.trust.client_certificate import create_client_certificate
 from common.trust.pki import issue_server
 from server.hub.home import HubHome

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import yaml
 
-from simulations.deployment import surroundings
+from simulations.engine.deployment import surroundings
 
 if TYPE_CHECKING:
     from tests.scenarios.deployment.conftest import Deployment, Run
@@ -129,7 +129,7 @@ def paid_rounds(deployment: Deployment, run_id: str, name: str = VICTIM) -> list
 
 def findings(deployment: Deployment, name: str = VICTIM, **environment: str) -> dict[str, dict[str, Any]]:
     """What the site's doctor says, by check; seeded noise is a failure to it, so its exit code tells nothing here."""
-    command = [sys.executable, "-m", "client.daemon_cli", "doctor", "--json", "--home", str(deployment.home(name))]
+    command = [sys.executable, "-m", "client.cli.daemon", "doctor", "--json", "--home", str(deployment.home(name))]
     around = surroundings(environment)
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=around)
     return {finding["check"]: finding for finding in json.loads(done.stdout)["findings"]}

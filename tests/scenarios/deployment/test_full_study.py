@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from client.site_file import SiteHome
+from client.site.site_file import SiteHome
 from common.trust.signing import SiteKey
 from server.hub.home import HubHome
 from server.hub.journal import read
-from simulations.run import run_study
+from simulations.engine.run import run_study
 
 if TYPE_CHECKING:
     from tests.scenarios.deployment.conftest import Deployment

@@ -100,7 +100,7 @@ class Hub:
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     home, flower = HubHome(tmp_path / "hub"), Flower()
     create(home, HubConfig())
-    monkeypatch.setattr("common.supervisor.Child.tend", lambda self: False)
+    monkeypatch.setattr("common.services.supervisor.Child.tend", lambda self: False)
     monkeypatch.setattr(control.subprocess, "Popen", flower)
     daemon = HubDaemon(home)
     monkeypatch.setattr(daemon, "_ready", True)

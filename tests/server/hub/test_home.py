@@ -9,12 +9,12 @@ import pytest
 from typer.testing import CliRunner
 
 from common.errors import ConfigError
-from common.supervisor import only_one
+from common.services.supervisor import only_one
 from common.trust import pki
 from common.trust.client_certificate import checked_client_certificate
 from common.trust.kit import check_site_name, read_kit
 from common.trust.signing import SiteKey
-from server.cli import app
+from server.cli.main import app
 from server.hub.daemon import HubDaemon
 from server.hub.home import OPERATOR, HubConfig, HubHome, check_certificates, create, rotate
 
@@ -64,7 +64,7 @@ def _killed_after_the_servers_key(home: HubHome) -> None:
 def test_a_key_without_its_certificate_is_named_at_the_start_and_mended_by_rotate(
     home: HubHome, damage: Callable[[HubHome], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("common.supervisor.Child.tend", lambda self: pytest.fail("it started"))
+    monkeypatch.setattr("common.services.supervisor.Child.tend", lambda self: pytest.fail("it started"))
     damage(home)
     with pytest.raises(ConfigError, match="oncofed-hub rotate"):
         HubDaemon(home).run()

@@ -13,8 +13,8 @@ import pytest
 import typer
 
 from common.errors import ConfigError, FederationError, NetworkError, TrustError
-from common.supervisor import only_one
-from server import study_cli
+from common.services.supervisor import only_one
+from server.cli.main import study as study_cli
 from server.hub import conductor
 from server.hub.conductor import Conductor
 from server.hub.holder import AGGREGATOR_LOCK, CONDUCTED, conducted, holder, mark
@@ -29,7 +29,7 @@ HOLD = (
     "sys.argv[2] and Tickets.of(home).use(sys.argv[2], Path(sys.argv[3])); print('held', flush=True); signal.pause()"
 )
 LOCK = (
-    "import sys, signal; from pathlib import Path; from common.supervisor import only_one\n"
+    "import sys, signal; from pathlib import Path; from common.services.supervisor import only_one\n"
     "with only_one(Path(sys.argv[1])): print('held', flush=True); signal.pause()"
 )
 
@@ -394,8 +394,8 @@ def test_a_hub_answers_no_start_without_a_ticket(
     from flwr.clientapp import ClientApp
 
     from server.app import conduct
-    from server.enrolment import REGISTER
-    from simulations.grid import InProcessGrid
+    from server.run.enrolment import REGISTER
+    from simulations.engine.grid import InProcessGrid
 
     home.sites_file.write_text('{"schema_version": 1, "sites": {}}')
     monkeypatch.setenv(REGISTER, str(home.sites_file))

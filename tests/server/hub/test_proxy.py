@@ -21,17 +21,17 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from client.hub_checks import hub_checks
-from client.site_file import SiteData, SiteFile, SiteHome
+from client.checks.hub_checks import hub_checks
+from client.site.site_file import SiteData, SiteFile, SiteHome
 from common.errors import ConfigError
 from common.trust.client_certificate import create_client_certificate, proxy_fingerprint
 from common.trust.kit import JoinRequest
-from server.cli import app
+from server.cli.main import app
 from server.hub.daemon import HubDaemon
 from server.hub.home import HubConfig, HubHome, create, write_config
 from server.hub.proxy import proxy_files
 from server.hub.registry import Registry
-from simulations.deployment import free_port
+from simulations.engine.deployment import free_port
 
 PULL, LIST = "/v1/fleet/pull-messages", "/v1/control/list-runs"
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from server.cli import app
+from server.cli.main import app
 from server.hub.home import HubConfig, HubHome, create
 from server.hub.registry import Registry
 from tests.server.hub.asking import asked

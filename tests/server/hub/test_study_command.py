@@ -8,11 +8,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from client.cli import app as site_app
-from client.forecast import read_study
-from common.config import compose
+from client.cli.main import app as site_app
+from client.site.forecast import read_study
+from common.config.study import compose
 from common.errors import ConfigError, UsageError
-from server.cli import app
+from server.cli.main import app
 from server.hub import conductor
 from server.hub.home import HubConfig, HubHome, create
 

@@ -12,7 +12,7 @@ TOKEN = "5ec4e7" * 8
 
 SUPEREXEC = f"""
 import importlib, sys
-from common.flower import quicken
+from common.flower.patches import quicken
 quicken()
 from flwr.supercore.constant import ExecutorType, TaskType
 from flwr.supercore.superexec.executor.factory import get_executor

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from common.config import DataConfig
+from common.config.study import DataConfig
 from common.data.checks.alike import BITS, clusters, difference_hash, distances
 from common.data.formats import open_dataset
 from common.data.lookalikes import thumbnail

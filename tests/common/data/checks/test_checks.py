@@ -19,8 +19,8 @@ from common.data.checks.looking import look
 from common.data.checks.mending import mended
 from common.data.checks.overlay import overlay_mask
 from common.data.checks.pictures import alike_groups, check_pictures
-from common.data.images import ImageFiles, read_image
 from common.data.manifest import Dataset, Record
+from common.data.pixels.images import ImageFiles, read_image
 
 
 def speckle(seed: int, height: int = 120, width: int = 160) -> NDArray[np.uint8]:

@@ -13,8 +13,8 @@ from common.data.checks.looking import file_bits, look
 from common.data.checks.overlay_files import write_overlays
 from common.data.checks.registry import CHECKS, Material, quick_findings, run_checks
 from common.data.checks.subgroups import check_subgroups, told_subgroup
-from common.data.images import ImageFiles
 from common.data.manifest import Dataset, Record
+from common.data.pixels.images import ImageFiles
 from common.errors import DataError
 
 

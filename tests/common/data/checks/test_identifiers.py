@@ -8,8 +8,8 @@ import pytest
 
 from common.data.checks.identifiers import check_identifiers
 from common.data.checks.looking import image_paths
-from common.data.images import ImageFiles
 from common.data.manifest import Dataset, Record
+from common.data.pixels.images import ImageFiles
 from tests.common.data.intake.folders import film
 
 

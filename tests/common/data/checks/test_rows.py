@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.data.checks.rows import check_rows
-from common.data.images import ImageFiles
 from common.data.manifest import Dataset, Record
+from common.data.pixels.images import ImageFiles
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def _install() -> None:
     import dataclasses
 
     import client.app as app
-    from common.messages import TrainAnswer, pack_answer
+    from common.protocol.messages import TrainAnswer, pack_answer
 
     def pack(answer: Any) -> Any:
         wish = Path(os.environ["ONCOFED_SITE_HOME"]) / "lie"
@@ -56,7 +56,7 @@ def _after(function: Any) -> Any:
     return wrapped
 
 
-if "client.worker" in sys.orig_argv:
-    import common.flower
+if "client.node.worker" in sys.orig_argv:
+    import common.flower.patches
 
-    vars(common.flower)["quicken"] = _after(common.flower.quicken)
+    vars(common.flower.patches)["quicken"] = _after(common.flower.patches.quicken)

@@ -1,0 +1,1 @@
+"""What a hospital checks before it takes part."""

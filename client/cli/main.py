@@ -1,0 +1,80 @@
+"""``oncofed-site``: one hospital's side.
+
+Nothing heavy is imported before a command runs, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import typer
+from typer.core import TyperGroup
+
+from client.cli import appearance as appearance_cli
+from client.cli import backup as backup_cli
+from client.cli import daemon as daemon_cli
+from client.cli import data as data_cli
+from client.cli import overlap as overlap_cli
+from client.cli import privacy as privacy_cli
+from client.cli import study as study_cli
+from common.cli.guard import Guarded, guard
+from common.cli.version import add_version
+
+HELP = """One hospital: joins a consortium, runs the daemon, keeps the ledger, writes privacy reports.
+
+Research use only - not a medical device.
+
+Examples:
+
+  oncofed-site data check --root manifest.csv
+
+  oncofed-site join north.kit.zip
+
+  oncofed-site start
+
+  oncofed-site pause
+
+  oncofed-site egress --since 7d
+
+  oncofed-site ledger verify
+
+  oncofed-site ledger backup FILE
+
+  oncofed-site study release DIGEST
+
+  oncofed-site privacy report --out reports
+
+  oncofed-site privacy verify reports/REPORT.json
+
+Exit codes: 0 ok, 2 usage, 3 config, 4 data, 5 trust, 6 budget refused, 7 network, 70 bug, 130 interrupted.
+"""
+
+
+class _Group(Guarded, TyperGroup):
+    pass
+
+
+app = typer.Typer(
+    name="oncofed-site",
+    help=HELP,
+    cls=_Group,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+add_version(app)
+daemon_cli.register(app)
+privacy_cli.register(app)
+backup_cli.register(privacy_cli.ledger_app)
+study_cli.register(app)
+data_cli.register(app)
+overlap_cli.register(app)
+appearance_cli.register(app)
+
+
+def main() -> None:
+    """Runs the command line."""
+    with guard():
+        app()
+
+
+if __name__ == "__main__":
+    main()

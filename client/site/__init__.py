@@ -1,0 +1,1 @@
+"""The hospital that answers requests: data, policy, budget, questions, egress."""

@@ -1,0 +1,1 @@
+"""The study that a consortium agrees on, and every YAML file that people write."""

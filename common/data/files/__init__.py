@@ -1,0 +1,1 @@
+"""Folders, paths and tables as archives and spreadsheets write them."""

@@ -1,0 +1,96 @@
+"""INbreast: 410 full-field digital mammograms of 115 women, Porto (Moreira 2012)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common.data.files.tree import files_below
+from common.data.formats import required_root
+from common.data.manifest import Dataset, Record, first
+from common.data.pixels.images import ImageFiles
+from common.data.readers.birads import birads_grade
+from common.data.readers.classes import BIRADS, one_label
+from common.data.readers.rows import Row, each, read_rows
+from common.errors import DataError
+
+if TYPE_CHECKING:
+    from common.config.study import DataConfig
+
+CITATION = (
+    "Moreira IC, Amaral I, Domingues I, Cardoso A, Cardoso MJ, Cardoso JS. INbreast: toward a full-field digital "
+    "mammographic database. Academic Radiology 19(2):236-248, 2012. doi:10.1016/j.acra.2011.09.014"
+)
+LICENCE = "By agreement with the authors (research only); copies elsewhere do not change that"
+NEEDED = ("Laterality", "View", "File Name", "ACR", "Bi-Rads")
+_FILE = re.compile(r"(?P<file>\d+)_(?P<patient>[0-9a-fA-F]+)_MG_[LR]_[A-Z]+_ANON\.(dcm|png|jpe?g|tiff?)")
+_SIDES = {"L": "left", "R": "right"}
+
+
+def open_inbreast(data: DataConfig) -> Dataset:
+    """Returns INbreast: patient is the second part of a file's name (the table's column is emptied).
+
+    Label 1 for BI-RADS 4 to 6, 0 for 2 and, with ``data.include_normal``, 1. Attributes side, view, density, birads.
+
+    Raises:
+        ConfigError, DataError: ``INbreast.csv`` or the DICOM files are missing or of another layout.
+    """
+    root = required_root(data, "the folder with INbreast.csv and AllDICOMs")
+    table = root / "INbreast.csv"
+    rows = read_rows(table, NEEDED)
+    each(table, rows, _check)
+    files = _files(root)
+    graded = [row for row in rows if birads_grade(row["Bi-Rads"]) in BIRADS]
+    wanted = [row for row in graded if data.include_normal or birads_grade(row["Bi-Rads"]) != "1"]
+    here = [row for row in wanted if row["File Name"] in files]
+    if not here:
+        raise DataError(f"No file below {root} stands in INbreast.csv; expected AllDICOMs/<file>_<patient>_MG_...dcm")
+    kept, left_out = one_label(_record(root, files[row["File Name"]], row) for row in here)
+    return Dataset(
+        name="INbreast",
+        records=kept,
+        read=ImageFiles(root),
+        citation=CITATION,
+        licence=LICENCE,
+        notes=(
+            "Labels are the radiologists' BI-RADS (4 to 6 against 1 and 2), not pathology.",
+            f"Left out: {len(rows) - len(graded)} images of BI-RADS 3 or 0.",
+            *((f"{len(wanted) - len(here)} images of the table are not here.",) if len(here) < len(wanted) else ()),
+            *left_out,
+        ),
+    )
+
+
+def _files(root: Path) -> dict[str, Path]:
+    """Returns number -> file, DICOM or a copy of it under the same name."""
+    files: dict[str, list[Path]] = {}
+    for path in files_below(root):
+        if match := _FILE.fullmatch(path.name):
+            files.setdefault(match["file"], []).append(path)
+    twice = [str(paths[1].relative_to(root)) for paths in files.values() if len(paths) > 1]
+    if twice:
+        raise DataError(f"{len(twice)} images of INbreast are there twice below {root} ({first(twice)}); keep one copy")
+    return {number: paths[0] for number, paths in files.items()}
+
+
+def _check(row: Row) -> None:
+    birads_grade(row["Bi-Rads"])
+    if row["Laterality"] not in _SIDES:
+        raise ValueError(f"Laterality {row['Laterality']!r}")
+
+
+def _record(root: Path, path: Path, row: Row) -> Record:
+    match = _FILE.fullmatch(path.name)
+    assert match, "the name was matched"
+    return Record(
+        image=path.relative_to(root).as_posix(),
+        patient=match["patient"].lower(),
+        label=BIRADS[birads_grade(row["Bi-Rads"])],
+        attributes={
+            "side": _SIDES[row["Laterality"]],
+            "view": row["View"],
+            "density": row["ACR"],
+            "birads": birads_grade(row["Bi-Rads"]),
+        },
+    )

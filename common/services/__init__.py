@@ -1,0 +1,1 @@
+"""What a daemon needs on any machine: supervision, notices, a page, an environment."""

@@ -1,0 +1,300 @@
+"""One site's local training: one loop, private with a plan, plain without one, and the scores of a model.
+
+A step takes patients, not images: an image's loss is divided by the number of that patient's images in the step, so a
+patient's gradient is the mean over images. With a plan, batches, clipping, noise and divisor are the plan's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from common.config.study import TrainingConfig
+from common.data.loading import PatientTensors
+from common.data.pixels.transforms import augment
+from common.models.classifier import Classifier
+from common.privacy.engine import gradient_engine
+from common.privacy.layers import Patients
+from common.privacy.plan import PrivacyPlan
+from common.privacy.randomness import Randomness
+from common.training.allocator import keep_large_blocks
+
+LEAST_ROWS = 16
+"""Fewest rows that go through the network at once in a private step. Libraries give a row other last bits among fewer,
+and weights of a hub's choice can make another gradient of them: one patient more would change that of another."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """What a call of :func:`train` did; public numbers only: a private loss would leak."""
+
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Some patients' rows, sorted by patient; ``share`` (N,) is 1 / (images of the row's patient)."""
+
+    rows: Tensor
+    patients: Patients
+    share: Tensor
+
+
+def train(
+    model: Classifier,
+    data: PatientTensors,
+    training: TrainingConfig,
+    *,
+    randomness: Randomness,
+    plan: PrivacyPlan | None,
+    proximal_mu: float = 0.0,
+) -> TrainReport:
+    """Trains the trainable part of ``model`` in place for one round.
+
+    Args:
+        model: The global model; left in evaluation mode.
+        data: The site's training patients.
+        training: Optimizer, batch, passes.
+        randomness: Draws patients, augmentation and noise.
+        plan: The privacy plan, or None for training without privacy.
+        proximal_mu: FedProx' pull towards the weights at the start (Li et al. 2020, eq. 2); it touches no data, so it
+            is added after the noise and costs no privacy.
+
+    Returns:
+        The number of optimizer steps; with a plan exactly ``plan.steps_per_round``, empty batches included.
+    """
+    keep_large_blocks()
+    model.eval()
+    if model.trunk_frozen and not training.augment:
+        return _train_head(model, data, training, randomness, plan, proximal_mu)
+    return _train(model, data, training, randomness, plan, proximal_mu)
+
+
+def _train_head(
+    model: Classifier, data: PatientTensors, training: TrainingConfig, randomness: Randomness,
+    plan: PrivacyPlan | None, proximal_mu: float,
+) -> TrainReport:  # fmt: skip
+    """A frozen trunk is a fixed function of each image: its features are computed once, the head trained on them."""
+    embedded = PatientTensors(_embedded(model, data.inputs), data.labels, data.patient_of, data.patients)
+    head = HeadOnly(model)
+    return _train(head, embedded, training, randomness, plan, proximal_mu)
+
+
+class HeadOnly(nn.Module):
+    """The head of a classifier, reading features."""
+
+    def __init__(self, model: Classifier) -> None:
+        super().__init__()
+        self.dropout, self.head = model.dropout, model.head
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Returns logits (N,) of features (N, D)."""
+        logits: Tensor = self.head(self.dropout(features))
+        return logits.squeeze(-1)
+
+
+_FEATURES = WeakTensorKeyDictionary()
+"""Inputs to (what they were computed from, features); an entry goes with its inputs, so no patient outlives them."""
+
+
+def _embedded(model: Classifier, inputs: Tensor) -> Tensor:
+    """Features of a frozen trunk; kept as long as the inputs are, so later rounds cost nothing."""
+    from common.models.weights import frozen_digest
+
+    made_from = (frozen_digest(model), inputs._version)
+    kept: tuple[object, Tensor] | None = _FEATURES.get(inputs)
+    if kept is not None and kept[0] == made_from:
+        return kept[1]
+    model.eval()
+    with torch.no_grad():
+        features = torch.cat([model.embed(_filled(chunk))[: len(chunk)] for chunk in inputs.split(64)])
+    _FEATURES[inputs] = (made_from, features)
+    return features
+
+
+def _filled(rows: Tensor) -> Tensor:
+    """Returns ``rows`` (N, ...), the first repeated until there are :data:`LEAST_ROWS`."""
+    return torch.cat([rows, rows[:1].expand(max(0, LEAST_ROWS - len(rows)), *rows.shape[1:])])
+
+
+def _in_blocks(rows: Tensor) -> Tensor:
+    """Returns ``rows`` (N, ...), the first repeated up to a multiple of :data:`LEAST_ROWS`."""
+    return torch.cat([rows, rows[:1].expand(-len(rows) % LEAST_ROWS, *rows.shape[1:])])
+
+
+def _train(
+    model: nn.Module, data: PatientTensors, training: TrainingConfig, randomness: Randomness,
+    plan: PrivacyPlan | None, proximal_mu: float,
+) -> TrainReport:  # fmt: skip
+    trained = [p for p in model.parameters() if p.requires_grad]
+    anchor = [p.detach().clone() for p in trained]
+    optimizer = _optimizer(trained, training)
+    model.train()
+    steps = 0
+    with ExitStack() as stack:
+        stack.enter_context(_own_dropout(model, randomness))
+        step = _plain_step if plan is None else _PrivateStep(model, optimizer, plan, randomness, stack)
+        for batch in _batches(data, training, randomness, plan):
+            optimizer.zero_grad()
+            step(model, data, batch, training, randomness)
+            _pull(trained, anchor, proximal_mu)
+            optimizer.step()
+            steps += 1
+    model.eval()
+    for parameter in trained:
+        parameter.grad = None
+    return TrainReport(steps)
+
+
+@contextmanager
+def _own_dropout(model: nn.Module, randomness: Randomness) -> Iterator[None]:
+    """Dropout draws from torch's global generator: gives it a seed of ``randomness`` and takes it back at the end."""
+    if not any(isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0 for module in model.modules()):
+        yield
+        return
+    seed = int(randomness.regularisation.words(1)[0])
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def _optimizer(trained: list[nn.Parameter], training: TrainingConfig) -> torch.optim.Optimizer:
+    if training.optimizer == "adam":
+        return torch.optim.Adam(trained, lr=training.lr, weight_decay=training.weight_decay)
+    return torch.optim.SGD(trained, lr=training.lr, momentum=training.momentum, weight_decay=training.weight_decay)
+
+
+def _pull(trained: list[nn.Parameter], anchor: list[Tensor], mu: float) -> None:
+    if mu:
+        for parameter, start in zip(trained, anchor, strict=True):
+            if parameter.grad is not None:
+                parameter.grad.add_(parameter.detach() - start, alpha=mu)
+
+
+class _PrivateStep:
+    """Fills ``grad`` with the plan's noisy mean of clipped per-patient gradients."""
+
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, plan: PrivacyPlan, randomness: Randomness,
+        stack: ExitStack,
+    ) -> None:  # fmt: skip
+        self._engine = stack.enter_context(gradient_engine(plan.engine, model))
+        self._optimizer = plan.optimizer(optimizer, randomness.noise)
+        stack.callback(self._optimizer.forget)
+        self._plan = plan
+
+    def __call__(
+        self, model: nn.Module, data: PatientTensors, batch: list[_Batch], training: TrainingConfig,
+        randomness: Randomness,
+    ) -> None:  # fmt: skip
+        self._optimizer.begin()
+        for part in batch:
+            inputs = _inputs(data, part, training, randomness)
+            loss = _RowLoss(data.labels[part.rows], part.share, training.positive_weight)
+            sums, _ = self._engine.clipped_sum(inputs, loss, part.patients, self._plan.clip_norm)
+            self._optimizer.accumulate(sums)
+        self._optimizer.noisy_gradient()
+
+
+def _plain_step(
+    model: nn.Module, data: PatientTensors, batch: list[_Batch], training: TrainingConfig, randomness: Randomness
+) -> None:
+    patients = sum(part.patients.count for part in batch)
+    for part in batch:
+        inputs = _inputs(data, part, training, randomness)
+        loss = _RowLoss(data.labels[part.rows], part.share, training.positive_weight)
+        (loss(model(inputs)).sum() / patients).backward()
+
+
+@dataclass(frozen=True, slots=True)
+class _RowLoss:
+    labels: Tensor
+    share: Tensor
+    positive_weight: float | None
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Returns binary cross-entropy (N,), malignant weighted, divided by the patient's images."""
+        weight = None if self.positive_weight is None else torch.tensor(self.positive_weight, dtype=logits.dtype)
+        loss = F.binary_cross_entropy_with_logits(logits, self.labels, reduction="none", pos_weight=weight)
+        return loss * self.share
+
+
+def _inputs(data: PatientTensors, part: _Batch, training: TrainingConfig, randomness: Randomness) -> Tensor:
+    inputs = data.inputs[part.rows]
+    return augment(inputs, randomness.regularisation.uniforms) if training.augment and inputs.dim() == 4 else inputs
+
+
+def _batches(
+    data: PatientTensors, training: TrainingConfig, randomness: Randomness, plan: PrivacyPlan | None
+) -> Iterator[list[_Batch]]:
+    """Yields each step's physical batches; a patient is never split over two."""
+    rows_of = data.rows_of(torch.arange(data.num_patients))
+    if plan is None:
+        samples, most, least = _shuffled(data.num_patients, training, randomness), None, 0
+    else:
+        samples, most, least = plan.sample(data.num_patients, randomness.sampling), plan.max_images, LEAST_ROWS
+    limit = max(training.physical_batch, least)
+    for sample in samples:
+        yield _physical([_some(rows_of[p], most, randomness) for p in sample.tolist()], limit, least)
+
+
+def _shuffled(num_patients: int, training: TrainingConfig, randomness: Randomness) -> Iterator[Tensor]:
+    steps_of_epoch = -(-num_patients // training.batch_patients)
+    steps = training.local_steps or max(1, round(training.local_epochs * steps_of_epoch))
+    while steps > 0:
+        order = torch.from_numpy(randomness.sampling.permutation(num_patients))
+        for sample in order.split(training.batch_patients)[:steps]:
+            yield sample
+            steps -= 1
+
+
+def _some(rows: Tensor, most: int | None, randomness: Randomness) -> Tensor:
+    """At most ``most`` rows of a patient, drawn anew each time the patient is."""
+    if most is None or len(rows) <= most:
+        return rows
+    return rows[torch.from_numpy(randomness.images.permutation(len(rows))[:most])]
+
+
+def _physical(patients: list[Tensor], limit: int, least: int) -> list[_Batch]:
+    parts: list[list[Tensor]] = []
+    size = limit + 1
+    for rows in patients:
+        if size + len(rows) > limit:
+            parts.append([])
+            size = 0
+        parts[-1].append(rows)
+        size += len(rows)
+    return [_batch(part, least) for part in parts]
+
+
+def _batch(patients: list[Tensor], least: int) -> _Batch:
+    """Fills up with patients whose loss counts nothing, so that there are ``least`` rows."""
+    missing = max(0, least - sum(len(rows) for rows in patients))
+    sizes = torch.tensor([len(rows) for rows in patients] + [1] * missing)
+    of_row = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+    share = 1.0 / sizes[of_row]
+    share[len(share) - missing :] = 0.0
+    return _Batch(torch.cat([*patients, patients[0][:1].repeat(missing)]), Patients(of_row, len(sizes)), share)
+
+
+def predict(model: Classifier, data: PatientTensors, batch: int = 64) -> Tensor:
+    """Returns each patient's probability of malignancy, the mean over images, float32 (P,) in [0, 1].
+
+    Rows go in whole blocks, so that no image's last bits hang on how many others there are.
+    """
+    model.eval()
+    with torch.no_grad():
+        rows = data.inputs
+        score: nn.Module = model
+        if model.trunk_frozen:
+            rows, score = _embedded(model, data.inputs), HeadOnly(model).eval()
+        logits = torch.cat([score(_in_blocks(chunk))[: len(chunk)] for chunk in rows.split(batch)])
+        probabilities = logits.sigmoid()
+        total = torch.zeros(data.num_patients, dtype=probabilities.dtype).index_add_(0, data.patient_of, probabilities)
+        return (total / torch.bincount(data.patient_of, minlength=data.num_patients)).float()

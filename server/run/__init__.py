@@ -1,0 +1,1 @@
+"""One run at the hub: enrolment, rounds, aggregation, assessment."""

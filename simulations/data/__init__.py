@@ -1,0 +1,1 @@
+"""Public data and phantoms, dealt to emulated hospitals."""

@@ -1,0 +1,1 @@
+"""How a simulated run is conducted, by Flower or in one process."""

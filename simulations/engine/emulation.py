@@ -1,0 +1,206 @@
+"""Emulated hospitals: one public data set, split, dealt out by patient, each part behind a real :class:`Site`.
+
+Flower's simulator calls :func:`emulated_site` in every worker; the same seed deals the same patients everywhere.
+Noise and sampling are seeded here so that a run can be repeated, and every report of it says so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from client.site.hospital import Cohort, Site, require_classes
+from client.site.policy import SitePolicy, check_request
+from common.config.overrides import split_overrides
+from common.config.study import StudyConfig, compose
+from common.errors import ConfigError, OncoFedError
+from common.runs.run_folder import run_path
+from server.run.strategy import check_strategy
+
+if TYPE_CHECKING:
+    from common.data.loading import PatientTensors
+    from common.data.manifest import Dataset
+    from common.privacy.randomness import Randomness
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Seeded:
+    """Returns the seeded generators of one site; a picklable stand-in for OS entropy."""
+
+    seed: int
+    site: str
+
+    def __call__(self, purpose: str, round_index: int) -> Randomness:
+        from common.privacy.randomness import Randomness
+
+        return Randomness.from_seed(self.seed, self.site, purpose, round_index)
+
+
+def emulated_site(*, partition_id: int, num_partitions: int, run_config: Mapping[str, Any], run_id: int) -> Site:
+    """Returns the site that Flower's ``partition_id`` stands for (entry point ``oncofed.emulators``).
+
+    Raises:
+        ConfigError: Flower started another number of nodes than the study emulates sites.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    overrides = str(run_config.get("overrides", ""))
+    study = _study(overrides)
+    if study.partition.name != "natural" and "partition.sites=" not in overrides:
+        # A plain `flwr run .` deals the data to as many hospitals as Flower starts nodes.
+        study = dataclasses.replace(study, partition=dataclasses.replace(study.partition, sites=num_partitions))
+    names = site_names(study)
+    if num_partitions != len(names):
+        raise ConfigError(
+            f"The study emulates {len(names)} hospitals, Flower started {num_partitions} nodes; "
+            f"add --federation-config 'num-supernodes={len(names)}'"
+        )
+    out_dir = str(run_config.get("resume") or run_config.get("out-dir") or "")
+    return build_site(study, names[partition_id], run_path(out_dir=out_dir, name=study.name, run_id=run_id))
+
+
+def build_site(study: StudyConfig, name: str, run_folder: Path) -> Site:
+    """Returns the emulated hospital ``name`` of the study."""
+    cohort = _cohort(study, name)
+    home = run_folder / "sites" / name
+    ledgers = Path(study.simulation.ledger_dir).resolve() if study.simulation.ledger_dir else None
+    ledger_path = (ledgers / f"{name}.sqlite") if ledgers else home / "ledger.sqlite"
+    return Site(
+        name=name,
+        declared_patients=declared(len(cohort.train_patients)),
+        cohort=cohort,
+        policy=SitePolicy.emulated(_ceiling(study, name)),
+        randomness=_Seeded(study.seed, name),
+        home=home,
+        ledger_path=ledger_path,
+    )
+
+
+def declared(patients: int) -> int:
+    """Returns the public size that an emulated hospital declares: its training patients, rounded to tens."""
+    return max(10, 10 * round(patients / 10))
+
+
+def site_names(study: StudyConfig) -> tuple[str, ...]:
+    """Returns the names of the emulated hospitals, sorted by the partition.
+
+    Raises:
+        DataError, ConfigError: The data cannot be read or dealt out.
+    """
+    if study.partition.name != "natural":
+        return tuple(f"site_{index + 1}" for index in range(study.partition.sites))
+    return tuple(emulated_cohorts(study))
+
+
+def check_emulation(study: StudyConfig) -> None:
+    """Refuses, before anything starts, what the emulated hospitals or the hub would refuse later.
+
+    Raises:
+        DataError, ConfigError: Unreadable data, a class missing at a site, a quorum larger than the sites.
+        ModelError: The network is unknown, or does not fit the data.
+        BudgetExceeded, TrustError: So many hospitals would refuse the study that the quorum is missed.
+    """
+    from server.run.cards import hub_model
+
+    sites = emulated_cohorts(study)
+    check_strategy(study.strategy, len(sites))
+    for name in sites:
+        require_classes(_counts(sites[name]), name)
+    hub_model(study)
+    _check_policies(study, {name: _counts(part)["train"]["patients"] for name, part in sites.items()})
+
+
+def _check_policies(study: StudyConfig, patients: Mapping[str, int]) -> None:
+    refused = dict[str, OncoFedError]()
+    for name, count in patients.items():
+        try:
+            check_request(SitePolicy.emulated(_ceiling(study, name)), study, declared(count))
+        except OncoFedError as error:
+            refused[name] = error
+    if len(patients) - len(refused) < study.strategy.quorum and refused:
+        first, why = next(iter(refused.items()))
+        raise type(why)(f"{len(refused)} of {len(patients)} hospitals would refuse the study. {first}: {why}")
+
+
+def _ceiling(study: StudyConfig, name: str) -> float:
+    return study.simulation.ceilings.get(name, study.simulation.ceiling)
+
+
+def emulated_cohorts(study: StudyConfig) -> dict[str, Dataset]:
+    """Returns each hospital's part of the data set, splits made before the deal."""
+    return _deal(study.data, study.partition, study.seed)
+
+
+@lru_cache(maxsize=2)
+def _study(overrides: str) -> StudyConfig:
+    return compose(split_overrides(overrides))
+
+
+@lru_cache(maxsize=2)
+def _deal(data: Any, partition_config: Any, seed: int) -> dict[str, Dataset]:
+    from simulations.data.sources import open_sites
+
+    return open_sites(data, partition_config, seed)
+
+
+def _cohort(study: StudyConfig, name: str) -> Cohort:
+    from common.data.attributes import patient_attributes
+
+    part = emulated_cohorts(study)[name]
+    counts = _counts(part)
+    require_classes(counts, name)
+    members = {patient: (records[0].split, records[0].label) for patient, records in part.patients().items()}
+    return Cohort(
+        train_patients=tuple(patient for patient, (split, _) in members.items() if split == "train"),
+        members=members,
+        counts=counts,
+        load=_Loader(study.data, study.partition, study.seed, name, study.simulation.cache_dir),
+        attributes=patient_attributes(part),
+        synthetic=part.synthetic,
+        dataset={
+            "name": part.name,
+            "citation": part.citation,
+            "licence": part.licence,
+            "notes": list(part.notes),
+        },
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loader:
+    """Loads a split of one emulated hospital; the study that comes may ask for another image size."""
+
+    data: Any
+    partition: Any
+    seed: int
+    site: str
+    cache_dir: str | None
+
+    def __call__(self, study: StudyConfig, split: str) -> PatientTensors:
+        data = dataclasses.replace(study.data, root=self.data.root)
+        return _tensors(data, self.partition, self.seed, self.site, split, self.cache_dir)
+
+
+@lru_cache(maxsize=64)
+def _tensors(
+    data: Any, partition_config: Any, seed: int, site: str, split: str, cache_dir: str | None
+) -> PatientTensors:
+    from common.data.loading import to_tensors
+
+    cache = None if cache_dir is None else Path(cache_dir).expanduser()
+    return to_tensors(_deal(data, partition_config, seed)[site].in_split(split), data, cache)
+
+
+def _counts(part: Dataset) -> dict[str, dict[str, int]]:
+    rows = {split: {"patients": 0, "malignant": 0, "benign": 0} for split in SPLITS}
+    for records in part.patients().values():
+        row = rows[records[0].split]
+        row["patients"] += 1
+        row["malignant" if records[0].label else "benign"] += 1
+    return rows

@@ -1,0 +1,110 @@
+"""A finished run opened again: its study, its model, its threshold, and the emulated hospitals' test patients."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common.config.overrides import read_overrides
+from common.config.study import StudyConfig, compose
+from common.errors import ConfigError, DataError
+from simulations.engine.run import status_of
+
+if TYPE_CHECKING:
+    from common.data.manifest import Dataset
+    from common.models.classifier import Classifier
+
+MODEL = "model/model.safetensors"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ReopenedRun:
+    """What a run left, ready to be asked again.
+
+    Attributes:
+        folder: The run's folder.
+        record: Its ``run.json``.
+        study: The study it ran, composed anew.
+        threshold: At and above it a patient was called malignant.
+        tests: Test records of each emulated hospital.
+    """
+
+    folder: Path
+    record: Mapping[str, Any]
+    study: StudyConfig
+    threshold: float
+    tests: Mapping[str, Dataset]
+
+    def model(self) -> Classifier:
+        """Returns the run's final model, in evaluation mode.
+
+        Raises:
+            ModelError: The weights do not fit the study's network.
+        """
+        from common.models.weights import load_weights
+        from common.models.zoo import build_model
+
+        data, some = self.study.data, next(iter(self.tests.values()))
+        shape = (some.features,) if some.kind == "table" else (data.channels, data.image_size, data.image_size)
+        model = build_model(self.study.model, shape, self.study.seed)
+        load_weights(model, self.folder / MODEL)
+        return model.eval()
+
+
+def reopen(folder: Path) -> ReopenedRun:
+    """Returns a run of emulated hospitals.
+
+    Raises:
+        ConfigError: The folder holds no run, or its run left no model or no threshold.
+        DataError: The data cannot be read, or deal out other test patients than the run had.
+    """
+    record = status_of(folder)
+    if not (folder / MODEL).is_file():
+        raise ConfigError(f"{folder} left no model ({record['status']}); finish it with --resume {folder}")
+    overrides = _overrides(folder)
+    study = _dealt(compose(overrides), overrides, len(record["sites"]))
+    tests = _tests(study, record)
+    return ReopenedRun(folder, record, study, _threshold(folder), tests)
+
+
+def _overrides(folder: Path) -> list[str]:
+    if not (folder / "overrides.yaml").exists():
+        raise ConfigError(
+            f"{folder} has no overrides.yaml, so its data cannot be found again; only a run of emulated hospitals "
+            "can be opened again"
+        )
+    return read_overrides(folder / "overrides.yaml")
+
+
+def _dealt(study: StudyConfig, overrides: list[str], sites: int) -> StudyConfig:
+    """Returns the study dealt to as many hospitals as Flower started nodes, see :mod:`simulations.engine.emulation`."""
+    if study.partition.name == "natural" or any(each.startswith("partition.sites=") for each in overrides):
+        return study
+    return dataclasses.replace(study, partition=dataclasses.replace(study.partition, sites=sites))
+
+
+def _tests(study: StudyConfig, record: Mapping[str, Any]) -> dict[str, Dataset]:
+    from simulations.engine.emulation import emulated_cohorts
+
+    cohorts = emulated_cohorts(study)
+    tests = {name: part.in_split("test") for name, part in cohorts.items()}
+    for site in record["sites"]:
+        then = (site.get("counts") or {}).get("test", {}).get("patients")
+        now = len(tests[site["name"]].patients()) if site["name"] in tests else 0
+        if then not in (None, now):
+            raise DataError(
+                f"{site['name']} had {then} test patients in the run and has {now} now; the data below "
+                f"data.root={study.data.root} or the program changed since: run the study again"
+            )
+    return tests
+
+
+def _threshold(folder: Path) -> float:
+    for name in ("threshold.json", "evaluation.json"):
+        path = folder / name
+        if path.is_file():
+            return float(json.loads(path.read_text(encoding="utf-8"))["threshold"])
+    raise ConfigError(f"{folder} has no threshold: the run ended before its evaluation; finish it with --resume")

@@ -1,0 +1,110 @@
+"""A site's own models: trained without noise, judged on the same test patients, and nothing but figures left."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from client.site.own_models import own_models
+from common.config.study import StudyConfig, compose
+from common.data.loading import PatientTensors
+from common.evaluation.answers import OwnModels
+from common.models.zoo import Classifier, build_model
+from common.privacy.randomness import Randomness
+from common.training.loop import predict
+
+FAST = [
+    *("evaluation.local_epochs=80", "evaluation.personal_epochs=80", "evaluation.local_lr=0.05"),
+    *("evaluation.personal_lr=0.05", "evaluation.resamples=50", "evaluation.bins=256"),
+]
+
+
+def patients(count: int, seed: int, signal: float = 1.5) -> PatientTensors:
+    """Tables whose first feature follows the label, two rows for every third patient."""
+    generator = torch.Generator().manual_seed(seed)
+    of_row = torch.tensor([p for p in range(count) for _ in range(2 if p % 3 == 0 else 1)])
+    labels = (of_row % 2).float()
+    inputs = torch.randn(len(of_row), 5, generator=generator)
+    inputs[:, 0] += signal * labels
+    return PatientTensors(inputs, labels, of_row, tuple(f"p{p}" for p in range(count)))
+
+
+SPLITS = {"train": patients(80, 1), "val": patients(30, 2), "test": patients(60, 3)}
+
+
+def answer(overrides: tuple[str, ...] = (), splits: dict[str, PatientTensors] = SPLITS) -> tuple[OwnModels, Classifier]:
+    study = compose(["data=wdbc", "model=linear", "privacy=none", *FAST, *overrides])
+    federated, fresh = models(study)
+    found = own_models(
+        "site", federated, fresh, splits.__getitem__, study, lambda what, when: Randomness.from_seed(0, what, when)
+    )
+    return found, federated
+
+
+def models(study: StudyConfig) -> tuple[Classifier, Classifier]:
+    federated, fresh = (build_model(study.model, (5,), seed) for seed in (7, study.seed))
+    return federated, fresh
+
+
+def test_both_models_learn_and_are_compared_on_the_same_patients() -> None:
+    found, federated = answer()
+    assert set(found.models) == {"local", "personalised"}
+    assert all(own.scores.patients == 60 and not own.scores.groups for own in found.models.values())
+    untrained = models(compose(["data=wdbc", "model=linear", "privacy=none"]))[0]
+    labels = SPLITS["test"].patient_labels().numpy()
+    from sklearn.metrics import roc_auc_score
+
+    before, after = (roc_auc_score(labels, predict(m, SPLITS["test"]).numpy()) for m in (untrained, federated))
+    better = found.differences["personalised_minus_federated"]
+    assert better is not None and better.value == pytest.approx(after - before)
+    worse, apart = found.differences["federated_minus_local"], found.differences["personalised_minus_local"]
+    assert worse is not None and apart is not None
+    assert worse.value < 0, "an untrained federated model is worse"
+    assert apart.value == pytest.approx(better.value + worse.value)
+
+
+def test_what_leaves_has_no_patient_and_no_weight() -> None:
+    found, _ = answer()
+    document = found.to_json()
+    assert OwnModels.from_json(json.loads(json.dumps(document)), 256) == found
+    text = json.dumps(document)
+    assert "p1" not in text and "head" not in text and "weight" not in text
+
+
+def test_thresholds_come_from_validation_not_from_test() -> None:
+    shifted = {**SPLITS, "test": patients(60, 4, signal=-3.0)}
+    assert answer()[0].models["local"].point == answer(splits=shifted)[0].models["local"].point
+
+
+def test_no_personalised_model_when_the_study_wants_none() -> None:
+    found, _ = answer(("evaluation.personal_epochs=0",))
+    assert set(found.models) == {"local"} and set(found.differences) == {"federated_minus_local"}
+
+
+def test_fine_tuning_that_does_not_help_on_validation_leaves_the_model_as_it_came() -> None:
+    """Validation that the model orders perfectly, and training with its labels turned round: no look is better."""
+    train, val = SPLITS["train"], patients(30, 2, signal=12.0)
+    turned = PatientTensors(train.inputs, 1 - train.labels, train.patient_of, train.patients)
+    study = compose(["data=wdbc", "model=linear", "privacy=none", *FAST])
+    from client.site.baseline import personalise, train_alone
+
+    good = build_model(study.model, (5,), 0)
+    train_alone(good, train, val, study, Randomness.from_seed(0, "a"))
+    before = predict(good, SPLITS["test"])
+    personalise(good, turned, val, study, Randomness.from_seed(0, "b"))
+    assert torch.equal(before, predict(good, SPLITS["test"]))
+
+
+def test_one_class_in_the_test_leaves_no_difference_but_an_answer() -> None:
+    test = SPLITS["test"]
+    rows = test.labels == 0
+    _, of_row = np.unique(test.patient_of[rows].numpy(), return_inverse=True)
+    one = PatientTensors(
+        test.inputs[rows], test.labels[rows], torch.from_numpy(of_row), tuple(f"p{n}" for n in range(30))
+    )
+    found, _ = answer(splits={**SPLITS, "test": one})
+    assert found.models["local"].scores.malignant == 0
+    assert found.differences["federated_minus_local"] is None
