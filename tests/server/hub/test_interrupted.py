@@ -14,7 +14,7 @@ import typer
 
 from common.errors import ConfigError, FederationError, NetworkError, TrustError
 from common.services.supervisor import only_one
-from server.cli.main import study as study_cli
+from server.cli import study as study_cli
 from server.hub import conductor
 from server.hub.conductor import Conductor
 from server.hub.holder import AGGREGATOR_LOCK, CONDUCTED, conducted, holder, mark
