@@ -21,26 +21,37 @@ log = logging.getLogger("oncofed")
 POLL_SECONDS = 0.2
 MAX_POLLS_A_SECOND = 10
 """Of all sites together: each poll is a request to the SuperLink."""
+AWAY_SECONDS = 5.0
+"""A look that takes longer shows that the hub's own SuperLink was away, or that the hub stood still."""
 OUT_OF_REACH = (3, 4, 5)
 """Flower's error codes for a message or a reply that got lost, and for a node without a heartbeat."""
 Arrival = Message | Exception
 
 
 def ask(
-    grid: Grid, requests: Mapping[int, RecordDict], kind: Literal["train", "evaluate", "query"], timeout: float
+    grid: Grid,
+    requests: Mapping[int, RecordDict],
+    kind: Literal["train", "evaluate", "query"],
+    timeout: float,
+    away: threading.Event | None = None,
 ) -> Iterator[tuple[int, Answer | Refusal]]:
     """Yields ``(node, answer)`` for every node that was asked, in the order of arrival.
 
     A node that does not answer within ``timeout`` seconds, reports an error or sends something malformed yields a
     :class:`Refusal` with the code that says which; its ``site`` is empty, for the hub knows its own roster. So does one
-    whose answer names the claims of another request.
+    whose answer names the claims of another request. ``away`` is set once the hub itself could not look: sites may
+    then be called out of reach only because they had not found back to it.
     """
     messages = [Message(content=content, message_type=kind, dst_node_id=node) for node, content in requests.items()]
     sent = list(zip(grid.push_messages(messages), requests, strict=True))
     nodes = {message_id: node for message_id, node in sent if message_id}
     claims = {node: claims_digest(content) for node, content in requests.items()}
     one_process = getattr(grid, "engine", "") == "inprocess"
-    arrivals = _in_turn(grid, tuple(nodes)) if one_process else _as_they_come(grid, tuple(nodes), timeout)
+    arrivals = (
+        _in_turn(grid, tuple(nodes))
+        if one_process
+        else _as_they_come(grid, tuple(nodes), timeout, away or threading.Event())
+    )
     for message_id, reply in arrivals:
         node = nodes.pop(message_id)
         yield node, _read(node, reply, claims[node])
@@ -63,7 +74,9 @@ def _in_turn(grid: Grid, message_ids: tuple[str, ...]) -> Iterator[tuple[str, Ar
             yield message_id, reply
 
 
-def _as_they_come(grid: Grid, message_ids: tuple[str, ...], timeout: float) -> Iterator[tuple[str, Arrival]]:
+def _as_they_come(
+    grid: Grid, message_ids: tuple[str, ...], timeout: float, away: threading.Event
+) -> Iterator[tuple[str, Arrival]]:
     """Yields what arrives within ``timeout`` seconds.
 
     A pull ends only when all of a reply has come, which its sender can put off for hours. So each reply has a thread
@@ -73,7 +86,7 @@ def _as_they_come(grid: Grid, message_ids: tuple[str, ...], timeout: float) -> I
     over = threading.Event()
     pause = look_seconds(len(message_ids))
     for message_id in message_ids:
-        threading.Thread(target=_pull, args=(grid, message_id, arrived, over, pause), daemon=True).start()
+        threading.Thread(target=_pull, args=(grid, message_id, arrived, over, pause, away), daemon=True).start()
     deadline = time.monotonic() + timeout
     try:
         for _ in message_ids:
@@ -85,13 +98,21 @@ def _as_they_come(grid: Grid, message_ids: tuple[str, ...], timeout: float) -> I
 
 
 def _pull(
-    grid: Grid, message_id: str, arrived: SimpleQueue[tuple[str, Arrival]], over: threading.Event, pause: float
+    grid: Grid,
+    message_id: str,
+    arrived: SimpleQueue[tuple[str, Arrival]],
+    over: threading.Event,
+    pause: float,
+    away: threading.Event,
 ) -> None:
     while not over.is_set():
+        started = time.monotonic()
         try:
             replies = list(grid.pull_messages([message_id]))
         except Exception as error:
             return arrived.put((message_id, error))
+        if time.monotonic() - started > AWAY_SECONDS:
+            away.set()
         if replies:
             return arrived.put((message_id, replies[0]))
         over.wait(pause)

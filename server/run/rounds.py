@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,12 +20,13 @@ from common.protocol.aggregation import Arrays, difference, norm
 from common.protocol.messages import DocumentAnswer, Purpose, Refusal, Request, SiteCard, TrainAnswer
 from server.run.cards import scores_fit
 from server.run.clipping import Limits, Waiting, clipped, common_limit
-from server.run.enrolment import Roster
+from server.run.enrolment import Roster, wait_for_nodes
 from server.run.exchange import ask
 from server.run.signer import Signer
 from server.run.strategy import Combiner, missing_quorum
 from server.run.updates import CheckedUpdate, checked_update, moves
 
+log = logging.getLogger("oncofed")
 FINAL = frozenset({SiteCode.BUDGET_REFUSED, SiteCode.POLICY_REFUSED})
 """Refusals that later rounds would only repeat."""
 
@@ -50,13 +53,30 @@ class Federation:
         return dict(sorted(answers.items()))
 
     def stream(self, purpose: Purpose, sites: Mapping[str, int], **fields: Any) -> Any:
-        """Yields ``(site, answer)`` in the order of arrival."""
+        """Yields ``(site, answer)`` in the order of arrival, those who are out of reach last.
+
+        After an outage of the hub itself these are waited for, ``strategy.join_timeout`` at most, and asked once more.
+        """
         request = Request(purpose=purpose, study=self.study, run=self.run, rehearsal=self.rehearsal, **fields)
-        kind = purpose if purpose in ("train", "evaluate") else "query"
-        names = {node: site for site, node in sites.items()}
-        timeout = self.study.strategy.round_timeout
-        for node, answer in ask(self.grid, self.signer.messages(request, names), kind, timeout):
+        names, away = {node: site for site, node in sites.items()}, threading.Event()
+        silent: dict[int, Refusal] = {}
+        for node, answer in self._ask(request, names, away):
+            if isinstance(answer, Refusal) and answer.code is SiteCode.UNAVAILABLE:
+                silent[node] = answer
+            else:
+                yield names[node], answer
+        again: Iterable[tuple[int, Any]] = silent.items()
+        if silent and away.is_set():
+            log.warning("The hub was out of reach itself; it asks once more: %s", ", ".join(names[n] for n in silent))
+            wait_for_nodes(self.grid, 0, self.study.strategy.join_timeout, expected={n: names[n] for n in silent})
+            again = self._ask(request, {node: names[node] for node in silent}, away)
+        for node, answer in again:
             yield names[node], answer
+
+    def _ask(self, request: Request, names: Mapping[int, str], away: threading.Event) -> Any:
+        kind: Any = request.purpose if request.purpose in ("train", "evaluate") else "query"
+        timeout = self.study.strategy.round_timeout
+        return ask(self.grid, self.signer.messages(request, names), kind, timeout, away)
 
 
 class QuorumLost(FederationError):

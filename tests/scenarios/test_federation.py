@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -92,12 +93,18 @@ def test_a_site_that_crashes_makes_the_run_partial(federation: Federation) -> No
     assert all(b"Smith" not in p.read_bytes() for p in federation.folder.rglob("*") if p.is_file())
 
 
-def _answering(monkeypatch: pytest.MonkeyPatch, instead: Callable[[str, int, int], SiteCode | None]) -> list[int]:
-    """Lets ``instead`` of kind, number of that kind's requests so far and site's number refuse; returns the counts."""
+def _answering(
+    monkeypatch: pytest.MonkeyPatch, instead: Callable[[str, int, int], SiteCode | None], *, hub_away: bool = False
+) -> list[int]:
+    """Lets ``instead`` of kind, number of training requests so far and site's number refuse; returns the counts."""
     counts = [0]
 
-    def changed(grid: object, requests: Mapping[int, object], kind: str, timeout: float) -> object:
+    def changed(
+        grid: object, requests: Mapping[int, object], kind: str, timeout: float, away: threading.Event
+    ) -> object:
         counts[0] += kind == "train"
+        if hub_away:
+            away.set()
         for number, (node, answer) in enumerate(ask(grid, requests, kind, timeout)):  # type: ignore[arg-type]
             code = instead(kind, counts[0], number)
             yield node, Refusal(site="", code=code) if code else answer
@@ -126,6 +133,23 @@ def test_a_quorum_lost_by_silence_is_asked_for_once_more(
     else:
         assert "Round 2 lost its quorum: 1 of at least 2 sites" in run["reason"]
         assert [site["code"] for site in run["sites"]] == ["unavailable", "unavailable", ""]
+
+
+def test_after_an_outage_of_the_hub_itself_silent_sites_are_asked_once_more(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quorum is there without them; they are only slower to find back than the hub is to ask."""
+    _answering(
+        monkeypatch,
+        lambda kind, asked, number: SiteCode.UNAVAILABLE if (kind, asked, number) == ("train", 1, 2) else None,
+        hub_away=True,
+    )
+    run = federation.run("strategy.quorum=2")
+    assert (run["status"], run["reason"]) == ("COMPLETED", "")
+    assert [(row["joined"], row["failures"]) for row in federation.rounds()] == [
+        (["site_1", "site_2", "site_3"], [])
+    ] * 2
+    assert len(federation.read("privacy/site_3.json")["events"]) == 2
 
 
 def test_who_sent_a_bad_update_before_a_round_was_repeated_stays_lost(

@@ -94,6 +94,17 @@ def test_a_site_that_never_finishes_sending_holds_up_nobody(clock: SimpleNamespa
     assert list(answers) == [(1, Refusal(site="", code=SiteCode.NO_ANSWER))]
 
 
+@pytest.mark.parametrize(("seconds", "seen"), [(1.0, False), (30.0, True)])
+def test_a_hub_that_could_not_look_is_noticed(clock: SimpleNamespace, seconds: float, seen: bool) -> None:
+    def slow(request: Message) -> list[Message]:
+        clock.now += seconds
+        return answered(request)
+
+    away = threading.Event()
+    assert len(list(ask(Link({1: slow}), {1: RecordDict()}, "query", TIMEOUT, away))) == 1  # type: ignore[arg-type]
+    assert away.is_set() is seen
+
+
 def test_what_arrived_in_time_is_kept_however_long_the_hub_was_busy_with_another(clock: SimpleNamespace) -> None:
     pulling: list[threading.Thread] = []
     both = threading.Barrier(2)

@@ -1,0 +1,1 @@
+"""The table of docs/results.md, made by one command."""

@@ -1,0 +1,53 @@
+"""``python -m simulations.analysis.results``: measures the table of docs/results.md and writes it down.
+
+Each cell is kept, so a command that broke off goes on where it was. Cells of other code are measured anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from common.errors import OncoFedError
+from simulations.analysis.results.measure import Cell, measured
+from simulations.analysis.results.page import inserted, page
+from simulations.analysis.results.plan import STUDIES, Study
+
+
+def main() -> int:
+    """Returns the exit code: that of the first study that could not be measured, 0 when all were."""
+    options = _options()
+    chosen = [study for study in STUDIES if not options.only or study.name in options.only]
+    try:
+        cells = {study.name: _cells(study, options) for study in chosen}
+    except OncoFedError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return error.exit_code
+    part = page(chosen, cells, f"python -m simulations.analysis.results --data {options.data.name}")
+    if options.page is None:
+        print(part)
+    else:
+        options.page.write_text(inserted(options.page.read_text(encoding="utf-8"), part), encoding="utf-8")
+    return 0
+
+
+def _cells(study: Study, options: argparse.Namespace) -> list[Cell]:
+    found = []
+    for seed in study.seeds:
+        print(f"{study.name}, seed {seed} ...", file=sys.stderr, flush=True)
+        found.append(measured(study, seed, options.data.resolve(), options.out.resolve()))
+    return found
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m simulations.analysis.results", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the public data sets")
+    parser.add_argument("--out", type=Path, default=Path("runs/results"), help="folder of the cells")
+    parser.add_argument("--page", type=Path, help="page between whose marks the table goes; default: stdout")
+    parser.add_argument("--only", nargs="+", choices=[study.name for study in STUDIES], help="some studies only")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""One row of docs/results.md, measured: each side chooses its learning rate on validation, then one run is tested."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.config.study import StudyConfig, compose
+from common.errors import FederationError
+from common.evaluation.scores import ScoreState
+from common.evaluation.within_sites import within_sites
+from common.provenance import mathematics_digest
+from common.runs.run_folder import RunFolder
+from simulations.analysis.results.plan import Study
+from simulations.engine.emulation import build_site, site_names
+from simulations.engine.run import run_study, status_of
+
+OFF = ("evaluation.local_baseline=false", "evaluation.personal_epochs=0")
+MODELS = ("federated", "local", "personalised")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What one seed of a study gave: AUROC within sites on test patients by model, and how it was come by."""
+
+    study: str
+    seed: int
+    areas: Mapping[str, float]
+    rate: float
+    own_rate: float
+    epsilon: float | None
+    mathematics: str
+
+
+def measured(study: Study, seed: int, data: Path, out: Path) -> Cell:
+    """Returns the cell, from its file when the same code has measured it before.
+
+    Raises:
+        OncoFedError: The study cannot be run here, or a run did not end as COMPLETED.
+    """
+    folder = RunFolder(out / study.name / f"seed{seed}")
+    kept = folder.read_json("cell.json")
+    if kept.get("mathematics") == mathematics_digest() and kept.get("plan") == repr(study):
+        return Cell(**{key: value for key, value in kept.items() if key != "plan"})
+    cell = _measure(study, seed, data, folder.path)
+    folder.write_json("cell.json", {**{name: getattr(cell, name) for name in Cell.__slots__}, "plan": repr(study)})
+    return cell
+
+
+def _measure(study: Study, seed: int, data: Path, folder: Path) -> Cell:
+    base = [*study.overrides, f"seed={seed}", f"simulation.cache_dir={folder.parent / 'cache'}"]
+    base += [f"data.root={data / study.root}"] if study.root else []
+    rate = _best({rate: _validated(base, rate, folder) for rate in study.rates})
+    own_rate = _best({rate: _own_validated(base, rate, folder) for rate in study.own_rates})
+    chosen = [*base, f"training.lr={rate}", f"evaluation.local_lr={own_rate}", f"evaluation.personal_lr={own_rate}"]
+    done = _run(chosen, folder / "final")
+    evaluation = json.loads((done / "evaluation.json").read_text(encoding="utf-8"))
+    areas = {name: evaluation["models"][name]["within_sites"]["value"] for name in MODELS}
+    epsilon = max(_epsilons(done), default=None)
+    return Cell(study.name, seed, areas, rate, own_rate, epsilon, mathematics_digest())
+
+
+def _best(areas: Mapping[float, float]) -> float:
+    """Returns the candidate with the largest validation AUROC, the first of equals."""
+    return max(areas, key=lambda rate: areas[rate])
+
+
+def _validated(base: Sequence[str], rate: float, folder: Path) -> float:
+    """Returns the best validation AUROC of the federated model over its rounds."""
+    done = _run([*base, *OFF, f"training.lr={rate}"], folder / f"rate-{rate:g}")
+    rows = RunFolder(done).read_metrics()
+    return max((row["val"]["pooled"]["auroc"] or 0.0 for row in rows), default=0.0)
+
+
+def _own_validated(base: Sequence[str], rate: float, folder: Path) -> float:
+    """Returns the validation AUROC within sites of the models that each hospital trains alone."""
+    study = compose([*base, f"evaluation.local_lr={rate}"])
+    states = {name: _own_state(study, name, folder) for name in site_names(study)}
+    return float(within_sites(states, study.evaluation.confidence)["value"] or 0.0)
+
+
+def _own_state(study: StudyConfig, name: str, folder: Path) -> ScoreState:
+    from client.site.baseline import scores_of, train_alone
+    from common.models.parts import select_part
+    from common.models.zoo import build_model
+
+    site = build_site(study, name, folder / "own")
+    train, validation = (site.cohort.load(study, split) for split in ("train", "val"))
+    model = build_model(study.model, tuple(train.inputs.shape[1:]), study.seed)
+    select_part(model, study.model.part)
+    train_alone(model, train, validation, study, site.randomness("baseline", 0))
+    return scores_of(model, validation, study.evaluation.bins)
+
+
+def _run(overrides: list[str], out: Path) -> Path:
+    """Returns the folder of a finished run; one that broke off goes on."""
+    if (out / "run.json").exists():
+        if status_of(out)["status"] == "COMPLETED":
+            return out
+        run_study([], "inprocess", resume=out)
+    else:
+        run_study(overrides, "inprocess", out=out)
+    if (status := status_of(out))["status"] != "COMPLETED":
+        raise FederationError(f"{out} ended as {status['status']}: {status['reason']}")
+    return out
+
+
+def _epsilons(folder: Path) -> list[float]:
+    statements = [json.loads(path.read_text(encoding="utf-8")) for path in (folder / "privacy").glob("*.json")]
+    found: list[Any] = [statement["epsilon"] for statement in statements if statement["private"]]
+    return [float(epsilon) for epsilon in found]

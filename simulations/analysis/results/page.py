@@ -1,0 +1,85 @@
+"""The measured rows as Markdown: each study beside the best model that its hospitals have alone."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from math import sqrt
+
+from scipy.stats import t as student
+
+from common.version import version_line
+from simulations.analysis.markdown import table
+from simulations.analysis.results.measure import Cell
+from simulations.analysis.results.plan import Study
+
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+CONFIDENCE = 0.95
+
+
+def page(studies: Sequence[Study], cells: Mapping[str, Sequence[Cell]], command: str) -> str:
+    """Returns the generated part of docs/results.md, its two marks included."""
+    best = {study.data: _best_alone(study.data, studies, cells) for study in studies}
+    rows = [_row(study, cells[study.name], best[study.data], cells) for study in studies]
+    said = f"By `{command}` with {version_line()}."
+    return "\n\n".join([BEGIN, said, table(rows), _commands(studies, cells), END])
+
+
+def inserted(text: str, part: str) -> str:
+    """Returns a page with the generated part put where the old one was.
+
+    Raises:
+        ValueError: The page has no place for it.
+    """
+    if BEGIN not in text or END not in text:
+        raise ValueError(f"Expected {BEGIN} and {END} in the page")
+    return text[: text.index(BEGIN)] + part + text[text.index(END) + len(END) :]
+
+
+def _row(study: Study, own: Sequence[Cell], best: str, cells: Mapping[str, Sequence[Cell]]) -> dict[str, object]:
+    federated, alone = _areas(own, "federated"), _areas(cells[best], "local")
+    both = [(federated[seed], alone[seed]) for seed in federated if seed in alone]
+    epsilon = max((cell.epsilon for cell in own if cell.epsilon is not None), default=None)
+    return {
+        "study": study.title,
+        "epsilon": "none" if epsilon is None else f"{epsilon:.2f}",
+        "seeds": len(own),
+        "federated": _spread(federated.values()),
+        "alone": _spread(_areas(own, "local").values()),
+        "fine-tuned at home": _spread(_areas(own, "personalised").values()),
+        f"federated - best alone of these data ({best})": _difference(both),
+    }  # fmt: skip
+
+
+def _best_alone(data: str, studies: Sequence[Study], cells: Mapping[str, Sequence[Cell]]) -> str:
+    """Returns which study of the data has the best local models; on test patients, so it flatters the hospitals."""
+    means = {s.name: statistics.fmean(_areas(cells[s.name], "local").values()) for s in studies if s.data == data}
+    return max(means, key=lambda name: means[name])
+
+
+def _areas(cells: Sequence[Cell], model: str) -> dict[int, float]:
+    return {cell.seed: cell.areas[model] for cell in cells}
+
+
+def _spread(areas: Iterable[float]) -> str:
+    values = list(areas)
+    mean = statistics.fmean(values)
+    return f"{mean:.3f}" if len(values) < 2 else f"{mean:.3f} +- {statistics.stdev(values):.3f}"
+
+
+def _difference(pairs: Sequence[tuple[float, float]]) -> str:
+    """Returns the mean difference over seeds and its limits (paired t), too narrow since the seeds share patients."""
+    differences = [first - second for first, second in pairs]
+    if len(differences) < 3:
+        return "; ".join(f"{each:+.3f}" for each in differences) or "-"
+    mean, count = statistics.fmean(differences), len(differences)
+    reach = student.ppf((1 + CONFIDENCE) / 2, count - 1) * statistics.stdev(differences) / sqrt(count)
+    return f"{mean:+.3f} ({mean - reach:+.3f} to {mean + reach:+.3f})"
+
+
+def _commands(studies: Sequence[Study], cells: Mapping[str, Sequence[Cell]]) -> str:
+    lines = ["| study | overrides of `oncofed-sim run --engine inprocess` | rates chosen, by seed |", "|---|---|---|"]
+    for study in studies:
+        chosen = "; ".join(f"{cell.rate:g} / {cell.own_rate:g}" for cell in cells[study.name])
+        lines.append(f"| {study.name} | `{' '.join(study.overrides)}` | {chosen} |")
+    return "\n".join(lines)
