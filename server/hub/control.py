@@ -52,11 +52,14 @@ class Control:
     def nodes(self) -> dict[int, str]:
         """Returns Flower's nodes: number -> ``registered``, ``online`` or ``offline``.
 
+        Flower lists those that were unregistered too, and for ever; they are left out.
+
         Raises:
             NetworkError: The SuperLink does not answer.
         """
         answer = self._flwr("supernode", "list", CONNECTION)
-        return {int(node["node-id"]): str(node["status"]) for node in answer.get("nodes") or []}
+        listed = {int(node["node-id"]): str(node["status"]) for node in answer.get("nodes") or []}
+        return {node: status for node, status in listed.items() if status != "unregistered"}
 
     def follow_registry(self) -> None:
         """Registers the approved sites' keys and takes the revoked ones' away.

@@ -25,23 +25,33 @@ from tests.server.hub.asking import asked
 
 @dataclass
 class Flower:
-    """Flower's command line: knows nodes, and lets a test do something while a command runs."""
+    """Flower's command line: knows nodes, and lets a test do something while a command runs.
+
+    As Flower does, it lists a node that was unregistered for ever, and refuses to unregister it again.
+    """
 
     nodes: dict[int, str] = field(default_factory=dict)
     meanwhile: dict[str, Callable[[], object]] = field(default_factory=dict)
+    gone: set[int] = field(default_factory=set)
+    commands: list[str] = field(default_factory=list)
 
     def __call__(self, command: list[str], **_: object) -> _Command:
         verb = command[command.index("flwr") + 2]
+        self.commands.append(verb)
         return _Command(self.meanwhile.pop(verb, None), json.dumps(self._answer(verb, command)))
 
     def _answer(self, verb: str, command: list[str]) -> dict[str, Any]:
         if verb == "register":
-            node = max(self.nodes, default=100) + 1
+            node = max([*self.nodes, *self.gone], default=100) + 1
             self.nodes[node] = command[command.index("--name") + 1]
             return {"success": True, "node-id": node}
         if verb == "unregister":
-            self.nodes.pop(int(command[command.index("unregister") + 1]))
-        return {"success": True, "nodes": [{"node-id": node, "status": "online"} for node in self.nodes]}
+            node = int(command[command.index("unregister") + 1])
+            if self.nodes.pop(node, None) is None:
+                return {"success": False, "error-message": "Node ID not found for account."}
+            self.gone.add(node)
+        listed = dict.fromkeys(self.nodes, "online") | dict.fromkeys(self.gone, "unregistered")
+        return {"success": True, "nodes": [{"node-id": node, "status": status} for node, status in listed.items()]}
 
 
 @dataclass
@@ -105,6 +115,17 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     daemon = HubDaemon(home)
     monkeypatch.setattr(daemon, "_ready", True)
     return Hub(home, daemon, flower, tmp_path)
+
+
+def test_flower_is_left_alone_once_it_has_followed_a_revocation(hub: Hub) -> None:
+    hub.admit("north")
+    hub.turn()
+    hub.registry.revoke("north")
+    hub.turn()
+    assert hub.flower.gone and not hub.flower.nodes
+    hub.flower.commands.clear()
+    hub.turn()
+    assert not hub.flower.commands
 
 
 def test_a_site_that_is_revoked_while_another_is_registered_is_out_with_the_next_turn(hub: Hub) -> None:
