@@ -41,8 +41,9 @@ lint: install ## style and formatting (ruff)
 types: install ## static types (mypy --strict)
 	$(BIN)/mypy
 
-contracts: install ## who may import whom (import-linter)
+contracts: install ## who may import whom (import-linter), and how the house is kept: circles, sizes, docstrings
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/house
 
 packages: ## the Debian packages that the tests need, as root
 	@.ci/packages
