@@ -16,6 +16,8 @@ from common.cli.guard import Guarded, say
 from common.errors import ConfigError, DataError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from client.checks.readiness import Inspection
     from client.site.cohort_opening import CohortUnfit, Opened
     from client.site.site_file import SiteData
@@ -227,7 +229,9 @@ def _opened(
     asked = None if study is None else read_study(study)
     if root is not None:
         opened = open_for_checks(_given(name, root, images))
-        return opened, inspect(opened.dataset, min_patients=LEAST, before=opened.findings, study=asked)
+        return opened, inspect(
+            opened.dataset, min_patients=LEAST, before=opened.findings, study=asked, progress=_looked_at(opened.dataset)
+        )
     place = site_home(home)
     if not place.site_file.exists():
         raise ConfigError(
@@ -242,7 +246,14 @@ def _opened(
         before=opened.findings,
         study=asked or (read_study(kit) if kit.exists() else None),
         declared_patients=settings.declared_patients,
+        progress=_looked_at(opened.dataset),
     )
+
+
+def _looked_at(dataset: Dataset) -> Callable[[int], None]:
+    from common.cli.progress import counted
+
+    return counted(len(dataset.records), "images looked at")
 
 
 def given_data(name: str | None, root: Path | None, images: Path | None, home: Path | None) -> Dataset:

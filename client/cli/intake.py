@@ -72,6 +72,8 @@ def init(
         malignant=tuple(malignant or ()), benign=tuple(benign or ()), keep_split=keep_split,
         patients=patients,  # type: ignore[arg-type]  # checked above
     )  # fmt: skip
+    if folder.is_dir():
+        say(f"Reading names, headers and labels in {folder} ...")
     found = propose(folder, labels, choices)
     written = _write(found, folder, path) if found.certain else ""
     if json_:
