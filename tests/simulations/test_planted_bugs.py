@@ -267,7 +267,7 @@ def test_the_command_writes_what_it_prints(tmp_path: Path) -> None:
 
 
 def test_a_failed_audit_exits_with_trust_and_still_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    from simulations.audit.study import study as audit_module
+    from simulations.audit import study as audit_module
     from simulations.cli.main import app
 
     monkeypatch.setattr(audit_module, "hospital_randomness", _of_a_seed)

@@ -190,7 +190,7 @@ PLANTS = {
     "import opacus.grad_sample": "uses Opacus",
     "from common.training.loop import train": "trains",
     "import common.training.loop as t": "trains",
-    "from common import training": "trains",
+    "from common.training import loop": "trains",
     "import torch\ndef f(x): return x + torch.randn(3)": "draws from a generator that is not secret",
     "def f(x): x.normal_()": "draws from a generator that is not secret",
     "import numpy as np\ndef f(): return np.random.default_rng()": "draws from a generator that is not secret",
