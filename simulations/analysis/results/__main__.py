@@ -36,7 +36,8 @@ def _cells(study: Study, options: argparse.Namespace) -> list[Cell]:
     found = []
     for seed in study.seeds:
         print(f"{study.name}, seed {seed} ...", file=sys.stderr, flush=True)
-        found.append(measured(study, seed, options.data.resolve(), options.out.resolve()))
+        data, out = options.data.resolve(), options.out.resolve()
+        found.append(measured(study, seed, data, out, keep=options.keep))
     return found
 
 
@@ -45,6 +46,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder with the public data sets")
     parser.add_argument("--out", type=Path, default=Path("runs/results"), help="folder of the cells")
     parser.add_argument("--page", type=Path, help="page between whose marks the table goes; default: stdout")
+    parser.add_argument("--keep", action="store_true", help="keep cells of other code; the page says so")
     parser.add_argument("--only", nargs="+", choices=[study.name for study in STUDIES], help="some studies only")
     return parser.parse_args()
 

@@ -35,15 +35,16 @@ class Cell:
     mathematics: str
 
 
-def measured(study: Study, seed: int, data: Path, out: Path) -> Cell:
-    """Returns the cell, from its file when the same code has measured it before.
+def measured(study: Study, seed: int, data: Path, out: Path, *, keep: bool = False) -> Cell:
+    """Returns the cell, from its file when the same code has measured it before; with ``keep`` when any code has.
 
     Raises:
         OncoFedError: The study cannot be run here, or a run did not end as COMPLETED.
     """
     folder = RunFolder(out / study.name / f"seed{seed}")
     kept = folder.read_json("cell.json")
-    if kept.get("mathematics") == mathematics_digest() and kept.get("plan") == repr(study):
+    same_code = keep or kept.get("mathematics") == mathematics_digest()
+    if same_code and kept.get("plan") == repr(study):
         return Cell(**{key: value for key, value in kept.items() if key != "plan"})
     cell = _measure(study, seed, data, folder.path)
     folder.write_json("cell.json", {**{name: getattr(cell, name) for name in Cell.__slots__}, "plan": repr(study)})

@@ -8,6 +8,7 @@ from math import sqrt
 
 from scipy.stats import t as student
 
+from common.provenance import mathematics_digest
 from common.version import version_line
 from simulations.analysis.markdown import table
 from simulations.analysis.results.measure import Cell
@@ -21,8 +22,16 @@ def page(studies: Sequence[Study], cells: Mapping[str, Sequence[Cell]], command:
     """Returns the generated part of docs/results.md, its two marks included."""
     best = {study.data: _best_alone(study.data, studies, cells) for study in studies}
     rows = [_row(study, cells[study.name], best[study.data], cells) for study in studies]
-    said = f"By `{command}` with {version_line()}."
+    said = f"By `{command}` with {version_line()}. {_measured_by(cells)}"
     return "\n\n".join([BEGIN, said, table(rows), _commands(studies, cells), END])
+
+
+def _measured_by(cells: Mapping[str, Sequence[Cell]]) -> str:
+    """Returns which code the runs were made by, where it is not today's alone."""
+    digests = {cell.mathematics for row in cells.values() for cell in row}
+    if digests == {mathematics_digest()}:
+        return "All runs are of this code."
+    return "Runs of this mathematics: " + ", ".join(f"`{digest[:16]}`" for digest in sorted(digests)) + "."
 
 
 def inserted(text: str, part: str) -> str:
