@@ -150,6 +150,6 @@ def test_a_flip_is_a_mirror() -> None:
 def test_an_unknown_block_is_named_with_those_there_are() -> None:
     network = _network("small_cnn", None, 32)
     assert blocks_of(network) == ["0", "1", "2", "3"]
-    with pytest.raises(ModelError, match="block='7'.*0, 1, 2, 3"):
+    with pytest.raises(ModelError, match=r"block='7'.*0, 1, 2, 3"):
         FeatureMaps(network, "7", seed=0, size=64)
     assert "blocks.11" in blocks_of(_network("lite0", "package", 64))
