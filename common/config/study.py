@@ -32,6 +32,7 @@ Subgroup = Annotated[
 ]
 """A manifest column, or ``column:cut,cut`` for a number."""
 Part = Literal["head", "bias_head", "norms", "last_block", "all"]
+FeatureKind = Literal["gradient", "pooled", "last"]
 
 _strict = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -113,7 +114,14 @@ class ModelConfig:
     prior: Share = 0.5
     """Public guess of the share of malignant patients: where the head's bias starts."""
     weights: str | None = None
-    """``package`` (the installed weight package), a torchvision weight name, or a file's path; None: random."""
+    """``package`` (the installed weight package), a torchvision weight name, the path of a file or of a checkpoint's
+    folder; None: random."""
+    checkpoint: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    """Digest of the public checkpoint in the folder ``weights``; a simulation that names none takes what is there."""
+    features: FeatureKind = "gradient"
+    """``linearised`` only: which public features of the checkpoint the model is linear in."""
+    dimensions: Annotated[int, Field(ge=0, le=1024)] = 0
+    """``linearised`` only: axes of the public basis that are used; 0: all it has."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from common.config.study import ModelConfig
 from common.errors import ModelError
+from common.models import linearised
+from common.models.checkpoints import load_checkpoint_into
 from common.models.classifier import Classifier
 from common.models.nets import backbones, mlp, small_cnn, torchvision_nets
 from common.models.pretrained import given_file
@@ -59,8 +62,11 @@ def build_model(config: ModelConfig, input_shape: tuple[int, ...], seed: int) ->
     Raises:
         ModelError: The name is unknown, the network does not read such inputs, or its weights cannot be had.
     """
+    if config.name == linearised.NAME:
+        return _started(linearised.build(config, input_shape), config.prior)
     if config.name not in ARCHITECTURES:
-        raise ModelError(f"model.name={config.name!r} is unknown; choose one of {', '.join(sorted(ARCHITECTURES))}")
+        known = ", ".join(sorted([*ARCHITECTURES, linearised.NAME]))
+        raise ModelError(f"model.name={config.name!r} is unknown; choose one of {known}")
     architecture = ARCHITECTURES[config.name]
     if architecture.images != (len(input_shape) == 3):
         kind, other = ("images", "tables") if architecture.images else ("tables", "images")
@@ -69,18 +75,21 @@ def build_model(config: ModelConfig, input_shape: tuple[int, ...], seed: int) ->
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = architecture.build(config, input_shape)
-    _start_head(model, config.prior)
-    if config.weights is not None and not architecture.pretrained:
+    _started(model, config.prior)
+    if config.weights is not None and Path(config.weights).is_dir():
+        load_checkpoint_into(model, config, input_shape)
+    elif config.weights is not None and not architecture.pretrained:
         _continue_from(model, config)
     return model
 
 
-def _start_head(model: Classifier, prior: float) -> None:
-    """Starts the bias at the public prior, so that few private steps are not spent on the prevalence."""
+def _started(model: Classifier, prior: float) -> Classifier:
+    """Returns the model, its bias at the public prior, so that few private steps are not spent on the prevalence."""
     with torch.no_grad():
         model.head.bias.fill_(math.log(prior / (1 - prior)))
         if model.normalise:
             model.head.weight.zero_()
+    return model
 
 
 def _continue_from(model: Classifier, config: ModelConfig) -> None:

@@ -6,6 +6,8 @@ every BatchNorm follows a convolution, so folding leaves convolutions with biase
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from torch import Tensor, nn
 
 from common.config.study import ModelConfig
@@ -29,16 +31,22 @@ EPSILON = 1e-3
 
 
 def build(config: ModelConfig, input_shape: tuple[int, ...]) -> Classifier:
-    """Returns EfficientNet-Lite0; ``weights`` None makes a random one with GroupNorm."""
+    """Returns EfficientNet-Lite0; ``weights`` None makes a random one with GroupNorm.
+
+    Of a checkpoint's folder only the shape is made here; its head reads features as they are.
+    """
     if min(input_shape[1:]) < 32:
         raise ModelError(f"lite0 halves its input five times: {input_shape[1:]} is too small; set data.image_size=64")
     trunk: nn.Module = Lite0Trunk()
+    checkpoint = config.weights is not None and Path(config.weights).is_dir()
     if config.weights is None:
         trunk = out_of_place(group_norm(trunk))
     else:
-        _fill(trunk, config.weights)
+        if not checkpoint:
+            _fill(trunk, config.weights)
         trunk = fold_batch_norms(out_of_place(trunk.eval())).train()
-    return Classifier(trunk, FEATURES, channels=3, dropout=config.dropout, normalise=config.part == "head")
+    normalise = config.part == "head" and not checkpoint
+    return Classifier(trunk, FEATURES, channels=3, dropout=config.dropout, normalise=normalise)
 
 
 class Lite0Trunk(nn.Module):
