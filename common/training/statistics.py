@@ -43,7 +43,7 @@ def train_statistics(
         ModelError: The model has another head.
     """
     head = _head(model)
-    release = _sum(model, head, data, study, round_index)
+    release = round_sum(model, data, study, round_index)
     if plan is not None:
         release = torch.from_numpy(plan.release(round_index, release, randomness.noise))
     _put(head, release.float() / UNIT, study, round_index)
@@ -55,8 +55,12 @@ def _head(model: Classifier) -> StatisticsHead:
     return model.head
 
 
-def _sum(model: Classifier, head: StatisticsHead, data: PatientTensors, study: StudyConfig, round_index: int) -> Tensor:
-    """Returns the sum of what the patients add, float64 (D,), before noise."""
+def round_sum(model: Classifier, data: PatientTensors, study: StudyConfig, round_index: int) -> Tensor:
+    """Returns the sum of what the patients add in a round, float64 (D,), before any noise: it may not leave the site.
+
+    One patient more or less moves it by at most the round's :func:`common.privacy.statistics.sensitivities`.
+    """
+    head = _head(model)
     with torch.no_grad():
         rows = data.rows_of(torch.arange(data.num_patients))
         means = patient_means(embedded(model, data.inputs), rows, study.privacy.max_images)
