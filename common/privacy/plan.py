@@ -123,7 +123,7 @@ class PrivacyPlan:
         """Returns the noise of each step of DP-SGD: its grid, its sensitivity and its sampler."""
         return GridNoise(self.clip_norm, self.noise_multiplier)
 
-    def release(self, round_index: int, total: Tensor, stream: SecretStream) -> NDArray[np.float32]:
+    def noised_sum(self, round_index: int, total: Tensor, stream: SecretStream) -> NDArray[np.float32]:
         """Returns the round's sum (D,) with its noise, float32 (D,); of a plan of the statistics training.
 
         The sum is rounded to the grid of the round's sensitivity, and the noise is whole steps of it.

@@ -9,7 +9,7 @@ from common.models.statistics_head import UNIT
 from common.privacy.accounting import default_delta
 from common.privacy.largest_update import LOG_TAIL, MOST_PATIENTS, noise_ceiling
 from common.privacy.statistics import sensitivities
-from common.training.statistics_rule import choice, coefficients
+from common.training.statistics_rule import coefficients, settled
 
 ABOVE_SENSITIVITY = 1.01
 """The noise covers a little more than the sensitivity: arithmetic and rounding to the grid."""
@@ -26,7 +26,7 @@ def largest_sums_norm(study: StudyConfig, declared_patients: int, round_index: i
     longest = sensitivity * (MOST_PATIENTS * declared_patients + noise) * ABOVE_SENSITIVITY / UNIT
     if round_index == 1:
         return longest
-    return longest * math.hypot(*coefficients(choice(study).release, study.training.rounds, round_index))
+    return longest * math.hypot(*coefficients(settled(study).release, study.training.rounds, round_index))
 
 
 def _multiplier(study: StudyConfig, declared_patients: int) -> float:

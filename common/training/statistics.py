@@ -14,7 +14,7 @@ from common.privacy.plan import PrivacyPlan
 from common.privacy.randomness import Randomness
 from common.privacy.statistics import patient_means, residual_parts, spread_parts
 from common.training.loop import embedded
-from common.training.statistics_rule import choice, coefficients
+from common.training.statistics_rule import coefficients, settled
 
 
 def train_statistics(
@@ -45,7 +45,7 @@ def train_statistics(
     head = _head(model)
     release = round_sum(model, data, study, round_index)
     if plan is not None:
-        release = torch.from_numpy(plan.release(round_index, release, randomness.noise))
+        release = torch.from_numpy(plan.noised_sum(round_index, release, randomness.noise))
     _put(head, release.float() / UNIT, study, round_index)
 
 
@@ -67,7 +67,7 @@ def round_sum(model: Classifier, data: PatientTensors, study: StudyConfig, round
         if round_index == 1:
             return spread_parts(head.whitened(means)).sum(0)
         coordinates, labels = head.coordinates(means), data.patient_labels()
-        weights = head.weight if choice(study).release == "steps" else torch.zeros_like(head.weight)
+        weights = head.weight if settled(study).release == "steps" else torch.zeros_like(head.weight)
         logits = head.logits(coordinates, weights)
         return residual_parts(coordinates, labels, logits, study.training.statistics.residual).sum(0)
 
@@ -77,6 +77,6 @@ def _put(head: StatisticsHead, release: Tensor, study: StudyConfig, round_index:
         if round_index == 1:
             head.moments.copy_(release)
             return
-        for_weight, for_average = coefficients(choice(study).release, study.training.rounds, round_index)
+        for_weight, for_average = coefficients(settled(study).release, study.training.rounds, round_index)
         head.weight.add_(for_weight * release)
         head.average.add_(for_average * release)

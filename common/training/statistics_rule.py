@@ -57,7 +57,7 @@ def by_rule(strength: float) -> Choice:
     return Choice(axes=24, gamma=0.5, release="moment", step=1.0)
 
 
-def choice(study: StudyConfig) -> Choice:
+def settled(study: StudyConfig) -> Choice:
     """Returns what the study says, and what the rule says where the study leaves it open."""
     own, rule = study.training.statistics, by_rule(signal(study))
     return Choice(
@@ -70,7 +70,7 @@ def choice(study: StudyConfig) -> Choice:
 
 def head_settings(study: StudyConfig, basis_axes: int) -> HeadSettings:
     """Returns the constants of the study's head on a public basis of so many axes."""
-    chosen, own = choice(study), study.training.statistics
+    chosen, own = settled(study), study.training.statistics
     axes = min(chosen.axes, basis_axes)
     return HeadSettings(
         axes=axes, spread_axes=min(own.spread_axes, axes), gamma=chosen.gamma, scale=own.scale, step=chosen.step,

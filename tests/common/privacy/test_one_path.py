@@ -62,7 +62,8 @@ PLACES: dict[str, set[str]] = {
     "charges": {"client/site/budget.py::charge_round"},
     "trains": {
         "client/site/baseline.py::_keep_best",  # the site's own models, which never leave it
-        "client/site/hospital.py::Site.train",
+        "client/site/hospital.py::Site._train",
+        "common/training/statistics.py",  # takes the features of a frozen trunk from there
     },
     "draws the noise": {
         "client/site/noised_scores.py::noised_scores.noise",  # of score counts, on an account of their own
@@ -71,6 +72,12 @@ PLACES: dict[str, set[str]] = {
         "common/privacy/noise.py::NoiseSource.draw_step",
         "common/privacy/optimizer.py::PatientOptimizer.__init__",
         "common/privacy/optimizer.py::PatientOptimizer.add_noise",
+        "common/privacy/plan.py::PrivacyPlan.noised_sum",
+        "common/training/statistics.py::train_statistics",
+    },
+    "sums over patients": {
+        "common/training/statistics.py::round_sum",
+        "common/training/statistics.py::train_statistics",
     },
     "opens a secret stream": {"common/privacy/randomness.py::Randomness._of_root.stream"},
     "draws from a generator that is not secret": {
@@ -83,7 +90,7 @@ PLACES: dict[str, set[str]] = {
         "common/evaluation/gate.py::rates",  # runs that never were
         "common/models/zoo.py::build_model",  # first weights, which everybody knows
         "common/privacy/preflight.py::_same_dropout",  # of a step that is thrown away
-        "common/privacy/preflight.py::check_private_step",  # random images for that step
+        "common/privacy/preflight.py::_random_inputs",  # random images for that step
         "common/training/loop.py::_own_dropout",  # protects nobody: the guarantee holds whatever dropout draws
     },
     "uses Opacus": {
@@ -113,6 +120,10 @@ _CALLS = {
     "draw": "draws the noise",
     "draw_step": "draws the noise",
     "noisy": "draws the noise",
+    "noised_sum": "draws the noise",
+    "round_sum": "sums over patients",
+    "spread_parts": "sums over patients",
+    "residual_parts": "sums over patients",
     "SecretStream": "opens a secret stream",
 } | dict.fromkeys(
     (
@@ -128,6 +139,7 @@ _MODULES = {
     "torch.optim": "makes an optimizer",
     "opacus": "uses Opacus",
     "common.training.loop": "trains",
+    "common.training.statistics": "trains",
 }
 
 
@@ -190,13 +202,15 @@ PLANTS = {
     "import opacus.grad_sample": "uses Opacus",
     "from common.training.loop import train": "trains",
     "import common.training.loop as t": "trains",
-    "from common import training": "trains",
+    "from common.training import loop": "trains",
     "import torch\ndef f(x): return x + torch.randn(3)": "draws from a generator that is not secret",
     "def f(x): x.normal_()": "draws from a generator that is not secret",
     "import numpy as np\ndef f(): return np.random.default_rng()": "draws from a generator that is not secret",
     "def f(key): return SecretStream(key)": "opens a secret stream",
     "def f(noise): return noise.draw(3, None)": "draws the noise",
     "def f(ledger): ledger.charge(cohort='', event=None)": "charges",
+    "def f(model, data): return round_sum(model, data, None, 1)": "sums over patients",
+    "from common.training.statistics import train_statistics": "trains",
 }
 
 
