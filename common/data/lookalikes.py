@@ -6,7 +6,9 @@ formed by single linkage. Finds the same lesion saved twice, not two views of on
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,10 @@ from common.data.pixels.transforms import LUMA
 SIDE = 48
 THRESHOLD = 0.93
 """BUSI: repeats of one lesion lie above, different lesions of one probe below (docs/datasets/busi.md)."""
+
+SIGNATURE_BITS = 512
+NEAR_BITS = 46
+"""What a correlation of 0.96 gives."""
 
 
 def thumbnail(image: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -51,3 +57,32 @@ def linked(alike: NDArray[np.bool_]) -> list[int]:
         if np.array_equal(spread, leader):
             return [int(index) for index in leader]
         leader = spread
+
+
+def signatures(thumbnails: Sequence[NDArray[np.float32]]) -> NDArray[np.uint8]:
+    """Returns uint8 (n, 64) of thumbnails: on which side of 512 public hyperplanes each lies (Charikar 2002).
+
+    Two differ in a share acos(correlation) / pi of the bits, more or less 0.02, so they are compared by
+    :func:`seen_again` where the pictures themselves cannot go. Flat pictures, which look like all others, are left out.
+    """
+    kept = [thumbnail for thumbnail in thumbnails if thumbnail.any()]
+    if not kept:
+        return np.zeros((0, SIGNATURE_BITS // 8), dtype=np.uint8)
+    return np.packbits(np.stack(kept) @ _hyperplanes() > 0, axis=1)
+
+
+def seen_again(signed: NDArray[np.uint8], others: NDArray[np.uint8]) -> int:
+    """Returns how many of ``signed`` (n, 64) differ from one of ``others`` (m, 64) in :data:`NEAR_BITS` at most."""
+    bits = np.unpackbits(others, axis=1).astype(np.float32)
+    found = 0
+    for row in np.unpackbits(signed, axis=1).astype(np.float32):
+        apart = bits.sum(1) + row.sum() - 2 * bits @ row
+        found += bool((apart <= NEAR_BITS).any())
+    return found
+
+
+@cache
+def _hyperplanes() -> NDArray[np.float32]:
+    stream = hashlib.shake_256(b"oncofed look-alikes").digest(SIDE * SIDE * SIGNATURE_BITS // 8)
+    signs = np.unpackbits(np.frombuffer(stream, np.uint8)).reshape(SIDE * SIDE, SIGNATURE_BITS)
+    return signs.astype(np.float32) * 2 - 1

@@ -25,6 +25,8 @@ from simulations.cli.compare import HELP as COMPARE_HELP
 from simulations.cli.compare import compare
 from simulations.cli.explain import HELP as EXPLAIN_HELP
 from simulations.cli.explain import explain
+from simulations.cli.pretrain import HELP as PRETRAIN_HELP
+from simulations.cli.pretrain import pretrain
 
 HELP = """Emulated hospitals on one machine train one classifier, privately.
 
@@ -171,6 +173,7 @@ def _print_json(status: str, data: Any) -> None:
 app.command("audit", help=AUDIT_HELP)(audit)
 app.command("compare", help=COMPARE_HELP)(compare)
 app.command("explain", help=EXPLAIN_HELP)(explain)
+app.command("pretrain", help=PRETRAIN_HELP)(pretrain)
 
 if importlib.util.find_spec("simulations.cli.data") is not None:
     from simulations.cli.data import app as data_app

@@ -107,12 +107,14 @@ def check_emulation(study: StudyConfig) -> None:
         BudgetExceeded, TrustError: So many hospitals would refuse the study that the quorum is missed.
     """
     from server.run.cards import hub_model
+    from simulations.data.public_overlap import check_public
 
     sites = emulated_cohorts(study)
     check_strategy(study.strategy, len(sites))
     for name in sites:
         require_classes(_counts(sites[name]), name)
     hub_model(study)
+    check_public(study, sites.values())
     _check_policies(study, {name: _counts(part)["train"]["patients"] for name, part in sites.items()})
 
 

@@ -91,6 +91,7 @@ def prepare(overrides: Sequence[str], engine: str, out: Path | None, resume: Pat
     Raises:
         UsageError, ConfigError, DataError: As :func:`run_study`.
     """
+    from simulations.data.public_overlap import naming
     from simulations.engine.emulation import check_emulation, site_names
 
     if engine not in ENGINES:
@@ -99,7 +100,7 @@ def prepare(overrides: Sequence[str], engine: str, out: Path | None, resume: Pat
         raise UsageError("Give --out for a new run or --resume for an old one, not both")
     chosen = list(overrides) or (_kept(resume) if resume else [])
     study = compose(chosen)
-    chosen += _absolute_paths(study)
+    chosen += _absolute_paths(study) + naming(study)
     study = compose(chosen)
     check_emulation(study)
     folder = RunFolder.create(_folder(study, out, resume), resume=resume is not None).path
@@ -140,14 +141,14 @@ def _absolute_paths(study: StudyConfig) -> list[str]:
         "data.root": study.data.root,
         "simulation.ledger_dir": study.simulation.ledger_dir,
         "simulation.cache_dir": study.simulation.cache_dir,
-        "model.weights": study.model.weights if _is_local_file(study.model.weights) else None,
+        "model.weights": study.model.weights if _is_local(study.model.weights) else None,
     }
     relative = {key: text for key, text in paths.items() if text and not os.path.isabs(text)}
     return [f"{key}={_hydra_quoted(os.path.abspath(text))}" for key, text in relative.items()]
 
 
-def _is_local_file(text: str | None) -> bool:
-    return text is not None and Path(text).is_file()
+def _is_local(text: str | None) -> bool:
+    return text is not None and Path(text).exists()
 
 
 def _hydra_quoted(text: str) -> str:

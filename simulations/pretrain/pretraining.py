@@ -1,0 +1,116 @@
+"""A public checkpoint from the overrides to its folder."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from common.cli.writing import make_folder
+from common.config.study import StudyConfig, compose
+from common.errors import ConfigError, UsageError
+from common.models.checkpoint_card import CheckpointCard
+from common.models.checkpoints import BUILDERS, DEFAULT_BLOCKS, Checkpoint, write_checkpoint
+from common.models.classifier import Classifier
+from common.models.feature_maps import FeatureMaps
+from common.models.zoo import build_model
+from common.provenance import mathematics_digest, release, versions
+from simulations.pretrain.bases import public_bases
+from simulations.pretrain.public_data import PublicImages, open_public
+from simulations.pretrain.tuning import Tuned, area_by_patient, select_from, tune
+
+DEFAULTS = ("privacy=none", "training=plain", "training.augment=true", "training.lr=0.0005", "model.part=all", "seed=1")
+"""What a pretraining is unless the overrides say otherwise; the seed is not that of the default study."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What is no part of a study.
+
+    Attributes:
+        epochs: Passes over the public training images at most.
+        patience: Passes without a better validation AUROC after which it stops.
+        tune: From which block of the trunk on it trains, or ``all``.
+        block: Whose output and gradient are public features; empty: the network's usual one.
+        dimensions: Axes of each public basis at most.
+        sketch_seed: Of the count sketch.
+        sketch_size: Its length.
+    """
+
+    epochs: int = 12
+    patience: int = 4
+    tune: str = "all"
+    block: str = ""
+    dimensions: int = 192
+    sketch_seed: int = 20261127
+    sketch_size: int = 2048
+
+
+def make_checkpoint(
+    overrides: Sequence[str], also: Sequence[str], out: Path, options: Options, say: Callable[[str], None]
+) -> Checkpoint:
+    """Returns the checkpoint that was made in the new folder ``out``.
+
+    Args:
+        overrides: Hydra overrides of the first data set, the network and the training.
+        also: Overrides of each further data set, as one string.
+        out: Folder of the checkpoint.
+        options: See :class:`Options`.
+        say: Called with what is done next.
+
+    Raises:
+        UsageError, ConfigError, DataError: The overrides, the data or the folder cannot be used.
+    """
+    studies = [compose([*DEFAULTS, *overrides]), *(compose([*DEFAULTS, *shlex.split(text)]) for text in also)]
+    study = studies[0]
+    _check(study, out)
+    say("reading public images")
+    images = open_public(studies)
+    network = build_model(study.model, tuple(images.inputs.shape[1:]), study.seed)
+    block = options.block or DEFAULT_BLOCKS[study.model.name]
+    maps = FeatureMaps(copy.deepcopy(network), block, seed=options.sketch_seed, size=options.sketch_size)
+    select_from(network, options.tune)
+    tuned = tune(network, images.splits, study.training, epochs=options.epochs, patience=options.patience,
+                 seed=study.seed, say=say)  # fmt: skip
+    maps.network.load_state_dict(network.state_dict())
+    bases = public_bases(maps, images.inputs, options.dimensions, say)
+    card = _card(study, options, block, images, network, tuned)
+    return write_checkpoint(out, card, network, bases, images.lookalikes)
+
+
+def _check(study: StudyConfig, out: Path) -> None:
+    if study.model.name not in BUILDERS:
+        raise ConfigError(
+            f"model.name={study.model.name} has no checkpoint; choose one of {', '.join(sorted(BUILDERS))}"
+        )
+    if study.model.name == "lite0" and study.model.weights is None:
+        raise ConfigError("A checkpoint of lite0 starts from published weights; set model.weights=package")
+    if out.exists():
+        raise UsageError(f"{out} exists; name a new folder with --out")
+    make_folder(out.resolve().parent, "--out")
+
+
+def _card(
+    study: StudyConfig, options: Options, block: str, images: PublicImages, network: Classifier, tuned: Tuned
+) -> CheckpointCard:
+    figures: dict[str, float | int | str | None] = {
+        f"{split}_auroc": round(area_by_patient(network, part), 4) for split, part in images.splits.items()
+    }
+    figures |= {"epochs": tuned.epochs, "kept_epoch": tuned.kept, "tuned_from": options.tune}
+    figures |= {"optimizer": study.training.optimizer, "learning_rate": study.training.lr}
+    return CheckpointCard(
+        network=study.model.name,
+        width=study.model.width,
+        image_size=study.data.image_size,
+        channels=study.data.channels,
+        block=block,
+        sketch_seed=options.sketch_seed,
+        sketch_size=options.sketch_size,
+        data=images.described,
+        seed=study.seed,
+        figures=figures,
+        code={"oncofed": release(), "mathematics": mathematics_digest(), "torch": versions()["torch"]},
+        files={},
+    )
