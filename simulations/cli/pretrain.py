@@ -35,7 +35,7 @@ def pretrain(
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, max=1000, help="Passes over the training images at most.")] = 12,
     patience: Annotated[int, typer.Option(min=1, help="Passes without a better validation before it stops.")] = 4,
-    tune: Annotated[str, typer.Option(help="Block of the trunk from which on to train, or all.")] = "all",
+    tune: Annotated[str, typer.Option(help="Train from this block on, or all [default: the network's own].")] = "",
     block: Annotated[str, typer.Option(help="Block of the gradient features [default: the network's own].")] = "",
     dimensions: Annotated[int, typer.Option(min=1, max=1024, help="Axes of each public basis at most.")] = 192,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,

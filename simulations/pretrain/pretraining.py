@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from common.cli.writing import make_folder
+from common.config.overrides import split_overrides
 from common.config.study import StudyConfig, compose
 from common.errors import ConfigError, UsageError
 from common.models.checkpoint_card import CheckpointCard
@@ -19,10 +20,13 @@ from common.models.zoo import build_model
 from common.provenance import mathematics_digest, release, versions
 from simulations.pretrain.bases import public_bases
 from simulations.pretrain.public_data import PublicImages, open_public
-from simulations.pretrain.tuning import Tuned, area_by_patient, select_from, tune
+from simulations.pretrain.tuning import ALL, Tuned, area_by_patient, select_from, tune
 
-DEFAULTS = ("privacy=none", "training=plain", "training.augment=true", "training.lr=0.0005", "model.part=all", "seed=1")
+DEFAULTS = ("privacy=none", "training=plain", "training.augment=true", "model.part=all", "seed=1")
 """What a pretraining is unless the overrides say otherwise; the seed is not that of the default study."""
+GENTLY = {"lite0": ("training.lr=0.0002",)}
+"""Further defaults of a network that starts from published weights: larger steps undo what it knows."""
+TUNED_FROM = {"lite0": "blocks.11", "small_cnn": ALL}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +36,7 @@ class Options:
     Attributes:
         epochs: Passes over the public training images at most.
         patience: Passes without a better validation AUROC after which it stops.
-        tune: From which block of the trunk on it trains, or ``all``.
+        tune: From which block of the trunk on it trains, or ``all``; empty: the network's usual one.
         block: Whose output and gradient are public features; empty: the network's usual one.
         dimensions: Axes of each public basis at most.
         sketch_seed: Of the count sketch.
@@ -41,7 +45,7 @@ class Options:
 
     epochs: int = 12
     patience: int = 4
-    tune: str = "all"
+    tune: str = ""
     block: str = ""
     dimensions: int = 192
     sketch_seed: int = 20261127
@@ -63,20 +67,21 @@ def make_checkpoint(
     Raises:
         UsageError, ConfigError, DataError: The overrides, the data or the folder cannot be used.
     """
-    studies = [compose([*DEFAULTS, *overrides]), *(compose([*DEFAULTS, *shlex.split(text)]) for text in also)]
-    study = studies[0]
+    study = _study(overrides)
     _check(study, out)
     say("reading public images")
-    images = open_public(studies)
+    images = open_public([study, *(compose([*DEFAULTS, *split_overrides(text)]) for text in also)])
     network = build_model(study.model, tuple(images.inputs.shape[1:]), study.seed)
     block = options.block or DEFAULT_BLOCKS[study.model.name]
     maps = FeatureMaps(copy.deepcopy(network), block, seed=options.sketch_seed, size=options.sketch_size)
-    select_from(network, options.tune)
+    begin = options.tune or TUNED_FROM[study.model.name]
+    select_from(network, begin)
     tuned = tune(network, images.splits, study.training, epochs=options.epochs, patience=options.patience,
                  seed=study.seed, say=say)  # fmt: skip
     maps.network.load_state_dict(network.state_dict())
     bases = public_bases(maps, images.inputs, options.dimensions, say)
-    card = _card(study, options, block, images, network, tuned)
+    figures = _figures(network, images, tuned) | {"tuned_from": begin, "learning_rate": study.training.lr}
+    card = _card(study, options, block, images, figures)
     return write_checkpoint(out, card, network, bases, images.lookalikes)
 
 
@@ -92,14 +97,22 @@ def _check(study: StudyConfig, out: Path) -> None:
     make_folder(out.resolve().parent, "--out")
 
 
+def _study(overrides: Sequence[str]) -> StudyConfig:
+    name = compose([*DEFAULTS, *overrides]).model.name
+    return compose([*DEFAULTS, *GENTLY.get(name, ()), *overrides])
+
+
+def _figures(network: Classifier, images: PublicImages, tuned: Tuned) -> dict[str, Any]:
+    figures: dict[str, Any] = {"epochs": tuned.epochs, "kept_epoch": tuned.kept}
+    for split, part in images.splits.items():
+        figures[f"{split}_auroc"] = round(area_by_patient(network, part), 4)
+        figures[f"{split}_patients"] = part.num_patients
+    return figures
+
+
 def _card(
-    study: StudyConfig, options: Options, block: str, images: PublicImages, network: Classifier, tuned: Tuned
+    study: StudyConfig, options: Options, block: str, images: PublicImages, figures: Mapping[str, Any]
 ) -> CheckpointCard:
-    figures: dict[str, float | int | str | None] = {
-        f"{split}_auroc": round(area_by_patient(network, part), 4) for split, part in images.splits.items()
-    }
-    figures |= {"epochs": tuned.epochs, "kept_epoch": tuned.kept, "tuned_from": options.tune}
-    figures |= {"optimizer": study.training.optimizer, "learning_rate": study.training.lr}
     return CheckpointCard(
         network=study.model.name,
         width=study.model.width,

@@ -40,6 +40,7 @@ PACKAGES = ("common", "client", "server")
 PLACES: dict[str, set[str]] = {
     "takes a gradient": {
         "common/explain/gradcam.py::_gradcam",  # of the head, for a picture that stays at the site
+        "common/models/gradients.py::image_gradients",  # a public feature: of the logit at a public checkpoint
         "common/privacy/engine.py::BookKeepingEngine.clipped_sum",
         "common/privacy/engine.py::HooksEngine.clipped_sum",
         "common/privacy/preflight.py::_plain_sum",  # of a copy of the model on random numbers; thrown away
@@ -88,6 +89,7 @@ PLACES: dict[str, set[str]] = {
         "common/evaluation/chance.py::gaps_by_chance",
         "common/evaluation/comparison.py::paired_replicates",
         "common/evaluation/gate.py::rates",  # runs that never were
+        "common/models/checkpoints.py::Checkpoint.network",  # weights that the checkpoint's replace at once
         "common/models/zoo.py::build_model",  # first weights, which everybody knows
         "common/privacy/preflight.py::_same_dropout",  # of a step that is thrown away
         "common/privacy/preflight.py::_random_inputs",  # random images for that step
