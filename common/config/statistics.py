@@ -21,7 +21,7 @@ class StatisticsConfig:
 
     axes: Annotated[int, Field(ge=0, le=4096)] = 0
     """Public axes that the model uses; 0: by the rule. Never more than the basis has."""
-    spread_axes: Annotated[int, Field(ge=1, le=4096)] = 64
+    spread_axes: Annotated[int, Field(ge=1, le=4096)] = 8
     """Leading axes whose centre and spread the first round releases; the others keep the public centre."""
     gamma: Annotated[float, Field(ge=0, le=4)] | None = None
     """Power of the public variances that weighs the axes: 0 weighs them alike; None: by the rule."""
@@ -30,7 +30,7 @@ class StatisticsConfig:
     so that its noise averages out; ``auto``: by the rule."""
     residual: Annotated[float, Field(gt=0, le=1)] = 0.6
     """Largest size of one patient's residual, and so the sensitivity of a round after the first."""
-    scale: Annotated[float, Field(gt=0, le=100)] = 0.7
+    scale: Annotated[float, Field(gt=0, le=100)] = 0.5
     """Norm of a patient's coordinates that counts in full; longer ones are clipped to it."""
     step: Annotated[float, Field(gt=0, le=100)] | None = None
     """Length of a logistic step, over that which suits one axis; None: by the rule."""

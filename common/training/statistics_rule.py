@@ -16,8 +16,9 @@ from common.privacy.analytic_gaussian import largest_mu
 from common.privacy.statistics import SPREAD_SENSITIVITY
 
 USUAL_DELTA = 1e-5
-MUCH, ENOUGH = 600.0, 200.0
-"""Signals from which on short steps suit, and from which on steps suit at all."""
+MUCH, ENOUGH = 250.0, 100.0
+"""Signals from which on many axes suit, and from which on twice the fewest do (docs/statistics.md)."""
+STEP = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +50,10 @@ def signal(study: StudyConfig) -> float:
 
 
 def by_rule(strength: float) -> Choice:
-    """Returns the choice for a signal: many axes and steps where it is strong, few and one moment where it is weak."""
+    """Returns the choice for a signal: many axes where it is strong, few where it is weak, logistic steps always."""
     if strength >= MUCH:
-        return Choice(axes=192, gamma=0.75, release="steps", step=0.5)
-    if strength >= ENOUGH:
-        return Choice(axes=192, gamma=0.75, release="steps", step=1.0)
-    return Choice(axes=24, gamma=0.5, release="moment", step=1.0)
+        return Choice(axes=192, gamma=0.75, release="steps", step=STEP)
+    return Choice(axes=16 if strength >= ENOUGH else 8, gamma=0.5, release="steps", step=STEP)
 
 
 def settled(study: StudyConfig) -> Choice:

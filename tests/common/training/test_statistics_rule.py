@@ -31,11 +31,10 @@ def study(epsilon: float = 3.0, rounds: int = 9, mode: Literal["local", "none"] 
     )
 
 
-def test_strong_signals_take_many_axes_and_weak_ones_a_moment() -> None:
-    strong, middle, weak = (settled(study(epsilon)) for epsilon in (8.0, 3.0, 1.0))
-    assert (strong.release, middle.release, weak.release) == ("steps", "steps", "moment")
-    assert strong.axes == middle.axes > weak.axes and strong.step < middle.step
-    assert settled(study(mode="none")) == strong
+def test_strong_signals_take_more_axes_than_weak_ones() -> None:
+    axes = [settled(study(epsilon)).axes for epsilon in (0.3, 1.0, 2.0, 3.0, 8.0)]
+    assert axes == sorted(axes) and axes[0] < axes[1] < axes[-1]
+    assert settled(study(mode="none")) == settled(study(8.0))
 
 
 @given(epsilon=st.floats(0.1, 20.0), patients=st.integers(20, 10**5), sites=st.integers(1, 100))
@@ -61,7 +60,7 @@ def test_what_a_study_writes_holds() -> None:
 
 def test_a_head_has_no_more_axes_than_the_basis() -> None:
     settings = head_settings(study(8.0), 40)
-    assert settings.axes == settings.spread_axes == 40
+    assert (settings.axes, settings.spread_axes) == (40, 8)
     assert head_settings(study(mode="none"), 40).noise == 0
     plan = PrivacyPlan.for_site(study(8.0).privacy, study(8.0).training, 500)
     expected = SPREAD_SENSITIVITY * plan.noise_multiplier / math.sqrt(3)
