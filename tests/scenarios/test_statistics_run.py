@@ -21,7 +21,8 @@ from tests import public_axes
 from tests.scenarios.conftest import Federation
 
 STATISTICS = (
-    "training.method=statistics training.rounds=4 model.name=public_axes model.part=head model.width=24 model.prior=0.4 "
+    "training.method=statistics training.rounds=4 model.name=public_axes model.part=head model.width=24 "
+    "model.prior=0.4 training.statistics.spread_axes=16 "
     "strategy.weighting=equal evaluation.local_baseline=false privacy.accountant=prv "
     "training.statistics.patients=84 training.statistics.axes=16 training.statistics.release=steps"
 )
