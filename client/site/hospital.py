@@ -142,7 +142,6 @@ class Site:
         """
         from common.models.weights import load_trainable, trainable_state
         from common.protocol.aggregation import difference
-        from common.training.loop import train
 
         study = request.study
         check_request(self.policy, study, self.declared_patients)
@@ -157,14 +156,7 @@ class Site:
         load_trainable(model, request.arrays)
         spent = self._charge(plan, request)
         questions.prove(request.round_index, request.arrays)
-        train(
-            model,
-            data,
-            study.training,
-            randomness=self.randomness("train", request.round_index),
-            plan=plan,
-            proximal_mu=study.strategy.proximal_mu,
-        )
+        self._train(model, data, request, plan)
         answer = TrainAnswer(
             site=self.name,
             round_index=request.round_index,
@@ -248,6 +240,17 @@ class Site:
             check_request(self.policy, request.study, self.declared_patients)
         return DocumentAnswer(site=self.name, document=site_statement(self, request))
 
+    def _train(self, model: Classifier, data: PatientTensors, request: Request, plan: PrivacyPlan | None) -> None:
+        from common.training.loop import train
+        from common.training.statistics import train_statistics
+
+        study, index = request.study, request.round_index
+        randomness = self.randomness("train", index)
+        if study.training.method == "statistics":
+            return train_statistics(model, data, study, index, randomness=randomness, plan=plan)
+        mu = study.strategy.proximal_mu
+        train(model, data, study.training, randomness=randomness, plan=plan, proximal_mu=mu)
+
     def _questions(self, request: Request) -> Questions:
         return Questions.of(self.home, request, self.policy.runs_per_study)
 
@@ -275,12 +278,9 @@ class Site:
         return tuple(int(side) for side in data.inputs.shape[1:])
 
     def _model(self, study: StudyConfig, shape: tuple[int, ...]) -> Classifier:
-        from common.models.parts import select_part
-        from common.models.zoo import build_model
+        from common.training.study_model import study_model
 
-        model = build_model(study.model, shape, study.seed)
-        select_part(model, study.model.part)
-        return model
+        return study_model(study, shape)
 
     def _plan(self, study: StudyConfig) -> PrivacyPlan | None:
         from common.privacy.plan import PrivacyPlan
@@ -290,10 +290,12 @@ class Site:
         return PrivacyPlan.for_site(study.privacy, study.training, self.declared_patients)
 
     def _preflight(self, model: Classifier, study: StudyConfig, shape: tuple[int, ...]) -> None:
-        from common.privacy.preflight import check_private_step
+        from common.privacy.preflight import check_coordinates, check_private_step
 
         plan = self._plan(study)
-        if plan is not None:
+        if study.training.method == "statistics":
+            check_coordinates(model, shape)
+        elif plan is not None:
             check_private_step(model, shape, plan)
 
     def _noised_scores(self, model: Classifier, data: PatientTensors, request: Request) -> DocumentAnswer:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from common.config.overrides import take_paths
+from common.config.statistics import StatisticsConfig, problem_of_statistics
 from common.errors import ConfigError
 
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "configs"
@@ -129,6 +130,8 @@ class TrainingConfig:
 
     __pydantic_config__ = _strict
 
+    method: Literal["dp_sgd", "statistics"] = "dp_sgd"
+    """``statistics``: a linear model on public coordinates, from one noisy sum over all patients a round."""
     rounds: Annotated[int, Field(ge=1, le=10_000)] = 10
     local_steps: Annotated[int, Field(ge=0, le=100_000)] = 0
     """Optimizer steps of a round; 0: as many as ``local_epochs`` expected passes take."""
@@ -145,6 +148,7 @@ class TrainingConfig:
     positive_weight: Positive | None = None
     """Weight of malignant patients in the loss; a public constant of the study."""
     augment: bool = False
+    statistics: StatisticsConfig = dataclasses.field(default_factory=StatisticsConfig)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,6 +273,10 @@ class StudyConfig:
     privacy: PrivacyConfig = dataclasses.field(default_factory=PrivacyConfig)
     strategy: StrategyConfig = dataclasses.field(default_factory=StrategyConfig)
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        if self.training.method == "statistics" and (problem := problem_of_statistics(self)):
+            raise ValueError(problem)
 
     def travelling(self) -> dict[str, Any]:
         """Returns the part of the study that sites receive: no path, no emulation."""

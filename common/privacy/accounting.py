@@ -1,11 +1,13 @@
 """What events cost: epsilon of a history, and the noise that a target allows.
 
 The accountants are Opacus' own: RDP (Mironov et al. 2019) and PRV (Gopi et al. 2021, an upper bound). Its GDP
-accountant is an approximation from below and is never used.
+accountant is an approximation from below and is never used. Where everybody takes part in each step (sampling rate 1),
+the tight accountant, ``prv``, is the exact one of Gaussian mechanisms (:mod:`common.privacy.analytic_gaussian`).
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from typing import Literal
 import numpy as np
 
 from common.errors import ConfigError
+from common.privacy.analytic_gaussian import epsilon_of_mu, largest_mu, mu_of
 
 Accountant = Literal["prv", "rdp"]
 MAX_NOISE = 1e4
@@ -62,7 +65,14 @@ def epsilon_of(events: Sequence[Event], delta: float, accountant: str = "prv") -
     """
     if not 0 < delta < 1:
         raise ConfigError(f"delta={delta} is not a probability; expected 0 < delta < 1")
+    if is_exact(events, accountant):
+        return epsilon_of_mu(mu_of((event.noise_multiplier, event.steps) for event in events), delta)
     return _epsilon(merge(events), delta, accountant)
+
+
+def is_exact(events: Sequence[Event], accountant: str) -> bool:
+    """Returns whether the epsilon of these events is exact: the tight accountant, and no step that samples."""
+    return accountant == "prv" and bool(events) and all(event.sampling_rate == 1 for event in events)
 
 
 @lru_cache(maxsize=4096)
@@ -104,6 +114,8 @@ def solve_noise_multiplier(
     Raises:
         ConfigError: No noise up to 10,000 is enough.
     """
+    if accountant == "prv" and sampling_rate == 1:
+        return _exact_noise(epsilon, delta, steps)
 
     def cost(sigma: float) -> float:
         return epsilon_of([Event(sigma, sampling_rate, steps)], delta, accountant)
@@ -119,10 +131,7 @@ def solve_noise_multiplier(
     while cost(high) > epsilon:
         low, high = high, high * step
         if high > MAX_NOISE:
-            raise ConfigError(
-                f"No noise reaches epsilon={epsilon} in {steps} steps at rate {sampling_rate:.3g} and "
-                f"delta={delta:.1e}; raise privacy.epsilon, or lower training.rounds"
-            )
+            raise _never(epsilon, delta, sampling_rate, steps)
     while cost(low) <= epsilon:
         low, high = low / step, low
         if low < 1e-2:
@@ -131,6 +140,20 @@ def solve_noise_multiplier(
         middle = (low + high) / 2
         low, high = (middle, high) if cost(middle) > epsilon else (low, middle)
     return high
+
+
+def _exact_noise(epsilon: float, delta: float, steps: int) -> float:
+    mu = largest_mu(epsilon, delta)
+    if math.sqrt(steps) > MAX_NOISE * mu:
+        raise _never(epsilon, delta, 1.0, steps)
+    return math.sqrt(steps) / mu
+
+
+def _never(epsilon: float, delta: float, rate: float, steps: int) -> ConfigError:
+    return ConfigError(
+        f"No noise reaches epsilon={epsilon} in {steps} steps at rate {rate:.3g} and delta={delta:.1e}; raise "
+        "privacy.epsilon, or lower training.rounds"
+    )
 
 
 def default_delta(declared_patients: int) -> float:

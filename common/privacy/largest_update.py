@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from common.config.study import StrategyConfig, StudyConfig, TrainingConfig
 from common.privacy.accounting import default_delta
+from common.privacy.plan import round_shape
 
 LOG_TAIL = math.log(1e9)
 """-log of the probability with which each of two random sizes may pass its bound."""
@@ -44,8 +45,7 @@ class RoundPlan:
 def round_plan(study: StudyConfig, declared_patients: int, parameters: int) -> RoundPlan:
     """Returns the public side of a private round at a site of this declared size; its noise is bounded, not solved."""
     training, privacy = study.training, study.privacy
-    rate = min(1.0, training.batch_patients / declared_patients)
-    steps = training.local_steps or max(1, math.ceil(training.local_epochs / rate))
+    rate, steps = round_shape(training, declared_patients)
     delta = privacy.delta if privacy.delta is not None else default_delta(declared_patients)
     multiplier = noise_ceiling(privacy.epsilon, delta, rate, steps * training.rounds)
     return RoundPlan(

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 from common.config.study import PrivacyConfig, TrainingConfig
 from common.errors import ConfigError
 from common.privacy.accounting import Event, default_delta, solve_noise_multiplier
-from common.privacy.noise import GridNoise
+from common.privacy.noise import GridNoise, NoiseSource
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from common.privacy.optimizer import PatientOptimizer
@@ -39,6 +41,8 @@ class PrivacyPlan:
         clip_norm: L2 bound of one patient's mean gradient.
         noise_multiplier: Noise standard deviation over the sensitivity of a sum: ``clip_norm`` and what rounding adds.
         max_images: Images of a patient that enter a step at most.
+        sensitivities: Of the one sum of each round, for a plan of the statistics training, where everybody takes part
+            in each; empty for DP-SGD, where ``clip_norm`` is that of every sum.
     """
 
     sampling_rate: float
@@ -52,6 +56,7 @@ class PrivacyPlan:
     target_epsilon: float
     accountant: str
     engine: str
+    sensitivities: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         sizes = (self.clip_norm, self.expected_batch_patients, self.target_epsilon)
@@ -63,6 +68,10 @@ class PrivacyPlan:
             )
         if self.rounds < 1 or self.max_images < 1 or not 0 < self.delta < 1:
             raise ValueError("Expected rounds >= 1, max_images >= 1 and 0 < delta < 1")
+        if self.sensitivities and (len(self.sensitivities) != self.rounds or not min(self.sensitivities) > 0):
+            raise ValueError(f"Expected a sensitivity > 0 for each of {self.rounds} rounds, got {self.sensitivities}")
+        if self.sensitivities and (self.sampling_rate, self.steps_per_round) != (1.0, 1):
+            raise ValueError("Expected sampling_rate 1 and one step a round where rounds have sensitivities")
         self.event()
 
     @classmethod
@@ -82,8 +91,7 @@ class PrivacyPlan:
                 f"privacy.delta={delta:g} is too large for a site of {declared_patients} patients: at that size it "
                 f"would allow giving one of them away; expected less than {1 / declared_patients:.1e}"
             )
-        rate = min(1.0, training.batch_patients / declared_patients)
-        steps = training.local_steps or max(1, math.ceil(training.local_epochs / rate))
+        rate, steps = round_shape(training, declared_patients)
         sigma = solve_noise_multiplier(
             epsilon=privacy.epsilon,
             delta=delta,
@@ -96,13 +104,14 @@ class PrivacyPlan:
             expected_batch_patients=rate * declared_patients,
             steps_per_round=steps,
             rounds=training.rounds,
-            clip_norm=privacy.clip_norm,
+            clip_norm=1.0 if training.method == "statistics" else privacy.clip_norm,
             noise_multiplier=sigma,
             max_images=privacy.max_images,
             delta=delta,
             target_epsilon=privacy.epsilon,
             accountant=privacy.accountant,
             engine=privacy.engine,
+            sensitivities=_sensitivities(training),
         )
 
     def event(self, steps: int | None = None) -> Event:
@@ -111,8 +120,19 @@ class PrivacyPlan:
 
     @property
     def noise(self) -> GridNoise:
-        """Returns the noise of each step: its grid, its sensitivity and its sampler."""
+        """Returns the noise of each step of DP-SGD: its grid, its sensitivity and its sampler."""
         return GridNoise(self.clip_norm, self.noise_multiplier)
+
+    def noised_sum(self, round_index: int, total: Tensor, stream: SecretStream) -> NDArray[np.float32]:
+        """Returns the round's sum (D,) with its noise, float32 (D,); of a plan of the statistics training.
+
+        The sum is rounded to the grid of the round's sensitivity, and the noise is whole steps of it.
+
+        Raises:
+            ModelError: There are too many values.
+        """
+        noise = GridNoise(self.sensitivities[round_index - 1], self.noise_multiplier)
+        return noise.noisy(total.numpy(), NoiseSource(noise, stream))
 
     def sample(self, num_patients: int, stream: SecretStream) -> Iterator[Tensor]:
         """Yields ``steps_per_round`` Poisson samples of patient indices, int64, each possibly empty."""
@@ -129,3 +149,18 @@ class PrivacyPlan:
         return PatientOptimizer(
             inner, noise=self.noise, expected_batch_patients=self.expected_batch_patients, stream=stream
         )
+
+
+def round_shape(training: TrainingConfig, declared_patients: int) -> tuple[float, int]:
+    """Returns the sampling rate and the steps of one round at a site of this declared size."""
+    if training.method == "statistics":
+        return 1.0, 1
+    rate = min(1.0, training.batch_patients / declared_patients)
+    return rate, training.local_steps or max(1, math.ceil(training.local_epochs / rate))
+
+
+def _sensitivities(training: TrainingConfig) -> tuple[float, ...]:
+    from common.privacy.statistics import sensitivities
+
+    is_sums = training.method == "statistics"
+    return sensitivities(training.rounds, training.statistics.residual) if is_sums else ()

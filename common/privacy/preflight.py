@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,9 @@ from common.errors import ModelError
 from common.privacy.engine import gradient_engine
 from common.privacy.layers import Patients
 from common.privacy.plan import PrivacyPlan
+
+if TYPE_CHECKING:
+    from common.models.classifier import Classifier
 
 BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)
 TOLERANCE = 1e-2
@@ -36,7 +40,7 @@ def check_private_step(model: nn.Module, input_shape: tuple[int, ...], plan: Pri
                 f"{name} is a {type(module).__name__}: it mixes patients, so no per-patient gradient exists. "
                 "Use a model of the zoo, or replace it by GroupNorm."
             )
-    inputs = torch.randn(3, *input_shape, generator=torch.Generator().manual_seed(0))
+    inputs = _random_inputs(input_shape)
     _check_independent(copy.deepcopy(model), inputs)
     try:
         engine_sum, plain = _private_sum(copy.deepcopy(model), inputs, plan), _plain_sum(copy.deepcopy(model), inputs)
@@ -50,6 +54,25 @@ def check_private_step(model: nn.Module, input_shape: tuple[int, ...], plan: Pri
             "The private gradient is not the gradient of the model: a weight is probably used outside its layer, "
             "where per-patient gradients do not see it. Use a model of the zoo, or let layers apply their own weights."
         )
+
+
+def check_coordinates(model: Classifier, input_shape: tuple[int, ...]) -> None:
+    """Checks on random inputs that a model gives each example coordinates of its own, for the statistics training.
+
+    Raises:
+        ModelError: Examples influence each other, or coordinates of random inputs are not finite.
+    """
+    inputs, judged = _random_inputs(input_shape), copy.deepcopy(model).eval()
+    with torch.no_grad():
+        together, elsewhere = (judged.embed(rows)[:1] for rows in (inputs, torch.cat([inputs[:1], -inputs[1:]])))
+    if not torch.isfinite(together).all():
+        raise ModelError("The model gives no finite coordinates of random inputs; its public basis is damaged")
+    if not torch.allclose(together, elsewhere, rtol=1e-3, atol=1e-4 * float(together.abs().max())):
+        raise ModelError("The coordinates of an example depend on its neighbours; remove the layer that mixes them")
+
+
+def _random_inputs(input_shape: tuple[int, ...]) -> Tensor:
+    return torch.randn(3, *input_shape, generator=torch.Generator().manual_seed(0))
 
 
 @contextmanager

@@ -12,15 +12,16 @@ from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from typing import Any
 
-from common.privacy.accounting import epsilon_of, merge
+from common.privacy.accounting import Event, epsilon_of, is_exact, merge
 from common.privacy.chain import told_rows
 from common.privacy.exposure import UNBOUNDED, told, unbounded_runs
 from common.privacy.ledger import Ledger, LedgerRow
-from common.privacy.noise import ARITHMETIC
+from common.privacy.noise import ARITHMETIC, GridNoise
 from common.privacy.notes import cohort_changes
 from common.privacy.plan import PrivacyPlan
 from common.privacy.pricing import most_charges
 from common.privacy.verification import recompute, verify_statement
+from common.provenance import release
 from common.trust.journal import Head
 
 __all__ = ["Account", "plain_words", "privacy_statement", "recompute", "verify_statement"]
@@ -204,10 +205,11 @@ def privacy_statement(
         ),
         "neighbouring_relation": "add or remove one patient with all their images",
         "sampling": {
-            "kind": "Poisson over patients", "rate": plan.sampling_rate,
-            "expected_batch_patients": plan.expected_batch_patients,
+            "kind": "none: every patient takes part in every round" if plan.sensitivities else "Poisson over patients",
+            "rate": plan.sampling_rate, "expected_batch_patients": plan.expected_batch_patients,
         },
-        "mechanism": "Gaussian noise on the sum of clipped per-patient mean gradients; empty batches included",
+        "mechanism": mechanism(plan),
+        "releases": releases(plan),
         "noise": _noise(plan, trained_values),
         "clip_norm": plan.clip_norm,
         "noise_multiplier": plan.noise_multiplier,
@@ -216,7 +218,7 @@ def privacy_statement(
         "rounds_planned": plan.rounds,
         "charges_allowed": most_charges(plan.rounds),
         "target_epsilon": plan.target_epsilon,
-        "accountant": {"name": plan.accountant, "library": "opacus", "version": metadata.version("opacus")},
+        "accountant": _accountant(plan, events),
         "epsilon": epsilon,
         "delta": plan.delta,
         "cross_check": {"name": other, "epsilon": epsilon_of(events, plan.delta, other)},
@@ -236,6 +238,40 @@ def privacy_statement(
         "empirical_audit": EMPIRICAL_AUDIT,
         "plain_words": plain_words(epsilon, plan.delta) if events else None,
     }  # fmt: skip
+
+
+def mechanism(plan: PrivacyPlan) -> str:
+    """Returns what adds the noise to what, in words."""
+    if plan.sensitivities:
+        return (
+            "Gaussian noise, full batch, exact composition: on one sum over all patients a round, each patient's part "
+            "clipped"
+        )
+    return "Gaussian noise on the sum of clipped per-patient mean gradients; empty batches included"
+
+
+def releases(plan: PrivacyPlan) -> list[dict[str, Any]]:
+    """Returns each kind of sum that leaves: of what, in how many rounds, its sensitivity and noise; [] for DP-SGD."""
+    if not plan.sensitivities:
+        return []
+    kinds = (
+        ("sum of each patient's public coordinates, their squares and one half", 1, plan.sensitivities[0]),
+        ("sum of each patient's coordinates times the residual", plan.rounds - 1, plan.sensitivities[-1]),
+    )
+    return [
+        {
+            "of": of, "rounds": rounds, "sensitivity": sensitivity,
+            "standard_deviation": GridNoise(sensitivity, plan.noise_multiplier).std,
+        }
+        for of, rounds, sensitivity in kinds
+    ]  # fmt: skip
+
+
+def _accountant(plan: PrivacyPlan, events: Sequence[Event]) -> dict[str, Any]:
+    if is_exact([*events, plan.event()], plan.accountant):
+        method = "exact: analytic Gaussian mechanism (Balle and Wang 2018, theorem 8); no sampling, squares of mu add"
+        return {"name": plan.accountant, "library": "oncofed", "version": release(), "method": method}
+    return {"name": plan.accountant, "library": "opacus", "version": metadata.version("opacus")}
 
 
 def _lifetime_in_words(account: Account) -> str:
@@ -312,7 +348,7 @@ def _mechanisms(rows: Sequence[LedgerRow]) -> list[dict[str, Any]]:
 
 def _noise(plan: PrivacyPlan, trained_values: int | None) -> dict[str, Any]:
     """What was added to each sum: all of it follows from the plan, and the sampler from the size of a step."""
-    noise = plan.noise
+    noise = GridNoise(plan.sensitivities[0], plan.noise_multiplier) if plan.sensitivities else plan.noise
     return {
         "sampler": None if trained_values is None else noise.sampler(trained_values),
         "trained_values": trained_values,

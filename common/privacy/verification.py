@@ -107,7 +107,12 @@ def _noise_covers(s: Mapping[str, Any]) -> bool:
     """Whether the noise is the multiple that was accounted of a sensitivity that holds the clipping norm."""
     deviation, sensitivity = float(s["noise"]["standard_deviation"]), float(s["noise"]["sensitivity"])
     least = float(s["noise_multiplier"]) * sensitivity * (1 - 1e-12)
-    return sensitivity >= float(s["clip_norm"]) and deviation >= least
+    sums = all(_is_covered(row, float(s["noise_multiplier"])) for row in s.get("releases", []))
+    return sensitivity >= float(s["clip_norm"]) and deviation >= least and sums
+
+
+def _is_covered(release: Mapping[str, Any], multiplier: float) -> bool:
+    return float(release["standard_deviation"]) >= multiplier * float(release["sensitivity"]) * (1 - 1e-12)
 
 
 def _scores_cost(account: Mapping[str, Any] | None, cohort_changes: int) -> bool:

@@ -55,6 +55,18 @@ def _picture(statement: Mapping[str, Any]) -> str:
     return Markup(svg.replace(INK, "currentColor").replace(GRID, "var(--line)"))
 
 
+def _release(row: Mapping[str, Any]) -> str:
+    return (
+        f"{row['of']}, in {row['rounds']} rounds: one patient moves it by at most {row['sensitivity']:g}, noise of "
+        f"standard deviation {row['standard_deviation']:.4g}"
+    )
+
+
+def _sampling(sampling: Mapping[str, Any], *, divided: bool) -> str:
+    divisor = f", expected {sampling['expected_batch_patients']:.1f} patients a step (public divisor)"
+    return f"{sampling['kind']}, rate {sampling['rate']:.4f}{divisor if divided else ''}"
+
+
 def _facts(s: Mapping[str, Any]) -> list[tuple[str, str]]:
     if not s["private"]:
         return []
@@ -64,15 +76,16 @@ def _facts(s: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Unit of privacy", s["unit"]),
         ("Neighbours", s["neighbouring_relation"]),
         ("Mechanism", s["mechanism"]),
-        ("Sampling", f"{sampling['kind']}, rate {sampling['rate']:.4f}, "
-                     f"expected {sampling['expected_batch_patients']:.1f} patients a step (public divisor)"),
+        *[("Release", _release(row)) for row in s.get("releases", [])],
+        ("Sampling", _sampling(sampling, divided=not s.get("releases"))),
         ("Clipping norm", f"{s['clip_norm']:g}"),
         ("Noise multiplier", f"{s['noise_multiplier']:.4f}"),
         ("Noise", _noise(s["noise"])),
         ("Steps", f"{s['steps']} in {s['rounds']} charged rounds ({s['rounds_planned']} planned, at most "
                   f"{s.get('charges_allowed', 'any number of')} charged)"),
         ("Cohort", _cohort(s.get("cohort_changes", 0))),
-        ("Accountant", f"{accountant['name'].upper()} of {accountant['library']} {accountant['version']}"),
+        ("Accountant", f"{accountant['name'].upper()} of {accountant['library']} {accountant['version']}"
+                       f"{', ' + accountant['method'] if 'method' in accountant else ''}"),
         ("Epsilon of this study", f"{s['epsilon']:.4f} (target {s['target_epsilon']:g})"),
         ("Cross-check", f"{check['name'].upper()}: {check['epsilon']:.4f}"),
         ("Delta", f"{s['delta']:.2e}"),

@@ -81,9 +81,9 @@ def _train_head(
     plan: PrivacyPlan | None, proximal_mu: float,
 ) -> TrainReport:  # fmt: skip
     """A frozen trunk is a fixed function of each image: its features are computed once, the head trained on them."""
-    embedded = PatientTensors(_embedded(model, data.inputs), data.labels, data.patient_of, data.patients)
+    features = PatientTensors(embedded(model, data.inputs), data.labels, data.patient_of, data.patients)
     head = HeadOnly(model)
-    return _train(head, embedded, training, randomness, plan, proximal_mu)
+    return _train(head, features, training, randomness, plan, proximal_mu)
 
 
 class HeadOnly(nn.Module):
@@ -103,8 +103,8 @@ _FEATURES = WeakTensorKeyDictionary()
 """Inputs to (what they were computed from, features); an entry goes with its inputs, so no patient outlives them."""
 
 
-def _embedded(model: Classifier, inputs: Tensor) -> Tensor:
-    """Features of a frozen trunk; kept as long as the inputs are, so later rounds cost nothing."""
+def embedded(model: Classifier, inputs: Tensor) -> Tensor:
+    """Returns features (N, D) of a frozen trunk; kept as long as the inputs are, so later rounds cost nothing."""
     from common.models.weights import frozen_digest
 
     made_from = (frozen_digest(model), inputs._version)
@@ -293,7 +293,7 @@ def predict(model: Classifier, data: PatientTensors, batch: int = 64) -> Tensor:
         rows = data.inputs
         score: nn.Module = model
         if model.trunk_frozen:
-            rows, score = _embedded(model, data.inputs), HeadOnly(model).eval()
+            rows, score = embedded(model, data.inputs), HeadOnly(model).eval()
         logits = torch.cat([score(_in_blocks(chunk))[: len(chunk)] for chunk in rows.split(batch)])
         probabilities = logits.sigmoid()
         total = torch.zeros(data.num_patients, dtype=probabilities.dtype).index_add_(0, data.patient_of, probabilities)

@@ -14,11 +14,10 @@ from common.evaluation.noised import TOLD
 from common.evaluation.scores import ScoreState
 from common.evaluation.subgroups import are_asked_for
 from common.models.classifier import Classifier
-from common.models.parts import select_part
 from common.models.weights import frozen_digest
-from common.models.zoo import build_model
 from common.protocol.messages import Refusal, SiteCard
 from common.provenance import PROTOCOL_VERSION, mathematics_digest
+from common.training.study_model import study_model
 
 log = logging.getLogger("oncofed")
 MOST_SCORED, ALWAYS_SCORED = 2, 50
@@ -52,9 +51,7 @@ def hub_model(study: StudyConfig) -> tuple[Classifier, tuple[int, ...]]:
         ConfigError, ModelError: The study's network does not fit its data.
     """
     shape = input_shape(study.data)
-    model = build_model(study.model, shape, study.seed)
-    select_part(model, study.model.part)
-    return model, shape
+    return study_model(study, shape), shape
 
 
 def expected_of(model: Classifier, shape: tuple[int, ...]) -> Expected:

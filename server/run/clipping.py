@@ -19,6 +19,7 @@ import numpy as np
 from common.config.study import StudyConfig
 from common.privacy.largest_update import RoundPlan, largest_update_norm, round_plan
 from common.protocol.aggregation import Arrays, Update
+from common.training.largest_sums import largest_sums_norm
 from server.run.updates import CheckedUpdate
 
 OVER_MEDIAN = 3.0
@@ -36,21 +37,25 @@ class Limits:
         study: The study.
         declared: Training patients by site.
         parameters: Trained coordinates of the model.
+        round_index: The round, from 1; each of the statistics training has a limit of its own.
     """
 
     study: StudyConfig
     declared: Mapping[str, int]
     parameters: int
+    round_index: int = 1
     _plans: dict[int, RoundPlan] = field(default_factory=dict)
 
     @property
     def known_before(self) -> bool:
         """Whether the limits follow from the study alone, so that no update has to wait for the others."""
-        return self.study.privacy.private
+        return self.study.privacy.private or self.study.training.method == "statistics"
 
     def of(self, site: str, start_norm: float) -> float:
         """Returns the largest norm of a private site's update; ``start_norm`` is that of the round's first weights."""
         size = self.declared[site]
+        if self.study.training.method == "statistics":
+            return largest_sums_norm(self.study, size, self.round_index, self.parameters)
         plan = self._plans.get(size) or round_plan(self.study, size, self.parameters)
         self._plans[size] = plan
         return largest_update_norm(plan, self.study.training, self.study.strategy, start_norm)

@@ -42,10 +42,10 @@ class Federation:
     signer: Signer
     rehearsal: bool = False
 
-    def limits(self, parameters: int) -> Limits:
-        """Returns the largest norms of the sites' updates of ``parameters`` trained coordinates."""
+    def limits(self, parameters: int, round_index: int) -> Limits:
+        """Returns the largest norms of the sites' updates of ``parameters`` trained coordinates in a round."""
         declared = {site: card.declared_patients for site, card in self.roster.cards.items()}
-        return Limits(self.study, declared, parameters)
+        return Limits(self.study, declared, parameters, round_index)
 
     def ask_sites(self, purpose: Purpose, sites: Mapping[str, int], **fields: Any) -> dict[str, Any]:
         """Returns each site's answer or refusal to one request, by name, sorted."""
@@ -168,7 +168,7 @@ class _Taking:
     def __init__(self, federation: Federation, combiner: Combiner, round_index: int, arrays: Arrays) -> None:
         self._federation, self._combiner, self._round, self._arrays = federation, combiner, round_index, arrays
         self._start_norm = norm(arrays)
-        self._limits = federation.limits(sum(values.size for values in arrays.values()))
+        self._limits = federation.limits(sum(values.size for values in arrays.values()), round_index)
         self.waiting = Waiting()
         self._still: list[str] = []
         self.result = RoundResult(arrays=arrays, joined=[], failures={}, epsilon={}, update_norm=0.0)

@@ -89,6 +89,8 @@ def audit_study(study: StudyConfig, options: AuditOptions, say: Say = lambda tex
     """
     if not study.privacy.private:
         raise ConfigError("A study with privacy=none claims nothing to audit; choose privacy=local")
+    if study.training.method == "statistics":
+        raise ConfigError("The audit attacks DP-SGD; choose a study with training.method=dp_sgd")
     torch.set_num_threads(1)
     names = site_names(study)
     with tempfile.TemporaryDirectory(prefix="oncofed-audit-") as folder:

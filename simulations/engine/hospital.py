@@ -44,12 +44,9 @@ def plan_of(study: StudyConfig, site: Site) -> PrivacyPlan:
 
 def network(study: StudyConfig, data: PatientTensors) -> Classifier:
     """Returns the study's network as a site builds it before the first round."""
-    from common.models.parts import select_part
-    from common.models.zoo import build_model
+    from common.training.study_model import study_model
 
-    model = build_model(study.model, tuple(data.inputs.shape[1:]), study.seed)
-    select_part(model, study.model.part)
-    return model
+    return study_model(study, tuple(data.inputs.shape[1:]))
 
 
 @contextmanager

@@ -45,11 +45,11 @@ class ReopenedRun:
             ModelError: The weights do not fit the study's network.
         """
         from common.models.weights import load_weights
-        from common.models.zoo import build_model
+        from common.training.study_model import study_model
 
         data, some = self.study.data, next(iter(self.tests.values()))
         shape = (some.features,) if some.kind == "table" else (data.channels, data.image_size, data.image_size)
-        model = build_model(self.study.model, shape, self.study.seed)
+        model = study_model(self.study, shape)
         load_weights(model, self.folder / MODEL)
         return model.eval()
 

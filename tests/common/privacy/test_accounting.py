@@ -34,7 +34,7 @@ def _google(events: list[Event], delta: float) -> float:
     [
         [Event(1.0, 0.05, 200)],
         [Event(2.0, 0.5, 90)],
-        [Event(5.0, 1.0, 40)],
+        [Event(5.0, 1.0, 40), Event(4.0, 0.5, 10)],
         [Event(1.2, 0.1, 30), Event(2.5, 0.3, 20)],
     ],
 )

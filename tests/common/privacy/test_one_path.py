@@ -63,7 +63,8 @@ PLACES: dict[str, set[str]] = {
     "charges": {"client/site/budget.py::charge_round"},
     "trains": {
         "client/site/baseline.py::_keep_best",  # the site's own models, which never leave it
-        "client/site/hospital.py::Site.train",
+        "client/site/hospital.py::Site._train",
+        "common/training/statistics.py",  # takes the features of a frozen trunk from there
     },
     "draws the noise": {
         "client/site/noised_scores.py::noised_scores.noise",  # of score counts, on an account of their own
@@ -72,6 +73,12 @@ PLACES: dict[str, set[str]] = {
         "common/privacy/noise.py::NoiseSource.draw_step",
         "common/privacy/optimizer.py::PatientOptimizer.__init__",
         "common/privacy/optimizer.py::PatientOptimizer.add_noise",
+        "common/privacy/plan.py::PrivacyPlan.noised_sum",
+        "common/training/statistics.py::train_statistics",
+    },
+    "sums over patients": {
+        "common/training/statistics.py::round_sum",
+        "common/training/statistics.py::train_statistics",
     },
     "opens a secret stream": {"common/privacy/randomness.py::Randomness._of_root.stream"},
     "draws from a generator that is not secret": {
@@ -85,7 +92,7 @@ PLACES: dict[str, set[str]] = {
         "common/models/checkpoints.py::Checkpoint.network",  # weights that the checkpoint's replace at once
         "common/models/zoo.py::build_model",  # first weights, which everybody knows
         "common/privacy/preflight.py::_same_dropout",  # of a step that is thrown away
-        "common/privacy/preflight.py::check_private_step",  # random images for that step
+        "common/privacy/preflight.py::_random_inputs",  # random images for that step
         "common/training/loop.py::_own_dropout",  # protects nobody: the guarantee holds whatever dropout draws
     },
     "uses Opacus": {
@@ -115,6 +122,10 @@ _CALLS = {
     "draw": "draws the noise",
     "draw_step": "draws the noise",
     "noisy": "draws the noise",
+    "noised_sum": "draws the noise",
+    "round_sum": "sums over patients",
+    "spread_parts": "sums over patients",
+    "residual_parts": "sums over patients",
     "SecretStream": "opens a secret stream",
 } | dict.fromkeys(
     (
@@ -130,6 +141,7 @@ _MODULES = {
     "torch.optim": "makes an optimizer",
     "opacus": "uses Opacus",
     "common.training.loop": "trains",
+    "common.training.statistics": "trains",
 }
 
 
@@ -199,6 +211,8 @@ PLANTS = {
     "def f(key): return SecretStream(key)": "opens a secret stream",
     "def f(noise): return noise.draw(3, None)": "draws the noise",
     "def f(ledger): ledger.charge(cohort='', event=None)": "charges",
+    "def f(model, data): return round_sum(model, data, None, 1)": "sums over patients",
+    "from common.training.statistics import train_statistics": "trains",
 }
 
 

@@ -214,7 +214,7 @@ class TestVerification:
             [Event(5.0, 0.1, 50)],
             [Event(20.0, 0.05, 50)],
             [Event(1.0, 0.1, 20), Event(1.5, 0.2, 30)],
-            [Event(2.0, 1.0, 5)],
+            [Event(2.0, 1.0, 5), Event(2.0, 0.2, 3)],  # without sampling alone it is exact: test_analytic_gaussian
         ],
     )
     @pytest.mark.parametrize("accountant", ["prv", "rdp"])
