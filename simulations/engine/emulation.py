@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from common.config.study import StudyConfig, compose
 from common.errors import ConfigError, OncoFedError
 from common.runs.run_folder import run_path
 from server.run.strategy import check_strategy
+from server.run.summed import check_summed
 
 if TYPE_CHECKING:
     from common.data.loading import PatientTensors
@@ -79,7 +80,16 @@ def build_site(study: StudyConfig, name: str, run_folder: Path) -> Site:
         randomness=_Seeded(study.seed, name),
         home=home,
         ledger_path=ledger_path,
+        register=partial(_register, study, run_folder),
     )
+
+
+def _register(study: StudyConfig, run_folder: Path) -> dict[str, str]:
+    """Returns the emulated hospitals' long-term keys, made on first use: nobody has to compare them."""
+    from common.trust.signing import SiteKey
+
+    homes = {name: run_folder / "sites" / name for name in site_names(study)}
+    return {name: SiteKey.open(home / "keys" / "site.ed25519").public_hex for name, home in homes.items()}
 
 
 def declared(patients: int) -> int:
@@ -110,6 +120,7 @@ def check_emulation(study: StudyConfig) -> None:
 
     sites = emulated_cohorts(study)
     check_strategy(study.strategy, len(sites))
+    check_summed(study, len(sites))
     for name in sites:
         require_classes(_counts(sites[name]), name)
     hub_model(study)
