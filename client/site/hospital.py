@@ -20,7 +20,8 @@ from client.site.kept import KEPT, KeptUpdate
 from client.site.noised_scores import check_evaluation, noised_scores
 from client.site.policy import SitePolicy, check_request
 from client.site.questions import Questions
-from client.site.run_keys import RunKeys
+from client.site.run_keys import FOLDER as SUMS
+from client.site.run_keys import RunKeys, sum_key
 from client.site.scored import note_scored
 from client.site.studies import is_noted
 from client.site.summed import Joined, announcement
@@ -74,7 +75,7 @@ class Site:
         hub_key: Public key (hex) whose signature each request must carry; empty for an emulated hospital only, whose
             requests are not signed.
         register: Returns the long-term public key (hex) of each hospital that this one sums with, agreed on beforehand.
-        keys: Folder of the site's long-term keys; None: ``keys`` in the home.
+        keys: Folder of the long-term key of its secure sums; None: ``sums`` in the home.
     """
 
     name: str
@@ -89,9 +90,9 @@ class Site:
     keys: Path | None = None
 
     @property
-    def key_path(self) -> Path:
-        """Where the long-term key is that signs what the site says of itself."""
-        return (self.keys or self.home / "keys") / "site.ed25519"
+    def sum_key(self) -> Path:
+        """Where the long-term key is that signs with what key of a run the site joins its secure sums."""
+        return sum_key(self.keys or self.home / SUMS)
 
     def enrol(self, request: Request) -> SiteCard:
         """Returns the site's card, after its policy and one private step on random data were satisfied.

@@ -42,7 +42,7 @@ def twin(site: Site, request: Request) -> Site:
         folder.mkdir(parents=True, mode=0o700)
         _take_along(site.home / CERTIFICATE, folder)
     return dataclasses.replace(
-        site, cohort=synthetic_cohort(), home=folder, ledger_path=folder / "ledger.sqlite", keys=site.key_path.parent
+        site, cohort=synthetic_cohort(), home=folder, ledger_path=folder / "ledger.sqlite", keys=site.sum_key.parent
     )
 
 

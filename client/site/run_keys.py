@@ -23,6 +23,14 @@ from common.trust.pki import write_private
 FOLDER = "sums"
 
 
+def sum_key(folder: Path) -> Path:
+    """Returns where the long-term key is that the other hospitals know.
+
+    It is none of ``keys/``, which the daemon cannot see: those are for people (ADR 7).
+    """
+    return folder / "site.ed25519"
+
+
 @dataclass(frozen=True, slots=True)
 class RunKeys:
     """The key of one run, in a file of the site's home.

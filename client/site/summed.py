@@ -41,7 +41,7 @@ def announcement(site: Site, request: Request) -> Announcement | None:
 def _announced(site: Site, request: Request, key: RunKey) -> Announcement:
     """Ed25519 is deterministic, so a key is announced with the same bits whenever it is asked for."""
     plain = Announcement(site=site.name, patients=site.declared_patients, key=key.public_hex)
-    return plain.signed(request.run, request.study.digest(), SiteKey.open(site.key_path))
+    return plain.signed(request.run, request.study.digest(), SiteKey.open(site.sum_key))
 
 
 def colluders_of(policy: SitePolicy, request: Request) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from client.site.hospital import Cohort, Site, require_classes
 from client.site.policy import SitePolicy, check_request
+from client.site.run_keys import FOLDER, sum_key
 from common.config.overrides import split_overrides
 from common.config.study import StudyConfig, compose
 from common.errors import ConfigError, OncoFedError
@@ -88,8 +89,8 @@ def _register(study: StudyConfig, run_folder: Path) -> dict[str, str]:
     """Returns the emulated hospitals' long-term keys, made on first use: nobody has to compare them."""
     from common.trust.signing import SiteKey
 
-    homes = {name: run_folder / "sites" / name for name in site_names(study)}
-    return {name: SiteKey.open(home / "keys" / "site.ed25519").public_hex for name, home in homes.items()}
+    folders = {name: run_folder / "sites" / name / FOLDER for name in site_names(study)}
+    return {name: SiteKey.open(sum_key(folder)).public_hex for name, folder in folders.items()}
 
 
 def declared(patients: int) -> int:

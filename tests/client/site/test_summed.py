@@ -65,7 +65,7 @@ def hospital(folder: Path, name: str, register: Callable[[], Mapping[str, str]])
 @pytest.fixture
 def sites(tmp_path: Path) -> dict[str, Site]:
     def register() -> dict[str, str]:
-        return {name: SiteKey.open(tmp_path / name / "keys" / "site.ed25519").public_hex for name in NAMES}
+        return {name: SiteKey.open(tmp_path / name / "sums" / "site.ed25519").public_hex for name in NAMES}
 
     return {name: hospital(tmp_path, name, register) for name in NAMES}
 
