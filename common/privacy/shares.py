@@ -140,6 +140,11 @@ def noise_share(study: StudyConfig, sizes: Sequence[int], own: int, colluders: i
     )  # fmt: skip
 
 
+def own_multiplier(plan: PrivacyPlan, colluders: int, sites: int) -> float:
+    """Returns the least noise multiplier of a site's own share among so many sites."""
+    return plan.noise_multiplier / math.sqrt(sites - colluders)
+
+
 def reach(study: StudyConfig, patients: int) -> tuple[float, float]:
     """Returns the factor of a site's clipped sum, and how far one patient moves the sum (L2).
 

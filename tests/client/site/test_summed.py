@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from client.site.accounts import site_statement
+from client.site.forecast import forecast
 from client.site.hospital import Cohort, Site
 from client.site.kept import KEPT
 from client.site.policy import SitePolicy
@@ -358,3 +359,11 @@ def test_a_share_in_a_statement_is_the_one_in_the_ledger(sites: dict[str, Site],
 
 def test_keys_of_two_runs_differ(north: Site) -> None:
     assert RunKeys(north.home, "a").made().public_hex != RunKeys(north.home, "b").made().public_hex
+
+
+def test_a_forecast_tells_both_figures() -> None:
+    found = forecast(STUDY, 40, 10.0)
+    alone = {row["sites"]: row["epsilon_if_all_others_collude"] for row in found["shared_noise"]}
+    assert found["epsilon_at_end"] < alone[3] < alone[10] < alone[30]
+    assert "with all other sites" in found["text"] and f"{alone[10]:.1f} among 10" in found["text"]
+    assert forecast(LOCAL, 40, 10.0)["shared_noise"] is None
