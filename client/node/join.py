@@ -141,6 +141,9 @@ def _policy_yaml(kit: Kit, authority: str) -> str:
 # after_unbounded: refuse
 ## Local times between which the site works; without the line, at any hour.
 # opening_hours: ["20:00", "06:00"]
+## Of secure sums (modes: [distributed]): fewest sites, and how many of them this site takes to side with the hub.
+# min_sites: 3
+# assumed_colluders: 1
 """
 
 

@@ -42,7 +42,8 @@ def site_statement(site: Site, request: Request) -> dict[str, Any]:
         if charged and today not in charged and is_another(site, ledger, study.digest()):
             account = replace(account, cohort_changes=account.cohort_changes + 1)
         scores = _scores(ledger, study, site.declared_patients)
-        return signed(privacy_statement(plan=plan, account=account, scores=scores, **facts), ledger.sign)
+        said = privacy_statement(plan=plan, account=account, scores=scores, study=study, **facts)
+        return signed(said, ledger.sign)
 
 
 def _scores(ledger: Ledger, study: StudyConfig, declared_patients: int) -> dict[str, Any] | None:
@@ -87,7 +88,8 @@ def noted_statements(ledger: Ledger, noted: NotedStudy, ceiling: float | None = 
     limit = noted.ceiling if ceiling is None else ceiling
     accounts = [Account.of(ledger, cohort, study.digest(), plan, limit) for cohort in ledger.cohorts(study.digest())]
     scores = _scores(ledger, study, noted.declared_patients)
-    return [signed(privacy_statement(plan=plan, account=one, scores=scores, **facts), ledger.sign) for one in accounts]
+    facts |= {"plan": plan, "scores": scores, "study": study}
+    return [signed(privacy_statement(account=one, **facts), ledger.sign) for one in accounts]
 
 
 def spent(ledger: Ledger, noted: Mapping[str, NotedStudy]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from client.site.cohort_notes import check_cohort
 from client.site.noised_scores import most_evaluations
 from client.site.studies import note_study
 from common.privacy import notes
-from common.privacy.exposure import Row
+from common.privacy.exposure import OwnShare, Row
 from common.privacy.ledger import Ledger
 from common.privacy.pricing import Price, most_charges
 
@@ -52,7 +52,7 @@ def _proposed(site: Site) -> tuple[str, list[Row]]:
 
 
 def is_charged(site: Site, request: Request) -> bool:
-    """Tells whether the ledger holds a charge for this very round.
+    """Tells whether the ledger holds a charge for this very round, and for this very attempt at a secure sum.
 
     Raises:
         LedgerError: The ledger cannot be believed.
@@ -60,7 +60,8 @@ def is_charged(site: Site, request: Request) -> bool:
     with Ledger(site.ledger_path) as ledger:
         cohort = ledger.register_cohort(site.cohort.train_patients)
         rows = ledger.events(cohort, request.study.digest())
-    return any((row.run, row.round_index) == (request.run, request.round_index) for row in rows)
+    asked = (request.run, request.round_index, request.attempt)
+    return any((row.run, row.round_index, row.share.attempt if row.share else 0) == asked for row in rows)
 
 
 def rounds_charged(site: Site, request: Request) -> int:
@@ -74,10 +75,11 @@ def rounds_charged(site: Site, request: Request) -> int:
     return len({row.round_index for row in rows if (row.study, row.run) == asked})
 
 
-def charge_round(site: Site, plan: PrivacyPlan | None, request: Request) -> float | None:
+def charge_round(site: Site, plan: PrivacyPlan | None, request: Request, share: OwnShare | None = None) -> float | None:
     """Returns the epsilon of the most exposed patient after this round, which is durably charged by then.
 
-    Of the private studies alone; None for a study without privacy, whose patients have no bound from then on.
+    Of the private studies alone; None for a study without privacy, whose patients have no bound from then on. ``share``
+    is what the site adds to a secure sum; the charge is that of the sum.
 
     Raises:
         BudgetExceeded: The round would pass a ceiling, or is one too many; nothing was charged.
@@ -105,6 +107,7 @@ def charge_round(site: Site, plan: PrivacyPlan | None, request: Request) -> floa
             study_ceiling=price.study_ceiling,
             charges=price.charges,
             after_unbounded=price.after_unbounded,
+            share=share,
         ).after
 
 

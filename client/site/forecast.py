@@ -6,7 +6,7 @@ import json
 import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,12 @@ from common.privacy.accounting import epsilon_of
 from common.privacy.exposure import LedgerRow
 from common.privacy.plan import PrivacyPlan
 from common.privacy.pricing import most_charges
+from common.privacy.shares import LEAST_HONEST, own_multiplier
 from common.privacy.statement import plain_words, strength
 
 NOTHING = Standing()
+SITES = (3, 10, 30)
+"""Sizes of a consortium for which shared noise is told: how many will join is not known before."""
 
 
 def read_study(path: Path) -> StudyConfig:
@@ -81,8 +84,33 @@ def forecast(study: StudyConfig, patients: int, ceiling: float | None, standing:
         "refused_at_once": ceiling is not None and not study.privacy.epsilon <= ceiling,
         "refused_round": None if fits is None or fits == left else done + fits + 1,
         "noise_to_signal": plan.noise_multiplier / plan.expected_batch_patients,
+        "shared_noise": _shared(study, plan, left),
     }  # fmt: skip
     return found | {"text": _text(found)}
+
+
+def _shared(study: StudyConfig, plan: PrivacyPlan, rounds: int) -> list[dict[str, Any]] | None:
+    """Returns what is left of epsilon where all other sites collude, by the number of sites; None with local noise."""
+    if not study.privacy.distributed:
+        return None
+    found = []
+    for sites in SITES:
+        if sites - study.privacy.colluders >= LEAST_HONEST:
+            own = replace(plan.event(), noise_multiplier=own_multiplier(plan, study.privacy.colluders, sites))
+            alone = epsilon_of([own] * rounds, plan.delta, plan.accountant)
+            found.append({"sites": sites, "epsilon_if_all_others_collude": alone})
+    return found
+
+
+def _shared_text(f: Mapping[str, Any]) -> str:
+    if not f["shared_noise"]:
+        return ""
+    rows = ", ".join(f"{row['epsilon_if_all_others_collude']:.1f} among {row['sites']}" for row in f["shared_noise"])
+    return (
+        " The sites share the noise, so this holds against the hub with the number of sites that the study assumes to "
+        f"collude. Against the hub with all other sites the study's epsilon would be {rows} sites. Each attempt at a "
+        "sum from which a site drops out is paid once more."
+    )
 
 
 def _text(f: Mapping[str, Any]) -> str:
@@ -96,7 +124,7 @@ def _text(f: Mapping[str, Any]) -> str:
     return (
         f"{lead}In figures: {f['rounds']} rounds on {f['patients']} patients cost epsilon {f['epsilon_at_end']:.3f} at "
         f"delta {f['delta']:.1e}.{done} {_lifetime_text(f)}{_ceiling_text(f)}In each step the noise on one parameter "
-        f"is {f['noise_to_signal']:.3f} of the most that all its patients can move it."
+        f"is {f['noise_to_signal']:.3f} of the most that all its patients can move it.{_shared_text(f)}"
     )
 
 

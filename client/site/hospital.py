@@ -20,16 +20,21 @@ from client.site.kept import KEPT, KeptUpdate
 from client.site.noised_scores import check_evaluation, noised_scores
 from client.site.policy import SitePolicy, check_request
 from client.site.questions import Questions
+from client.site.run_keys import FOLDER as SUMS
+from client.site.run_keys import RunKeys, sum_key
 from client.site.scored import note_scored
 from client.site.studies import is_noted
+from client.site.summed import Joined, announcement
 from common.errors import BudgetExceeded, DataError, NotReleased, QuestionRefused, TrustError
-from common.protocol.messages import DocumentAnswer, Request, SiteCard, TrainAnswer
+from common.privacy.shares import weight_of
+from common.protocol.messages import DocumentAnswer, MaskedAnswer, Request, SiteCard, TrainAnswer
 from common.provenance import PROTOCOL_VERSION, code_digest, mathematics_digest
 
 if TYPE_CHECKING:
     from common.config.study import StudyConfig
     from common.data.loading import PatientTensors
     from common.models.classifier import Classifier
+    from common.privacy.exposure import OwnShare
     from common.privacy.plan import PrivacyPlan
     from common.privacy.randomness import Randomness
 
@@ -69,6 +74,8 @@ class Site:
         home: Folder of the ledger and the egress journal.
         hub_key: Public key (hex) whose signature each request must carry; empty for an emulated hospital only, whose
             requests are not signed.
+        register: Returns the long-term public key (hex) of each hospital that this one sums with, agreed on beforehand.
+        keys: Folder of the long-term key of its secure sums; None: ``sums`` in the home.
     """
 
     name: str
@@ -79,6 +86,13 @@ class Site:
     home: Path
     ledger_path: Path
     hub_key: str = ""
+    register: Callable[[], Mapping[str, str]] = dict
+    keys: Path | None = None
+
+    @property
+    def sum_key(self) -> Path:
+        """Where the long-term key is that signs with what key of a run the site joins its secure sums."""
+        return sum_key(self.keys or self.home / SUMS)
 
     def enrol(self, request: Request) -> SiteCard:
         """Returns the site's card, after its policy and one private step on random data were satisfied.
@@ -114,6 +128,7 @@ class Site:
             synthetic=self.cohort.synthetic,
             dataset=self.cohort.dataset,
             readiness=readiness,
+            announcement=announcement(self, request),
         )
         if (plan := self._plan(study)) is not None:
             reserve_study(self, plan, request)  # the last that can refuse: what is held was accepted
@@ -130,21 +145,23 @@ class Site:
         if plan is not None:
             check_affordable(self, plan, request)
 
-    def train(self, request: Request) -> TrainAnswer:
+    def train(self, request: Request) -> TrainAnswer | MaskedAnswer:
         """Returns the site's update; the ledger is charged, durably, before the first gradient.
 
-        The very same request is answered by the very same update, which was paid for.
+        The very same request is answered by the very same update, which was paid for. Another attempt or roster of a
+        secure sum is another request: trained anew, with another batch and noise, and charged again.
 
         Raises:
             BudgetExceeded: The round would pass the site's ceiling.
             QuestionRefused: The study has no such round, or other weights were validated before it.
             ModelError: The weights that came do not fit the study's model.
+            TrustError: The roster of a secure sum is not one that this site sums with.
         """
-        from common.models.weights import load_trainable, trainable_state
-        from common.protocol.aggregation import difference
+        from common.models.weights import load_trainable
 
         study = request.study
         check_request(self.policy, study, self.declared_patients)
+        joined = Joined.of(self, request)
         questions = self._questions(request)
         questions.train(request.round_index, request.arrays)
         plan, kept = self._plan(study), KeptUpdate(self.home / KEPT, self.declared_patients)
@@ -154,18 +171,32 @@ class Site:
         data = self.cohort.load(study, "train")
         model = self._model(study, tuple(data.inputs.shape[1:]))
         load_trainable(model, request.arrays)
-        spent = self._charge(plan, request)
+        if joined is not None:
+            RunKeys(self.home, request.run).mask_once(joined.digest)
+        spent = self._charge(plan, request, joined.row(request) if joined else None)
         questions.prove(request.round_index, request.arrays)
+        if joined is not None and plan is not None and spent is not None:
+            answer: TrainAnswer | MaskedAnswer = joined.answer(self, request, model, data, plan, spent)
+        else:
+            answer = self._update(model, data, plan, request, spent)
+        kept.keep(request, answer)
+        return answer
+
+    def _update(
+        self, model: Classifier, data: PatientTensors, plan: PrivacyPlan | None, request: Request, spent: float | None
+    ) -> TrainAnswer:
+        from common.models.weights import trainable_state
+        from common.protocol.aggregation import difference
+
+        study = request.study
         self._train(model, data, request, plan)
-        answer = TrainAnswer(
+        return TrainAnswer(
             site=self.name,
             round_index=request.round_index,
-            weight=self.declared_patients if study.strategy.weighting == "declared" else 1,
+            weight=weight_of(study, self.declared_patients),
             epsilon_spent=spent,
             arrays=difference(trainable_state(model), request.arrays),
         )
-        kept.keep(request, answer)
-        return answer
 
     def evaluate(self, request: Request) -> DocumentAnswer:
         """Returns the score state of the global weights on the site's ``request.split`` patients.
@@ -238,6 +269,7 @@ class Site:
 
         if not is_noted(self, request.study):
             check_request(self.policy, request.study, self.declared_patients)
+        RunKeys(self.home, request.run).forget()
         return DocumentAnswer(site=self.name, document=site_statement(self, request))
 
     def _train(self, model: Classifier, data: PatientTensors, request: Request, plan: PrivacyPlan | None) -> None:
@@ -254,9 +286,9 @@ class Site:
     def _questions(self, request: Request) -> Questions:
         return Questions.of(self.home, request, self.policy.runs_per_study)
 
-    def _charge(self, plan: PrivacyPlan | None, request: Request) -> float | None:
+    def _charge(self, plan: PrivacyPlan | None, request: Request, share: OwnShare | None) -> float | None:
         try:
-            return charge_round(self, plan, request)
+            return charge_round(self, plan, request, share)
         except BudgetExceeded:
             self._questions(request).stop(rounds_charged(self, request))
             raise

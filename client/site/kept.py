@@ -9,12 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from common.protocol.messages import Arrays, Request, TrainAnswer
+from common.protocol.messages import MASKED, MaskedAnswer, Request, TrainAnswer
+from common.protocol.secure_sum import roster_digest
 from common.trust.pki import write_private
 
 log = logging.getLogger("oncofed.site")
@@ -33,19 +37,20 @@ class KeptUpdate:
     path: Path
     declared_patients: int
 
-    def keep(self, request: Request, answer: TrainAnswer) -> None:
+    def keep(self, request: Request, answer: TrainAnswer | MaskedAnswer) -> None:
         """Replaces the file; where that fails the answer still stands, and a repeated request is trained and paid."""
         from safetensors.numpy import save
 
         asked = self._asked(request)
         facts = json.dumps({"weight": answer.weight, "epsilon_spent": answer.epsilon_spent})
-        said = {"asked": asked, "facts": facts, "whole": _digest(answer.arrays, asked, facts)}
+        arrays = {MASKED: answer.masked} if isinstance(answer, MaskedAnswer) else dict(answer.arrays)
+        said = {"asked": asked, "facts": facts, "whole": _digest(arrays, asked, facts)}
         try:
-            write_private(self.path, save(dict(answer.arrays), metadata=said))
+            write_private(self.path, save(arrays, metadata=said))
         except OSError as error:
             log.warning("The update could not be kept (%s); asked again, the round is paid again", error.strerror)
 
-    def answer(self, request: Request, site: str) -> TrainAnswer | None:
+    def answer(self, request: Request, site: str) -> TrainAnswer | MaskedAnswer | None:
         """Returns what was answered to the very same request; None where it was another, or the file is not whole."""
         from safetensors import SafetensorError, safe_open
 
@@ -63,18 +68,26 @@ class KeptUpdate:
             log.warning("The kept update is damaged; the round is trained and paid again")
             return None
         log.info("Round %d is asked for again; its update is at hand", request.round_index)
-        in_order = {name: arrays[name] for name in request.arrays}
-        return TrainAnswer(site=site, round_index=request.round_index, arrays=in_order, **json.loads(said["facts"]))
+        facts = {"site": site, "round_index": request.round_index, **json.loads(said["facts"])}
+        if request.roster:
+            return MaskedAnswer(attempt=request.attempt, masked=arrays[MASKED], **facts)
+        return TrainAnswer(arrays={name: arrays[name] for name in request.arrays}, **facts)
 
     def _asked(self, request: Request) -> str:
-        """All that the answer depends on but the patients and the noise."""
-        asked = [request.study.digest(), request.run, request.round_index, self.declared_patients]
+        """All that the answer depends on but the patients and the noise; of a secure sum, who is in it and which try.
+
+        An update that was kept from one roster and sent to another would tell the difference: one hospital's update.
+        """
+        asked = [
+            request.study.digest(), request.run, request.round_index, self.declared_patients, request.attempt,
+            roster_digest(request.roster),
+        ]  # fmt: skip
         return _digest(request.arrays, *map(str, asked))
 
 
-def _digest(arrays: Arrays, *texts: str) -> str:
+def _digest(arrays: Mapping[str, NDArray[Any]], *texts: str) -> str:
     found = hashlib.sha256(json.dumps(texts).encode())
     for name, values in sorted(arrays.items()):
         found.update(json.dumps([name, values.shape]).encode())
-        found.update(np.ascontiguousarray(values, "<f4").tobytes())
+        found.update(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes())
     return found.hexdigest()

@@ -36,7 +36,9 @@ class SitePolicy:
         strategies: Ways of aggregation that the site takes part in; any by default, since what the hub does with an
             update that already carries its noise costs no privacy.
         hubs: SHA-256 (hex) of the certificates of the authorities whose hubs the site answers; ``("*",)`` for any.
-        modes: Privacy modes allowed; ``none`` must be written to be allowed.
+        modes: Privacy modes allowed; each must be written to be allowed.
+        min_sites: Fewest sites of a secure sum (``distributed``), this one among them.
+        assumed_colluders: How many of them the site takes to side with the hub, where the study assumes fewer.
         after_unbounded: Whether private studies may go on with patients of a study without privacy, whose epsilon over
             all studies is infinite for good: ``refuse`` or ``allow``. Where it may, the ceilings limit what the
             private studies cost together.
@@ -67,7 +69,9 @@ class SitePolicy:
     studies: tuple[str, ...] = ()
     strategies: tuple[str, ...] = (ANY,)
     hubs: tuple[str, ...] = ()
-    modes: tuple[Literal["local", "none"], ...] = ()
+    modes: tuple[Literal["local", "distributed", "none"], ...] = ()
+    min_sites: Annotated[int, Field(ge=3)] = 3
+    assumed_colluders: Annotated[int, Field(ge=1)] = 1
     after_unbounded: Literal["refuse", "allow"] = "refuse"
     opening_hours: tuple[Hour, Hour] | None = None
     release_metrics: bool = False
@@ -105,8 +109,8 @@ class SitePolicy:
         """Returns the policy of an emulated hospital, whose patients are public: only its ceiling limits."""
         return cls(
             ceiling=ceiling, delta_max=0.5, min_patients=1, max_images=1_000_000, models=(ANY,), studies=(ANY,),
-            hubs=(ANY,), modes=("local", "none"), release_metrics=True, after_unbounded="allow", own_models="full",
-            evaluation_ceiling=EMULATED_CEILING, runs_per_study=None, min_split=1, min_group=1,
+            hubs=(ANY,), modes=("local", "distributed", "none"), release_metrics=True, after_unbounded="allow",
+            own_models="full", evaluation_ceiling=EMULATED_CEILING, runs_per_study=None, min_split=1, min_group=1,
         )  # fmt: skip
 
 

@@ -41,7 +41,9 @@ def twin(site: Site, request: Request) -> Site:
         shutil.rmtree(site.home / FOLDER, ignore_errors=True)
         folder.mkdir(parents=True, mode=0o700)
         _take_along(site.home / CERTIFICATE, folder)
-    return dataclasses.replace(site, cohort=synthetic_cohort(), home=folder, ledger_path=folder / "ledger.sqlite")
+    return dataclasses.replace(
+        site, cohort=synthetic_cohort(), home=folder, ledger_path=folder / "ledger.sqlite", keys=site.sum_key.parent
+    )
 
 
 def _take_along(certificate: Path, folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -14,6 +14,9 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from client.site.hospital import Cohort, Site, require_classes
 from client.site.policy import check_hub, load_policy
 from client.site.proof import pinned_hub
+from client.site.register import pinned_register
+from client.site.run_keys import FOLDER as SUMS
+from client.site.run_keys import sum_key
 from common.config.settings_file import settings_text
 from common.config.study import DataConfig
 from common.errors import ConfigError
@@ -129,6 +132,16 @@ class SiteHome:
         return self.path / "hub.key"
 
     @property
+    def sum_key(self) -> Path:
+        """Ed25519 key by which the other hospitals know this one in secure sums."""
+        return sum_key(self.path / SUMS)
+
+    @property
+    def register(self) -> Path:
+        """The hospitals that this one sums with, and their keys."""
+        return self.path / "register.json"
+
+    @property
     def logs(self) -> Path:
         """Logs, which hold what never leaves."""
         return self.path / "logs"
@@ -201,6 +214,7 @@ def open_real_site(home: SiteHome) -> Site:
         home=home.path,
         ledger_path=home.path / settings.ledger,
         hub_key=hub_key,
+        register=partial(pinned_register, home.register),
     )
 
 

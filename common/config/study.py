@@ -31,6 +31,8 @@ Subgroup = Annotated[
     str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_ -]{0,39}(:-?\d{1,6}(\.\d{1,3})?(,-?\d{1,6}(\.\d{1,3})?)*)?$")
 ]
 """A manifest column, or ``column:cut,cut`` for a number."""
+ROBUST = frozenset({"fedmedian", "fedtrimmedmean", "krum"})
+"""Strategies that must see every site's update."""
 Part = Literal["head", "bias_head", "norms", "last_block", "all"]
 FeatureKind = Literal["gradient", "pooled", "last"]
 
@@ -157,7 +159,10 @@ class PrivacyConfig:
 
     __pydantic_config__ = _strict
 
-    mode: Literal["local", "none"] = "local"
+    mode: Literal["local", "distributed", "none"] = "local"
+    """``local``: each site adds all of the noise. ``distributed``: the sites share it, in a secure sum."""
+    colluders: Annotated[int, Field(ge=1, le=1000)] = 1
+    """``distributed``: how many sites may side with the hub. One at least: each site knows its own share of noise."""
     epsilon: Positive = 8.0
     """Target for all rounds of the study together, per site."""
     delta: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -171,6 +176,10 @@ class PrivacyConfig:
     @property
     def private(self) -> bool:
         return self.mode != "none"
+
+    @property
+    def distributed(self) -> bool:
+        return self.mode == "distributed"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,6 +286,8 @@ class StudyConfig:
     def __post_init__(self) -> None:
         if self.training.method == "statistics" and (problem := problem_of_statistics(self)):
             raise ValueError(problem)
+        if self.privacy.distributed:
+            _check_summed(self)
 
     def travelling(self) -> dict[str, Any]:
         """Returns the part of the study that sites receive: no path, no emulation."""
@@ -289,6 +300,24 @@ class StudyConfig:
         """Returns the SHA-256 (hex) of the travelling study in canonical JSON."""
         text = json.dumps(self.travelling(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _check_summed(study: StudyConfig) -> None:
+    """Refuses what a secure sum cannot carry: an update must be one noisy sum times a public number."""
+    training, strategy = study.training, study.strategy
+    if training.method == "statistics":  # which is one noisy sum a round already, of plain FedAvg
+        return
+    allowed = {
+        "training.local_steps=1": training.local_steps == 1,
+        "training.optimizer=sgd": training.optimizer == "sgd",
+        "training.weight_decay=0": training.weight_decay == 0,
+        "a strategy that takes the mean (not fedmedian, fedtrimmedmean or krum, which must see each site's update)": (
+            strategy.name not in ROBUST
+        ),
+    }
+    missing = [what for what, holds in allowed.items() if not holds]
+    if missing:
+        raise ValueError(f"privacy.mode=distributed sums one noisy step of each site; it needs {'; '.join(missing)}")
 
 
 _ADAPTER = TypeAdapter(StudyConfig)

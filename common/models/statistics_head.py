@@ -15,10 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import ModelError
-from common.privacy.statistics import COUNT_SHARE, unit_ball
+from common.privacy.statistics import COUNT_SHARE, UNIT, unit_ball
 
-UNIT = 1024.0
-"""What sums are divided by to travel: a power of two, so that it rounds nothing."""
 FEWEST = 10.0
 """Least number of patients a site that the noisy count is taken for."""
 FILL = 0.5

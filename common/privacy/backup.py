@@ -212,7 +212,7 @@ def _charge(study: Promise, cohort: str) -> Row:
 
 def _again(row: Row, cohort: str) -> Row:
     """Returns the charge of a row that is not kept, made on the cohort of everybody who may have been reached."""
-    return {name: row[name] for name in ("kind", "study", "delta", "event")} | {
+    return {name: row[name] for name in ("kind", "study", "delta", "event", "share") if name in row} | {
         "cohort": cohort, "run": RUN, "round": row["round"],
     }  # fmt: skip
 

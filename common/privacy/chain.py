@@ -64,4 +64,5 @@ def _holds(row: Mapping[str, str], place: int, previous: str, public_hex: str) -
 
 
 def _event(charge: Mapping[str, Any]) -> dict[str, Any]:
-    return {"round": charge["round"], "time": charge["time"], **charge["event"]}
+    share = {"share": charge["share"]} if "share" in charge else {}
+    return {"round": charge["round"], "time": charge["time"], **charge["event"], **share}

@@ -30,9 +30,25 @@ class Charge:
     after: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnShare:
+    """What a site added to a secure sum by itself, noted with the charge of its attempt.
+
+    Attributes:
+        noise_multiplier: Of the own share alone, which is all that is left when everybody else colludes.
+        roster: Sites of the sum; ``colluders``: how many of them the charged event allows for.
+        attempt: Of the round.
+    """
+
+    noise_multiplier: float
+    roster: int
+    colluders: int
+    attempt: int
+
+
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """One charged event."""
+    """One charged event; ``share``: where it was a secure sum."""
 
     seq: int
     time: str
@@ -42,6 +58,7 @@ class LedgerRow:
     round_index: int
     delta: float
     event: Event
+    share: OwnShare | None = None
 
 
 def histories_of(rows: Sequence[Row], cohort: str, study: str | None = None) -> list[tuple[LedgerRow, ...]]:
@@ -132,4 +149,5 @@ def _charge(row: Row) -> LedgerRow | None:
         round_index=row["round"],
         delta=row["delta"],
         event=Event(**row["event"]),
+        share=OwnShare(**row["share"]) if "share" in row else None,
     )

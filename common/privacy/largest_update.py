@@ -8,16 +8,16 @@ honest one with a probability of at most 2e-9 a round.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.config.study import StrategyConfig, StudyConfig, TrainingConfig
 from common.privacy.accounting import default_delta
 from common.privacy.plan import round_shape
+from common.privacy.shares import MOST_PATIENTS, noise_share, weight_of
 
 LOG_TAIL = math.log(1e9)
 """-log of the probability with which each of two random sizes may pass its bound."""
-MOST_PATIENTS = 2
-"""An honest cohort has at most this many times the patients it declares (``oncofed-site doctor`` says so)."""
 ADAM_COORDINATE = 3.2
 """Adam moves a coordinate by at most lr * (1 - beta1) / sqrt(1 - beta2) a step (Kingma and Ba 2015, section 2.1)."""
 _ORDERS = [*range(2, 33), 40, 48, 64, 96, 128, 256]
@@ -102,6 +102,27 @@ def largest_update_norm(
     noise = plan.noise * math.sqrt(plan.steps) * (math.sqrt(plan.parameters) + math.sqrt(2 * LOG_TAIL)) / plan.batch
     decay = training.weight_decay * plan.steps * start_norm
     return training.lr / (1 - training.momentum) * (signal + noise + decay)
+
+
+def largest_sum_norm(study: StudyConfig, sizes: Sequence[int], parameters: int) -> float:
+    """Returns the largest L2 norm of the mean update that a secure sum of honest sites can show.
+
+    One step a site, its noise at most what local noise would be: a site adds more than its share where it assumes more
+    colluders than the study does, and never more than all of it.
+
+    Args:
+        study: With ``privacy.mode=distributed``.
+        sizes: Declared patients of each site of the roster.
+        parameters: Coordinates that are trained.
+    """
+    share = noise_share(study, sizes, sizes[0], study.privacy.colluders)
+    signal = 0.0
+    for size in sizes:
+        batch = min(study.training.batch_patients, size)
+        factor = study.training.lr * weight_of(study, size) / batch
+        signal += factor * study.privacy.clip_norm * _most_drawn(MOST_PATIENTS * batch)
+    noise = share.total_std * math.sqrt(len(sizes)) * (math.sqrt(parameters) + math.sqrt(2 * LOG_TAIL))
+    return (signal + noise) / sum(weight_of(study, size) for size in sizes)
 
 
 def _most_drawn(expected: float) -> float:

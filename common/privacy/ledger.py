@@ -33,6 +33,7 @@ from common.privacy.accounting import Event
 from common.privacy.exposure import (
     Charge,
     LedgerRow,
+    OwnShare,
     Row,
     charges_in,
     cohorts_in,
@@ -146,17 +147,19 @@ class Ledger:
         study_ceiling: float | None = None,
         charges: int | None = None,
         after_unbounded: bool = False,
+        share: OwnShare | None = None,
     ) -> Charge:
         """Charges ``event`` to every patient of the cohort, durably.
 
-        Returns the epsilon of the private studies before and after. What the limits mean: :class:`Price`.
+        Returns the epsilon of the private studies before and after. What the limits mean: :class:`Price`. ``share`` is
+        noted with the row.
 
         Raises:
             BudgetExceeded: :func:`common.privacy.pricing.price_of` says why; nothing was written.
             LedgerError: The ledger cannot be written or believed; nothing may train.
         """
         body = {"kind": "charge", "cohort": cohort, "study": study, "run": run, "round": round_index,
-                "delta": delta, "event": asdict(event)}  # fmt: skip
+                "delta": delta, "event": asdict(event)} | ({"share": asdict(share)} if share else {})  # fmt: skip
         price = Price(
             study=study, event=event, delta=delta, accountant=accountant, ceiling=ceiling,
             study_ceiling=study_ceiling, charges=charges, after_unbounded=after_unbounded,

@@ -35,6 +35,26 @@ MAX_MULTIPLIER = 1 << 14
 """Above what :func:`common.privacy.accounting.solve_noise_multiplier` finds; more would leave the samplers' range."""
 
 
+def sampler_of(values: int) -> str:
+    """Returns which sampler draws the noise of a step of so many values."""
+    return EXACT if values <= EXACT_VALUES else ROUNDED
+
+
+def draw_steps(values: int, std_steps: int, stream: SecretStream) -> Iterator[NDArray[np.float64]]:
+    """Yields noise for ``values`` values in blocks: whole numbers of standard deviation ``std_steps``, as float64.
+
+    Each block is overwritten by the next.
+    """
+    if sampler_of(values) == EXACT:
+        yield discrete_gaussian(values, std_steps, stream).astype(np.float64)
+        return
+    blocks = NormalBlocks(stream)
+    while values > 0:
+        block = blocks.block(values, float(std_steps))
+        values -= len(block)
+        yield np.rint(block, out=block)
+
+
 class NoiseSource:
     """Noise step after step from one stream; that of small steps is drawn ahead, for a call costs as much as values.
 
@@ -98,7 +118,7 @@ class GridNoise:
 
     def sampler(self, values: int) -> str:
         """Returns which sampler draws the noise of a step of so many values."""
-        return EXACT if values <= EXACT_VALUES else ROUNDED
+        return sampler_of(values)
 
     def draw(self, values: int, stream: SecretStream) -> Iterator[NDArray[np.float64]]:
         """Yields noise for ``values`` values in blocks: whole numbers of grid steps, as float64, which holds them.
@@ -110,14 +130,7 @@ class GridNoise:
         """
         if values > MAX_VALUES:
             raise ModelError(f"A private step can train at most {MAX_VALUES:,} values, got {values:,}; train a part")
-        if self.sampler(values) == EXACT:
-            yield discrete_gaussian(values, self.std_steps, stream).astype(np.float64)
-            return
-        blocks, std = NormalBlocks(stream), float(self.std_steps)
-        while values > 0:
-            block = blocks.block(values, std)
-            values -= len(block)
-            yield np.rint(block, out=block)
+        yield from draw_steps(values, self.std_steps, stream)
 
     def noisy(self, total: NDArray[Any], source: NoiseSource) -> NDArray[np.float32]:
         """Returns the sum (D,), rounded to the grid, plus the source's next noise, float32 (D,).

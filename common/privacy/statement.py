@@ -12,14 +12,18 @@ from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from typing import Any
 
+from common.config.study import StudyConfig
 from common.privacy.accounting import Event, epsilon_of, is_exact, merge
 from common.privacy.chain import told_rows
 from common.privacy.exposure import UNBOUNDED, told, unbounded_runs
 from common.privacy.ledger import Ledger, LedgerRow
-from common.privacy.noise import ARITHMETIC, GridNoise
+from common.privacy.noise import ARITHMETIC, GridNoise, sampler_of
 from common.privacy.notes import cohort_changes
 from common.privacy.plan import PrivacyPlan
 from common.privacy.pricing import most_charges
+from common.privacy.shares import GRID as SUM_GRID
+from common.privacy.shares import reach
+from common.privacy.summed_statement import DISTRIBUTED, LOCAL, SUM_RELEASED, sum_facts
 from common.privacy.verification import recompute, verify_statement
 from common.provenance import release
 from common.trust.journal import Head
@@ -36,8 +40,9 @@ COUNTS_RELEASED = (
     "floors let it (not covered)",
 )
 NOISED_RELEASED = "score histograms of validation and test patients, with noise, to the hub (the evaluation account)"
+UPDATES_RELEASED = "the site's update of every round, to the hub"
 RELEASED = (
-    "the site's update of every round, to the hub",
+    UPDATES_RELEASED,
     "every global model, to all sites",
     *COUNTS_RELEASED,
     "this statement, with the mechanisms of every study that these patients were charged for, how many rows the site's "
@@ -73,10 +78,11 @@ def not_covered(private: bool, noised_scores: bool) -> list[str]:
     return [*NOISED_SCORES, *(line for line in NOT_COVERED if line not in EXACT_SCORES)]
 
 
-def _released(noised_scores: bool) -> list[str]:
+def _released(noised_scores: bool, *, summed: bool) -> list[str]:
+    lines = [SUM_RELEASED if summed and line == UPDATES_RELEASED else line for line in RELEASED]
     if not noised_scores:
-        return list(RELEASED)
-    return [*(line for line in RELEASED if line not in COUNTS_RELEASED), NOISED_RELEASED]
+        return lines
+    return [*(line for line in lines if line not in COUNTS_RELEASED), NOISED_RELEASED]
 
 
 NOT_PRIVATE = (
@@ -176,13 +182,15 @@ def _epsilon(rows: Sequence[LedgerRow], plan: PrivacyPlan | None) -> float:
 def privacy_statement(
     *, site: str, study_digest: str, plan: PrivacyPlan | None, account: Account, seeded: bool, synthetic: bool,
     declared_patients: int, trained_values: int | None = None, scores: Mapping[str, Any] | None = None,
+    study: StudyConfig | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Returns the statement as JSON values; without a plan it says that there is no guarantee.
 
     ``trained_values``: values of a step, which decide the sampler of its noise; None: nothing was trained yet.
     ``scores``: what :func:`common.privacy.evaluation_account.account` says; None: score counts hold no noise.
+    ``study``: needed where its noise is shared in secure sums.
     """
-    noised = scores is not None
+    noised, summed = scores is not None, study if study is not None and study.privacy.distributed else None
     common = {
         "schema_version": SCHEMA_VERSION, "site": site, "study_digest": study_digest, "synthetic": synthetic,
         "declared_patients": declared_patients, "private": plan is not None,
@@ -198,7 +206,8 @@ def privacy_statement(
     epsilon = epsilon_of(events, plan.delta, plan.accountant)
     other = "rdp" if plan.accountant == "prv" else "prv"
     return common | {
-        "setting": "local: each site noises each of its own steps; holds against hub, other sites and everybody",
+        "setting": DISTRIBUTED if summed else LOCAL,
+        "secure_sum": sum_facts(account.rows, plan, summed.privacy.colluders) if summed else None,
         "unit": (
             f"patient, with at most {plan.max_images} images in a step; a single image is protected at least as well, "
             "while a group of k patients has up to k times this epsilon and a larger delta"
@@ -210,7 +219,9 @@ def privacy_statement(
         },
         "mechanism": mechanism(plan),
         "releases": releases(plan),
-        "noise": _noise(plan, trained_values),
+        "noise": _summed_noise(plan, summed, declared_patients, trained_values) if summed else (
+            _noise(plan, trained_values)
+        ),
         "clip_norm": plan.clip_norm,
         "noise_multiplier": plan.noise_multiplier,
         "steps": sum(event.steps for event in events),
@@ -227,8 +238,8 @@ def privacy_statement(
         "remaining": max(0.0, account.ceiling - account.lifetime_epsilon),
         "lifetime_in_words": _lifetime_in_words(account),
         "by_round": _by_round(account.rows, plan),
-        "events": [{"round": row.round_index, "time": row.time, **asdict(row.event)} for row in account.rows],
-        "released": _released(noised),
+        "events": [_event(row) for row in account.rows],
+        "released": _released(noised, summed=summed is not None),
         "not_covered": not_covered(True, noised),
         "randomness": _randomness(seeded),
         "overlap": (
@@ -342,6 +353,11 @@ def _by_round(rows: Sequence[LedgerRow], plan: PrivacyPlan) -> list[dict[str, An
     ]
 
 
+def _event(row: LedgerRow) -> dict[str, Any]:
+    share = {"share": asdict(row.share)} if row.share else {}
+    return {"round": row.round_index, "time": row.time, **asdict(row.event), **share}
+
+
 def _mechanisms(rows: Sequence[LedgerRow]) -> list[dict[str, Any]]:
     return [asdict(event) for event in merge([row.event for row in rows])]
 
@@ -358,6 +374,26 @@ def _noise(plan: PrivacyPlan, trained_values: int | None) -> dict[str, Any]:
         "covers": (
             f"one patient moves a sum by at most the clipping norm, {ARITHMETIC:.2%} of it for float32 arithmetic "
             "(measured, not proven), and what rounding to the grid adds"
+        ),
+    }
+
+
+def _summed_noise(
+    plan: PrivacyPlan, study: StudyConfig, declared_patients: int, trained_values: int | None
+) -> dict[str, Any]:
+    """What the sites that do not collude added to each sum together, in the unit of this site's own clipped sum."""
+    factor, sensitivity = reach(study, declared_patients)
+    factor = abs(factor)
+    return {
+        "sampler": None if trained_values is None else sampler_of(trained_values),
+        "trained_values": trained_values,
+        "grid": SUM_GRID / factor,
+        "sensitivity": sensitivity / factor,
+        "standard_deviation": plan.noise_multiplier * sensitivity / factor,
+        "covers": (
+            f"one patient moves a sum by at most the clipping norm, {ARITHMETIC:.2%} of it for float32 arithmetic "
+            "(measured, not proven), and what rounding to the grid adds; the deviation is that of all sites which do "
+            "not collude, at least"
         ),
     }
 

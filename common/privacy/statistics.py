@@ -14,6 +14,8 @@ import math
 import torch
 from torch import Tensor
 
+UNIT = 1024.0
+"""What sums are divided by to travel: a power of two, so that it rounds nothing."""
 COUNT_SHARE = 0.5
 """What a patient adds to the last value of a spread sum, by which the others are divided later."""
 SPREAD_SENSITIVITY = math.sqrt(1 + 1 + COUNT_SHARE**2)

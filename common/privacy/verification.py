@@ -15,6 +15,7 @@ from common.privacy.accounting import Event, epsilon_of, merge
 from common.privacy.chain import check_chain
 from common.privacy.evaluation_account import epsilon_of_rho, rho_of
 from common.privacy.exposure import UNBOUNDED
+from common.privacy.summed_statement import alone_events, shares_hold
 
 TOLERANCE = 0.01
 GRID_ERROR = 0.02
@@ -46,6 +47,7 @@ def verify_statement(statement: Mapping[str, Any]) -> float:
     try:
         if statement["lifetime_events"] is not None and statement["lifetime_epsilon"] != UNBOUNDED:
             _check(statement, "lifetime_epsilon", _events(statement, "lifetime_events"))
+        _check_alone(statement)
         return _check(statement, "epsilon", _events(statement, "events"))
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise TrustError(f"The statement of {statement.get('site')} cannot be read ({error!r})") from None
@@ -62,6 +64,14 @@ def check_consistency(statement: Mapping[str, Any]) -> None:
         check_chain(statement)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise TrustError(f"The statement of {statement.get('site')} cannot be read ({error!r})") from None
+
+
+def _check_alone(statement: Mapping[str, Any]) -> None:
+    """Checks the epsilon that is left when all other sites of the secure sums collude with the hub."""
+    if (summed := statement.get("secure_sum")) is None or summed["alone"]["epsilon"] == UNBOUNDED:
+        return
+    figure = {**statement, "secure_sum.alone.epsilon": summed["alone"]["epsilon"]}
+    _check(figure, "secure_sum.alone.epsilon", alone_events(statement) or [])
 
 
 def _check(statement: Mapping[str, Any], name: str, events: Sequence[Event]) -> float:
@@ -92,6 +102,7 @@ def _check_derived(s: Mapping[str, Any]) -> None:
         "noise_multiplier": not events or s["noise_multiplier"] in {event["noise_multiplier"] for event in events},
         "sampling.rate": not events or s["sampling"]["rate"] in {event["sampling_rate"] for event in events},
         "noise": "noise" not in s or _noise_covers(s),
+        "secure_sum": s.get("secure_sum") is None or _sums_hold(s),
         "evaluation_account": _scores_cost(s.get("evaluation_account"), s.get("cohort_changes", 0)),
         "lifetime_epsilon": lifetime >= s["epsilon"] - _slack(s["epsilon"]),
         "unbounded_runs": unbounded == (s.get("unbounded_runs", 0) > 0),
@@ -101,6 +112,12 @@ def _check_derived(s: Mapping[str, Any]) -> None:
     wrong = [name for name, holds in facts.items() if not holds]
     if wrong:
         raise TrustError(f"In the statement of {s.get('site')} these do not follow from the rest: {', '.join(wrong)}")
+
+
+def _sums_hold(s: Mapping[str, Any]) -> bool:
+    """Whether shares cover their sums, and what all others could learn is told: unbounded where a share is not."""
+    left = s["secure_sum"]["alone"]["epsilon"]
+    return shares_hold(s) and (left == UNBOUNDED) == (alone_events(s) is None)
 
 
 def _noise_covers(s: Mapping[str, Any]) -> bool:

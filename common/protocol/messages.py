@@ -10,7 +10,7 @@ import json
 import math
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -21,10 +21,13 @@ from common.config.study import StudyConfig, from_dict
 from common.errors import ConfigError, SiteCode, TrustError
 from common.protocol import received
 from common.protocol.aggregation import MAX_TOTAL_WEIGHT
+from common.protocol.secure_sum import Announcement, Roster, Words
 
 BODY = "oncofed"
 ARRAYS = "arrays"
 VALUES = "values"
+MASKED = "masked"
+"""Name of a masked answer's only tensor, and the kind of that answer."""
 CLAIMS, SIGNATURE = "claims", "signature"
 """Fields of a request that :mod:`common.protocol.signed_request` writes and reads."""
 MAX_TEXT = 4_000_000
@@ -32,6 +35,9 @@ MAX_RUN = 64
 MAX_SITE = 64
 MAX_DIGEST = 64
 MAX_ROUND = 1_000_000
+MAX_ATTEMPT = 1_000
+MAX_ROSTER = 1_000
+MAX_SIGNATURE = 128
 MAX_PROTOCOL = 1_000_000
 MAX_TENSORS = 4096
 MAX_DIMENSIONS = 8
@@ -53,6 +59,8 @@ class Request:
         split: Which patients to evaluate on.
         arrays: Global weights of the trained tensors, float32; empty where none are needed.
         rehearsal: Whether the site answers with synthetic patients, and charges nothing.
+        roster: The sites of a secure sum, whose update is asked for masked; empty: each site's update is.
+        attempt: Of the round's secure sum, from 1; 0 without one.
     """
 
     purpose: Purpose
@@ -62,6 +70,8 @@ class Request:
     split: Split = "val"
     arrays: Arrays = field(default_factory=dict)
     rehearsal: bool = False
+    roster: Roster = ()
+    attempt: int = 0
 
     def __post_init__(self) -> None:
         """Refuses what the types forbid, since a hub can send anything: scores of training patients above all."""
@@ -72,6 +82,9 @@ class Request:
             )
         if type(self.round_index) is not int or self.round_index < 0:
             raise ConfigError("Expected a whole round_index of at least 0 from the hub")
+        received.check_whole("attempt", self.attempt, 0, MAX_ATTEMPT)
+        if len(self.roster) > MAX_ROSTER:
+            raise ConfigError(f"Expected at most {MAX_ROSTER} sites in a secure sum")
         received.check_flag("rehearsal", self.rehearsal)
         if not isinstance(self.run, str) or not 0 < len(self.run) <= MAX_RUN:
             raise ConfigError(f"Expected the name of a run, 1 to {MAX_RUN} characters, from the hub")
@@ -99,6 +112,7 @@ class SiteCard:
         code_digest: SHA-256 of all of the site's code.
         dataset: Name, citation, licence and notes of public data (empty in a hospital).
         readiness: Its readiness certificate, where the study asks for one.
+        announcement: With what it joins the run's secure sums, where the study has them.
     """
 
     site: str
@@ -113,6 +127,7 @@ class SiteCard:
     synthetic: bool
     dataset: Mapping[str, Any]
     readiness: Mapping[str, Any] | None = None
+    announcement: Announcement | None = None
 
     def __post_init__(self) -> None:
         """Refuses what the types forbid, since a site can send anything; a certificate has a check of its own."""
@@ -153,6 +168,34 @@ class TrainAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MaskedAnswer:
+    """A site's part of a secure sum: noisy, masked, and of no meaning but in the sum of its roster.
+
+    Attributes:
+        weight: Public weight of the site in the mean.
+        epsilon_spent: Epsilon of the site's cohort for this study so far.
+        masked: Steps of the grid modulo 2^64, uint64 (D,): all trained tensors, one after the other.
+    """
+
+    site: str
+    round_index: int
+    attempt: int
+    weight: int
+    epsilon_spent: float | None
+    masked: Words
+
+    def __post_init__(self) -> None:
+        """Refuses what the types forbid; whether it is what was asked for, the hub sees."""
+        received.check_text("site", self.site, MAX_SITE)
+        received.check_whole("round_index", self.round_index, 0, MAX_ROUND)
+        received.check_whole("attempt", self.attempt, 0, MAX_ATTEMPT)
+        received.check_whole("weight", self.weight, 1, MAX_TOTAL_WEIGHT)
+        received.check_epsilon(self.epsilon_spent)
+        if self.masked.dtype != np.uint64 or self.masked.ndim != 1:
+            raise ConfigError("Expected a masked update to be flat uint64")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentAnswer:
     """A JSON document: a score state or a privacy statement."""
 
@@ -165,8 +208,10 @@ class DocumentAnswer:
         received.check_document(self.document)
 
 
-Answer = SiteCard | TrainAnswer | DocumentAnswer
-_ANSWERS: dict[str, type[Answer]] = {"card": SiteCard, "train": TrainAnswer, "document": DocumentAnswer}
+Answer = SiteCard | TrainAnswer | MaskedAnswer | DocumentAnswer
+_ANSWERS: dict[str, type[Answer]] = {
+    "card": SiteCard, "train": TrainAnswer, "masked": MaskedAnswer, "document": DocumentAnswer,
+}  # fmt: skip
 _NAMES = {kind: name for name, kind in _ANSWERS.items()}
 
 
@@ -180,6 +225,8 @@ def pack_request(request: Request) -> RecordDict:
         "round_index": request.round_index,
         "split": request.split,
         "rehearsal": request.rehearsal,
+        "roster": json.dumps([asdict(one) for one in request.roster]),
+        "attempt": request.attempt,
     }
     return _pack(body, request.arrays)
 
@@ -196,8 +243,9 @@ def unpack_request(content: RecordDict) -> Request:
     study = from_dict(received.parse_object(body.pop("study", "")))
     if study.digest() != body.pop("study_digest", ""):
         raise TrustError("The study that came does not match its digest; ask the hub to send it again")
+    roster = _roster(body.pop("roster", "[]"))
     try:
-        return Request(study=study, arrays=arrays, **body)
+        return Request(study=study, arrays=arrays, roster=roster, **body)
     except TypeError as error:
         raise ConfigError(f"The hub's request has the wrong fields: {error}") from None
 
@@ -206,11 +254,9 @@ def pack_answer(answer: Answer | Refusal) -> RecordDict:
     """Returns the answer as Flower records."""
     if isinstance(answer, Refusal):
         return _pack({"status": "refused", "site": answer.site, "code": answer.code.value, **_unguessable()}, {})
-    arrays = answer.arrays if isinstance(answer, TrainAnswer) else {}
-    fields = {key: value for key, value in _shallow(answer).items() if key != "arrays"}
     kind = _NAMES[type(answer)]
-    body = {"status": "ok", "kind": kind, "site": answer.site, "answer": json.dumps(fields)}
-    return _pack(body | _unguessable(), arrays)
+    body = {"status": "ok", "kind": kind, "site": answer.site, "answer": json.dumps(_shallow(answer))}
+    return _pack(body | _unguessable(), _arrays_of(answer))
 
 
 def _unguessable() -> dict[str, str]:
@@ -229,23 +275,55 @@ def unpack_answer(content: RecordDict) -> Answer | Refusal:
     if body.get("status") != "ok":
         return Refusal(site=site, code=_code(body.get("code")))
     kind = _ANSWERS.get(str(body.get("kind")))
-    fields = received.parse_object(body.get("answer", ""))
-    if kind is None or fields.get("site") != site:
+    said = received.parse_object(body.get("answer", ""))
+    if kind is None or said.get("site") != site:
         raise ConfigError("A site's answer is of an unknown kind")
-    if kind is TrainAnswer:
-        fields["arrays"] = arrays
     try:
-        if kind is SiteCard:
-            fields["input_shape"] = tuple(fields.get("input_shape", ()))
-        return kind(**fields)
+        if kind is TrainAnswer:
+            said["arrays"] = arrays
+        elif kind is MaskedAnswer:
+            said["masked"] = arrays.get(MASKED, np.empty(0))
+        elif kind is SiteCard:
+            said["input_shape"] = tuple(said.get("input_shape", ()))
+            said["announcement"] = _announcement(said.get("announcement"))
+        return kind(**said)
     except TypeError as error:
         raise ConfigError(f"A site's answer has the wrong fields: {error}") from None
 
 
 def _shallow(answer: Answer) -> dict[str, Any]:
-    if isinstance(answer, TrainAnswer):
-        return {name: getattr(answer, name) for name in ("site", "round_index", "weight", "epsilon_spent")}
+    """Returns the fields of an answer but for its arrays, which are not copied."""
+    if isinstance(answer, TrainAnswer | MaskedAnswer):
+        return {one.name: getattr(answer, one.name) for one in fields(answer) if one.name not in (ARRAYS, MASKED)}
     return asdict(answer)
+
+
+def _arrays_of(answer: Answer) -> Mapping[str, NDArray[Any]]:
+    if isinstance(answer, MaskedAnswer):
+        return {MASKED: answer.masked}
+    return answer.arrays if isinstance(answer, TrainAnswer) else {}
+
+
+def _roster(text: object) -> Roster:
+    try:
+        return tuple(_announced(row) for row in received.parse_json(text))
+    except TypeError:
+        raise ConfigError("The roster of a secure sum must be a list of announcements") from None
+
+
+def _announcement(row: object) -> Announcement | None:
+    return None if row is None else _announced(row)
+
+
+def _announced(row: object) -> Announcement:
+    """Returns what a peer announces; whether it is signed, :func:`common.protocol.secure_sum.check_roster` sees."""
+    received.check_mapping("announcement", row)
+    found = Announcement(**dict(row))  # type: ignore[call-overload]
+    received.check_text("site", found.site, MAX_SITE)
+    received.check_whole("patients", found.patients, 1, MAX_TOTAL_WEIGHT)
+    received.check_text("key", found.key, MAX_DIGEST)
+    received.check_text("signature", found.signature, MAX_SIGNATURE)
+    return found
 
 
 def _code(text: object) -> SiteCode:
@@ -255,7 +333,7 @@ def _code(text: object) -> SiteCode:
         return SiteCode.UNKNOWN
 
 
-def _pack(body: Mapping[str, Any], arrays: Arrays) -> RecordDict:
+def _pack(body: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> RecordDict:
     """All tensors travel as one: to Flower each array is several objects, each with requests of its own."""
     if not arrays:
         return RecordDict({BODY: ConfigRecord(dict(body))})
@@ -266,14 +344,15 @@ def _pack(body: Mapping[str, Any], arrays: Arrays) -> RecordDict:
     )
 
 
-def _unpack(content: RecordDict) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
+def _unpack(content: RecordDict) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     record = content.get(BODY)
     if not isinstance(record, ConfigRecord):
         raise ConfigError("A message without a body came; both sides must run the same OncoFed version")
     body = dict(record)
     if any(isinstance(value, str) and len(value) > MAX_TEXT for value in body.values()):
         raise ConfigError(f"A message field is longer than {MAX_TEXT} characters")
-    return body, _arrays(content.get(ARRAYS), _layout(body.pop("layout", "[]")))
+    kind = "uint64" if body.get("kind") == MASKED else "float32"
+    return body, _arrays(content.get(ARRAYS), _layout(body.pop("layout", "[]")), kind)
 
 
 def _layout(text: object) -> dict[str, tuple[int, ...]]:
@@ -292,7 +371,7 @@ def _layout(text: object) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def _arrays(record: object, layout: Mapping[str, tuple[int, ...]]) -> dict[str, NDArray[np.float32]]:
+def _arrays(record: object, layout: Mapping[str, tuple[int, ...]], kind: str) -> dict[str, NDArray[Any]]:
     sizes = [math.prod(shape) for shape in layout.values()]
     if sum(math.prod(max(side, 1) for side in shape) for shape in layout.values()) > MAX_VALUES:
         raise ConfigError(f"Expected at most {MAX_VALUES} values in a message")
@@ -300,19 +379,19 @@ def _arrays(record: object, layout: Mapping[str, tuple[int, ...]]) -> dict[str, 
         return {}
     if not isinstance(record, ArrayRecord) or list(record) != [VALUES]:
         raise ConfigError("Expected the values of all tensors in one array of a message")
-    pieces = np.split(_values(record[VALUES], sum(sizes)), np.cumsum(sizes)[:-1])
+    pieces = np.split(_values(record[VALUES], sum(sizes), kind), np.cumsum(sizes)[:-1])
     return {name: piece.reshape(shape) for (name, shape), piece in zip(layout.items(), pieces, strict=True)}
 
 
-def _values(array: Array, size: int) -> NDArray[np.float32]:
+def _values(array: Array, size: int, kind: str) -> NDArray[Any]:
     """Refuses an array by what it declares before its bytes are read, and by what was read once more."""
-    if array.dtype != "float32":
-        raise ConfigError("Expected float32 values in a message")
-    if tuple(array.shape) != (size,) or len(array.data) > 4 * size + 4096:
+    if array.dtype != kind:
+        raise ConfigError(f"Expected {kind} values in a message")
+    if tuple(array.shape) != (size,) or len(array.data) > np.dtype(kind).itemsize * size + 4096:
         raise ConfigError("The values of a message do not fit the shapes of its tensors")
     try:
         values = array.numpy()
-        as_declared = values.dtype == np.float32 and values.shape == (size,)
+        as_declared = values.dtype == np.dtype(kind) and values.shape == (size,)
     except Exception:  # NumPy answers damaged bytes with errors of many kinds, and some zip files with no array
         raise ConfigError("The values of a message cannot be read as an array") from None
     if not as_declared:

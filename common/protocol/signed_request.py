@@ -15,6 +15,7 @@ from flwr.app import ConfigRecord, RecordDict
 
 from common.protocol.messages import BODY, CLAIMS, SIGNATURE, Arrays, Request
 from common.protocol.received import parse_object
+from common.protocol.secure_sum import roster_digest, sum_digest
 from common.provenance import PROTOCOL_VERSION
 from common.trust.journal import canonical
 from common.trust.signing import SiteKey, signature_holds
@@ -29,7 +30,7 @@ class Claims:
     """All that makes a request this request.
 
     Attributes:
-        study: Digest of the study; ``weights``: of the arrays.
+        study: Digest of the study; ``weights``: of the arrays; ``roster``: of the sites of a secure sum.
         site: Name of the site that may answer.
         number: Of the request within its run; each later one has a larger.
         expires: Last second, UTC since 1970, in which it may be answered.
@@ -45,6 +46,8 @@ class Claims:
     number: int
     expires: int
     rehearsal: bool = False
+    roster: str = ""
+    attempt: int = 0
     protocol: str = PROTOCOL
 
     @classmethod
@@ -57,6 +60,8 @@ class Claims:
             purpose=request.purpose,
             split=request.split,
             rehearsal=request.rehearsal,
+            roster=roster_digest(request.roster),
+            attempt=request.attempt,
             weights=weights_digest(request.arrays),
             site=site,
             number=number,
@@ -121,6 +126,14 @@ def bind(answer: RecordDict, digest: str) -> RecordDict:
 def answered(answer: RecordDict) -> str:
     """Returns the digest of the claims that the answer names; empty where it names none."""
     return str(_body(answer).get(ANSWERS, ""))
+
+
+def sum_of(request: Request) -> str:
+    """Returns the digest of the secure sum that a request is for; every site of it finds the same."""
+    return sum_digest(
+        study=request.study.digest(), run=request.run, round_index=request.round_index, attempt=request.attempt,
+        roster=request.roster, weights=weights_digest(request.arrays),
+    )  # fmt: skip
 
 
 def weights_digest(arrays: Arrays) -> str:

@@ -73,6 +73,7 @@ def _facts(s: Mapping[str, Any]) -> list[tuple[str, str]]:
     sampling, accountant, check = s["sampling"], s["accountant"], s["cross_check"]
     return [
         ("Setting", s["setting"]),
+        ("Secure sums", _sums(s.get("secure_sum"))),
         ("Unit of privacy", s["unit"]),
         ("Neighbours", s["neighbouring_relation"]),
         ("Mechanism", s["mechanism"]),
@@ -111,6 +112,20 @@ def _noise(noise: Mapping[str, Any]) -> str:
         f"{drawn}; standard deviation {noise['standard_deviation']:.4g} on a grid of {noise['grid']:.3g}, for a "
         f"sensitivity of {noise['sensitivity']:.6g}: {noise['covers']}"
     )
+
+
+def _sums(summed: Mapping[str, Any] | None) -> str:
+    if summed is None:
+        return "none: every release carries all of its noise"
+    left = in_words(summed["alone"]["epsilon"], 4)
+    who = "no sum yet"
+    if summed["sites"] is not None:
+        who = (
+            f"smallest of {summed['sites']} sites; epsilon of this study holds against the hub with "
+            f"{summed['assumed_colluders']} of them, and {summed['honest']} share the noise at least"
+        )
+    again = f"; {summed['void_attempts']} attempts were void and paid again" if summed["void_attempts"] else ""
+    return f"{who}{again}. Against {summed['alone']['against']}: epsilon {left}"
 
 
 def _scores(account: Mapping[str, Any] | None) -> str:

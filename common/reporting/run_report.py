@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from common.privacy.exposure import in_words
 from common.reporting.advice import IN_A_CELL, named, outcome, reliability
 from common.reporting.figures.drawing import GRID, INK
 from common.reporting.figures.of_run import figures_of
@@ -218,11 +219,18 @@ def _privacy_row(files: RunFiles, site: str) -> dict[str, Any]:
         "delta": statement.get("delta"),
         "ceiling": files.ceilings().get(site),
         "odds": _odds(files.epsilon(site)),
+        "alone": _alone(statement.get("secure_sum")),
         "accountant": _text(statement.get("accountant")),
         "unit": _text(statement.get("unit")),
         "relation": _text(statement.get("neighbouring_relation")),
         "link": _privacy_link(files.path, site),
     }
+
+
+def _alone(summed: Any) -> str | None:
+    """Returns the epsilon against the hub and all other sites, as the site states it."""
+    alone = summed.get("alone") if isinstance(summed, Mapping) else None
+    return in_words(alone.get("epsilon"), 2) if isinstance(alone, Mapping) else None
 
 
 def _odds(epsilon: float | None) -> str | None:

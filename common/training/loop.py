@@ -6,12 +6,14 @@ patient's gradient is the mean over images. With a plan, batches, clipping, nois
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -19,10 +21,11 @@ from common.config.study import TrainingConfig
 from common.data.loading import PatientTensors
 from common.data.pixels.transforms import augment
 from common.models.classifier import Classifier
-from common.privacy.engine import gradient_engine
+from common.privacy.engine import GradientEngine, gradient_engine
 from common.privacy.layers import Patients
 from common.privacy.plan import PrivacyPlan
 from common.privacy.randomness import Randomness
+from common.privacy.shares import NoiseShare
 from common.training.allocator import keep_large_blocks
 
 LEAST_ROWS = 16
@@ -69,21 +72,46 @@ def train(
     Returns:
         The number of optimizer steps; with a plan exactly ``plan.steps_per_round``, empty batches included.
     """
+    trained, rows = _trained_part(model, data, training)
+    return _train(trained, rows, training, randomness, plan, proximal_mu)
+
+
+def noisy_sum(
+    model: Classifier, data: PatientTensors, training: TrainingConfig, *, randomness: Randomness, plan: PrivacyPlan,
+    share: NoiseShare,
+) -> NDArray[np.int64]:  # fmt: skip
+    """Returns a site's part of a secure sum, int64 (D,): the clipped sum of one step and the site's share of its noise.
+
+    Args:
+        model: The global model; its weights stay, and it is left in evaluation mode.
+        data: The site's training patients.
+        training: Batch and loss; one step a round.
+        randomness: Draws patients, augmentation and noise.
+        plan: The privacy plan, of one step a round.
+        share: What the site adds.
+    """
+    trained, rows = _trained_part(model, data, training)
+    (batch,) = _batches(rows, training, randomness, plan)
+    with ExitStack() as stack:
+        stack.enter_context(_own_dropout(trained, randomness))
+        trained.train()
+        stack.callback(trained.eval)
+        engine = stack.enter_context(gradient_engine(plan.engine, trained))
+        total = np.zeros(sum(p.numel() for p in trained.parameters() if p.requires_grad))
+        for sums in _clipped_sums(engine, rows, batch, training, randomness, plan.clip_norm):
+            total += torch.cat([one.reshape(-1) for one in sums]).double().numpy()
+    return share.noisy(total, randomness.noise)
+
+
+def _trained_part(
+    model: Classifier, data: PatientTensors, training: TrainingConfig
+) -> tuple[nn.Module, PatientTensors]:
+    """A frozen trunk is a fixed function of each image: its features are computed once, the head trained on them."""
     keep_large_blocks()
     model.eval()
-    if model.trunk_frozen and not training.augment:
-        return _train_head(model, data, training, randomness, plan, proximal_mu)
-    return _train(model, data, training, randomness, plan, proximal_mu)
-
-
-def _train_head(
-    model: Classifier, data: PatientTensors, training: TrainingConfig, randomness: Randomness,
-    plan: PrivacyPlan | None, proximal_mu: float,
-) -> TrainReport:  # fmt: skip
-    """A frozen trunk is a fixed function of each image: its features are computed once, the head trained on them."""
-    features = PatientTensors(embedded(model, data.inputs), data.labels, data.patient_of, data.patients)
-    head = HeadOnly(model)
-    return _train(head, features, training, randomness, plan, proximal_mu)
+    if not model.trunk_frozen or training.augment:
+        return model, data
+    return HeadOnly(model), PatientTensors(embedded(model, data.inputs), data.labels, data.patient_of, data.patients)
 
 
 class HeadOnly(nn.Module):
@@ -194,12 +222,21 @@ class _PrivateStep:
         randomness: Randomness,
     ) -> None:  # fmt: skip
         self._optimizer.begin()
-        for part in batch:
-            inputs = _inputs(data, part, training, randomness)
-            loss = _RowLoss(data.labels[part.rows], part.share, training.positive_weight)
-            sums, _ = self._engine.clipped_sum(inputs, loss, part.patients, self._plan.clip_norm)
+        for sums in _clipped_sums(self._engine, data, batch, training, randomness, self._plan.clip_norm):
             self._optimizer.accumulate(sums)
         self._optimizer.noisy_gradient()
+
+
+def _clipped_sums(
+    engine: GradientEngine, data: PatientTensors, batch: list[_Batch], training: TrainingConfig,
+    randomness: Randomness, clip_norm: float,
+) -> Iterator[Sequence[Tensor]]:  # fmt: skip
+    """Yields the clipped sums of each physical batch of a step, one tensor for each trained parameter."""
+    for part in batch:
+        inputs = _inputs(data, part, training, randomness)
+        loss = _RowLoss(data.labels[part.rows], part.share, training.positive_weight)
+        sums, _ = engine.clipped_sum(inputs, loss, part.patients, clip_norm)
+        yield sums
 
 
 def _plain_step(

@@ -39,14 +39,24 @@ class Choice:
 
 
 def signal(study: StudyConfig) -> float:
-    """Returns patients over the noise of all sites together: patients * mu / sqrt(sites); infinity without privacy.
+    """Returns patients over the noise of all sites together: patients * mu / :func:`noises`; infinity without privacy.
 
-    mu is that of the study's whole budget; each site adds noise of its own, so the noise grows with sqrt(sites).
+    mu is that of the study's whole budget.
     """
     statistics, privacy = study.training.statistics, study.privacy
     if not privacy.private:
         return math.inf
-    return statistics.patients * largest_mu(privacy.epsilon, _delta(study)) / math.sqrt(statistics.sites)
+    return statistics.patients * largest_mu(privacy.epsilon, _delta(study)) / noises(study)
+
+
+def noises(study: StudyConfig) -> float:
+    """Returns the deviation of the noise in the sum over the sites, over that of one site's local noise.
+
+    sqrt(K) where each of K sites adds its own, sqrt(K / (K - t)) where they share it against t colluders.
+    """
+    sites = study.training.statistics.sites
+    sharing = max(1, sites - study.privacy.colluders) if study.privacy.distributed else 1
+    return math.sqrt(sites / sharing)
 
 
 def by_rule(strength: float) -> Choice:
@@ -82,7 +92,7 @@ def _mean_noise(study: StudyConfig) -> float:
     if not study.privacy.private:
         return 0.0
     multiplier = math.sqrt(study.training.rounds) / largest_mu(study.privacy.epsilon, _delta(study))
-    return float(f"{SPREAD_SENSITIVITY * multiplier / math.sqrt(study.training.statistics.sites):.4g}")
+    return float(f"{SPREAD_SENSITIVITY * multiplier * noises(study) / study.training.statistics.sites:.4g}")
 
 
 def _delta(study: StudyConfig) -> float:

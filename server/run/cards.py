@@ -36,12 +36,14 @@ class Expected:
         declared: Training patients by site, as the register has them; None where there is no register, and each
             site is believed.
         ready: Tells whether a card holds its site's own certificate of readiness; None: none is asked for.
+        summed: Whether a card must announce a key for secure sums.
     """
 
     shape: tuple[int, ...]
     frozen: str
     declared: Mapping[str, int] | None = None
     ready: Callable[[SiteCard], bool] | None = None
+    summed: bool = False
 
 
 def hub_model(study: StudyConfig) -> tuple[Classifier, tuple[int, ...]]:
@@ -94,7 +96,15 @@ def _fault(card: SiteCard, name: str, expected: Expected) -> tuple[SiteCode, str
         return SiteCode.BAD_ANSWER, f"counts more patients than {card.declared_patients} declared ones allow"
     if expected.ready is not None and not expected.ready(card):
         return SiteCode.DATA_UNFIT, "has no certificate of readiness that holds"
+    if expected.summed != _announces(card):
+        return SiteCode.BAD_ANSWER, "does not announce its own name, patients and key for secure sums as the study asks"
     return None
+
+
+def _announces(card: SiteCard) -> bool:
+    """Returns whether a card announces a key in its own name; whether it is the site's, the other sites see."""
+    said = card.announcement
+    return said is not None and (said.site, said.patients) == (card.site, card.declared_patients)
 
 
 def most_scored(declared_patients: int) -> int:

@@ -69,7 +69,8 @@ def enrol(
     messages = signer.messages(request, {node: registered.get(node, "") for node in nodes})
     answers = ask(grid, messages, "query", study.strategy.round_timeout)
     ready = _ready(registered_keys()) if study.strategy.require_readiness else None
-    roster = _roster(answers, registered, replace(expected, declared=registered_sizes(), ready=ready))
+    expected = replace(expected, declared=registered_sizes(), ready=ready, summed=study.privacy.distributed)
+    roster = _roster(answers, registered, expected)
     if study.strategy.weighting == "declared":
         roster = _countable(roster)
     roster = _believed(roster)

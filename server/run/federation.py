@@ -41,6 +41,7 @@ from server.run.rounds import FINAL, Federation, QuorumLost, RoundResult, score_
 from server.run.run_document import now, run_document
 from server.run.signer import Signer
 from server.run.strategy import Combiner, check_strategy, missing_quorum
+from server.run.summed import Sums, check_summed
 from server.run.updates import checked_statement
 
 log = logging.getLogger("oncofed")
@@ -66,6 +67,7 @@ class Run:
         self.started = str(before.get("started") or now())
         self.progress = Progress()
         self.signer = Signer.of(folder.path, study.strategy.round_timeout)
+        self.sums = Sums.of(folder.path)
         self.roster = Roster(nodes={}, cards={}, refused={})
         self.model: Classifier | None = None
         folder.write_json("study.json", to_dict(study))
@@ -109,6 +111,7 @@ class Run:
         try:
             check_strategy(self.study.strategy, len(self.roster.nodes) + len(self.roster.refused))
             check_strategy(self.study.strategy, len(self.roster.nodes))
+            check_summed(self.study, len(self.roster.nodes))
         except ConfigError as error:
             raise FederationError(f"{error}. {self.progress.reason()}") if self.roster.refused else error from None
         declared = {site: card.declared_patients for site, card in self.roster.cards.items()}
@@ -143,16 +146,19 @@ class Run:
     def _train(self, federation: Federation, combiner: Combiner, round_index: int, arrays: Arrays) -> RoundResult:
         """Trains a round; once more when the sites were only out of reach, as after a hub that stood still.
 
-        Whoever has trained in the first attempt answers the second with the same update, at no new charge.
+        Whoever has trained in the first attempt answers the second with the same update, at no new charge. Who dropped
+        out of a secure sum stays out, for its return could have the others pay for another attempt.
         """
+        train = self.sums.train_round if self.study.privacy.distributed else train_round
         sites = {site: node for site, node in self.roster.nodes.items() if site not in self.progress.out}
         try:
-            result = train_round(federation, combiner, round_index, arrays, sites)
+            result = train(federation, combiner, round_index, arrays, sites)
         except QuorumLost as lost:
             self._wait_for_the_silent(sites, lost)
-            result = train_round(federation, combiner, round_index, arrays, sites)
-            result.attempts = 2
-        self.progress.out |= {site for site, code in result.failures.items() if code in FINAL}
+            result = train(federation, combiner, round_index, arrays, sites)
+            result.attempts += 1
+        stays_out = self.study.privacy.distributed
+        self.progress.out |= {site for site, code in result.failures.items() if stays_out or code in FINAL}
         return result
 
     def _wait_for_the_silent(self, sites: Mapping[str, int], lost: QuorumLost) -> None:
@@ -194,6 +200,7 @@ class Run:
             "epsilon": result.epsilon,
             "seconds": round(result.seconds, 3),
             "attempts": result.attempts,
+            "sum_scaled_to": result.scaled_to,
         }
         self.folder.append_metrics(row)
         log.info(
@@ -285,7 +292,14 @@ class Run:
         own = {"run_id": self.run_id, "started": self.started, "engine": self._engine()}
         document = run_document(self.study, self.roster, self.progress, self.model, status, reason)
         self.folder.write_json(
-            "run.json", document | own | {"influence": self._influence(), "rehearsal": self.rehearsal}
+            "run.json",
+            document
+            | own
+            | {
+                "influence": self._influence(),
+                "rehearsal": self.rehearsal,
+                "secure_sum": self.sums.document(self.study),
+            },
         )
 
     def _engine(self) -> str:

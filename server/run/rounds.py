@@ -105,6 +105,7 @@ class RoundResult:
         norms: L2 norm of each update that counted, as it came.
         clipped: The limit to which an update was scaled down, for sites whose update was longer.
         attempts: How often the sites were asked.
+        scaled_to: The length to which a secure sum was scaled down, where it was longer than an honest one can be.
     """
 
     arrays: Mapping[str, NDArray[np.float32]]
@@ -116,6 +117,7 @@ class RoundResult:
     clipped: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     attempts: int = 1
+    scaled_to: float | None = None
 
 
 def train_round(
@@ -134,21 +136,27 @@ def train_round(
         for site, answer in federation.stream("train", sites, round_index=round_index, arrays=arrays):
             taking.take(site, answer)
         taking.require_movement()
-        _require_quorum(federation, taking.result, round_index)
+        require_quorum(federation, taking.result, round_index)
         result = taking.finish()
     finally:
         taking.waiting.close()
     if result.update_norm == 0.0:
-        raise _not_moved(round_index)
+        raise not_moved(round_index)
     result.seconds = time.monotonic() - started
     return result
 
 
-def _not_moved(round_index: int) -> FederationError:
+def not_moved(round_index: int) -> FederationError:
+    """Returns the error of a round that left the model where it was."""
     return FederationError(f"The global model did not move in round {round_index}: no update had any effect")
 
 
-def _require_quorum(federation: Federation, result: RoundResult, round_index: int) -> None:
+def require_quorum(federation: Federation, result: RoundResult, round_index: int) -> None:
+    """Refuses a round that too few sites joined.
+
+    Raises:
+        QuorumLost: Says who was lost and by which code.
+    """
     strategy, cards = federation.study.strategy, federation.roster.cards
     joined = {site: cards[site].declared_patients for site in result.joined}
     if not (missing := missing_quorum(strategy, joined)):
@@ -199,7 +207,7 @@ class _Taking:
             FederationError: No update moves the model, so the study is to blame.
         """
         if self._still and not self.result.joined:
-            raise _not_moved(self._round)
+            raise not_moved(self._round)
         self.result.failures |= dict.fromkeys(self._still, SiteCode.BAD_UPDATE)
 
     def finish(self) -> RoundResult:

@@ -25,11 +25,10 @@ from flwr.serverapp.strategy import (
 )
 from numpy.typing import NDArray
 
-from common.config.study import StrategyConfig
+from common.config.study import ROBUST, StrategyConfig
 from common.errors import ConfigError, FederationError
 from common.protocol.aggregation import Arrays, Update, apply
 
-ROBUST = frozenset({"fedmedian", "fedtrimmedmean", "krum"})
 WEIGHT = "num-examples"
 _STATE = ("m_t", "v_t", "momentum_vector")
 _ONE_NODE: dict[str, Any] = {"min_train_nodes": 1, "min_evaluate_nodes": 1, "min_available_nodes": 1}

@@ -89,6 +89,7 @@ def checked_statement(answer: object, *, site: str, study: StudyConfig) -> Mappi
     private = study.privacy.private
     stated = answer.document if isinstance(answer, DocumentAnswer) and answer.site == site else {}
     complete = stated.keys() >= (STATED_IF_PRIVATE if private else STATED)
+    complete = complete and bool(stated.get("secure_sum")) == study.privacy.distributed
     figures = _FIGURES if private else ()
     if not complete or not all(is_figure(stated[name]) for name in figures) or not _is_lifetime(stated):
         return Refusal(site=site, code=SiteCode.BAD_ANSWER)

@@ -91,6 +91,10 @@ def audit_study(study: StudyConfig, options: AuditOptions, say: Say = lambda tex
         raise ConfigError("A study with privacy=none claims nothing to audit; choose privacy=local")
     if study.training.method == "statistics":
         raise ConfigError("The audit attacks DP-SGD; choose a study with training.method=dp_sgd")
+    if study.privacy.distributed:
+        raise ConfigError(
+            "An audit attacks what one site releases, which is no release in a secure sum; audit privacy=local"
+        )
     torch.set_num_threads(1)
     names = site_names(study)
     with tempfile.TemporaryDirectory(prefix="oncofed-audit-") as folder:
@@ -152,6 +156,7 @@ def release(site: Site, study: StudyConfig, data: PatientTensors, seen: Callable
         Epsilon that the last answer states, and the optimizer steps that were seen.
     """
     from common.protocol.aggregation import apply
+    from common.protocol.messages import TrainAnswer
 
     steps, claimed = 0, 0.0
 
@@ -164,6 +169,7 @@ def release(site: Site, study: StudyConfig, data: PatientTensors, seen: Callable
         asking = request(study, data)
         for round_index in range(1, study.training.rounds + 1):
             answer = asked.train(dataclasses.replace(asking, round_index=round_index))
+            assert isinstance(answer, TrainAnswer)
             asking = dataclasses.replace(asking, arrays=apply(asking.arrays, answer.arrays))
             claimed = 0.0 if answer.epsilon_spent is None else answer.epsilon_spent
     return claimed, steps

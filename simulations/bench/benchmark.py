@@ -34,6 +34,7 @@ PARTS = (
     "bootstrap",
     "loading",
     "gradcam",
+    "sum",
 )
 OWN_MODELS_OFF = ("evaluation.local_baseline=false", "evaluation.personal_epochs=0")
 SIZES = (28, 64, 128, 224)
@@ -249,6 +250,7 @@ def main() -> None:
     from simulations.bench.benchmark_histograms import histograms
     from simulations.bench.benchmark_loading import loading
     from simulations.bench.benchmark_noise import noise
+    from simulations.bench.benchmark_sum import sums
 
     torch.set_num_threads(1)
     parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
@@ -263,6 +265,7 @@ def main() -> None:
         "bootstrap": bootstraps,
         "loading": loading,
         "gradcam": lambda: heatmaps(options.repeats),
+        "sum": lambda: sums(repeats=options.repeats),
     }
     for name in options.only or parts:
         rows = parts[name]()

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from client.site.hospital import Cohort, Site, require_classes
 from client.site.policy import SitePolicy, check_request
+from client.site.run_keys import FOLDER, sum_key
 from common.config.overrides import split_overrides
 from common.config.study import StudyConfig, compose
 from common.errors import ConfigError, OncoFedError
 from common.runs.run_folder import run_path
 from server.run.strategy import check_strategy
+from server.run.summed import check_summed
 
 if TYPE_CHECKING:
     from common.data.loading import PatientTensors
@@ -79,7 +81,16 @@ def build_site(study: StudyConfig, name: str, run_folder: Path) -> Site:
         randomness=_Seeded(study.seed, name),
         home=home,
         ledger_path=ledger_path,
+        register=partial(_register, study, run_folder),
     )
+
+
+def _register(study: StudyConfig, run_folder: Path) -> dict[str, str]:
+    """Returns the emulated hospitals' long-term keys, made on first use: nobody has to compare them."""
+    from common.trust.signing import SiteKey
+
+    folders = {name: run_folder / "sites" / name / FOLDER for name in site_names(study)}
+    return {name: SiteKey.open(sum_key(folder)).public_hex for name, folder in folders.items()}
 
 
 def declared(patients: int) -> int:
@@ -111,6 +122,7 @@ def check_emulation(study: StudyConfig) -> None:
 
     sites = emulated_cohorts(study)
     check_strategy(study.strategy, len(sites))
+    check_summed(study, len(sites))
     for name in sites:
         require_classes(_counts(sites[name]), name)
     hub_model(study)

@@ -15,7 +15,7 @@ from flwr.clientapp import ClientApp
 from common.config.overrides import split_overrides
 from common.config.study import compose
 from common.errors import OncoFedError
-from common.protocol.messages import Request, TrainAnswer, pack_answer, unpack_answer, unpack_request
+from common.protocol.messages import MaskedAnswer, Request, TrainAnswer, pack_answer, unpack_answer, unpack_request
 from common.protocol.signed_request import bind, claims_digest
 from simulations.engine.grid import InProcessGrid
 
@@ -25,7 +25,7 @@ QUICK = (
     "training.local_epochs=1 training.lr=0.1 "
     "evaluation.local_epochs=1 evaluation.bins=256 partition.sites=3 privacy.accountant=rdp"
 )
-Mutation = Callable[[TrainAnswer], TrainAnswer | Exception | None]
+Mutation = Callable[[Any], TrainAnswer | MaskedAnswer | Exception | None]
 Tampering = Callable[[Request, str, RecordDict], None]
 """Given what was asked, the site, and its answer as it travels, to be changed in place."""
 
@@ -71,7 +71,7 @@ class Federation:
             answer = unpack_answer(reply.content)
             self.tamper(request, answer.site, reply.content)
             mutate = self.mutations.get((answer.site, request.round_index))
-            if mutate is None or not isinstance(answer, TrainAnswer):
+            if mutate is None or not isinstance(answer, TrainAnswer | MaskedAnswer):
                 return reply
             changed = mutate(answer)
             if isinstance(changed, Exception):

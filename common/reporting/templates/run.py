@@ -166,7 +166,8 @@ number(values.majority_share|default(none), "%.3f") }}</td>{% endif %}{% endfor 
 <section aria-labelledby="privacy">
 <h2 id="privacy">Privacy</h2>
 {% if run.private %}
-<p>Each site adds noise to its own training so that the model would have come out nearly the same without any one
+<p>{% if run.secure_sum|default(none) %}The sites together add noise to the sum of their training{% else %}Each site
+adds noise to its own training{% endif %} so that the model would have come out nearly the same without any one
 patient. Epsilon bounds "nearly": whatever an onlooker believed about whether a given patient took part, what
 training released multiplies those odds by at most e to the power of epsilon.</p>
 <div class="scroll" tabindex="0" role="region" aria-label="Privacy by site"><table>
@@ -191,6 +192,7 @@ charged by then.") }}
 <p><strong>There is no privacy guarantee:</strong> the study was run with <code>privacy=none</code>, without clipping
 and without noise.</p>
 {% endif %}
+{% include "secure_sum" %}
 <h3>Not covered by any guarantee</h3>
 {% if run.not_covered %}<ul>{% for item in run.not_covered %}<li>{{ item }}</li>{% endfor %}</ul>
 {% else %}<p>The run lists nothing.</p>{% endif %}

@@ -160,7 +160,24 @@ is scaled down too. What the model would be without a site's updates was not mea
 """
 )
 
+SECURE_SUM = """
+{% if run.secure_sum|default(none) %}
+<h3>Shared noise</h3>
+<p>The sites shared the noise in secure sums: the hub saw the sum of all updates only. The epsilon above holds against
+the hub together with {{ run.secure_sum.colluders }} of the sites, or with as many more as a site's statement says.
+Against the hub together with all other sites, what is left is:</p>
+<ul>{% for row in privacy %}<li>{{ row.site }}: epsilon {{ row.alone or "not stated" }}</li>{% endfor %}</ul>
+{% if run.secure_sum.void %}<p>These attempts could not be read, since a site dropped out; the others trained anew and
+paid again:</p><ul>{% for attempt in run.secure_sum.void %}<li>round {{ attempt.round }}, attempt
+{{ attempt.attempt }} of {{ attempt.sites }} sites: {% for site, code in attempt.dropped.items() %}{{ site }}
+({{ code }}){{ ", " if not loop.last }}{% endfor %}</li>{% endfor %}</ul>{% endif %}
+<p>So this run does not know:</p>
+<ul>{% for line in run.secure_sum.not_known %}<li>{{ line }}</li>{% endfor %}</ul>
+{% endif %}
+"""
+
 SECTIONS = {
+    "secure_sum": SECURE_SUM,
     "influence": INFLUENCE,
     "macros": MACROS,
     "value": VALUE,

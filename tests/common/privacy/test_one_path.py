@@ -51,6 +51,7 @@ PLACES: dict[str, set[str]] = {
     "makes a gradient engine": {
         "common/privacy/preflight.py::_private_sum",
         "common/training/loop.py::_PrivateStep.__init__",
+        "common/training/loop.py::noisy_sum",  # one step's sum, which leaves with the site's share of the noise
     },
     "makes noise": {"common/privacy/plan.py::PrivacyPlan.optimizer"},
     "plans": {
@@ -59,16 +60,21 @@ PLACES: dict[str, set[str]] = {
         "client/site/forecast.py::forecast",
         "client/site/restore.py::_at_its_end",  # to tell what would be
         "client/site/hospital.py::Site._plan",
+        "common/privacy/shares.py::_needed",  # what each site of a secure sum needs, from its declared size
     },
     "charges": {"client/site/budget.py::charge_round"},
     "trains": {
         "client/site/baseline.py::_keep_best",  # the site's own models, which never leave it
         "client/site/hospital.py::Site._train",
+        "client/site/summed.py::Joined.answer",
         "common/training/statistics.py",  # takes the features of a frozen trunk from there
     },
     "draws the noise": {
         "client/site/noised_scores.py::noised_scores.noise",  # of score counts, on an account of their own
         "common/privacy/noise.py::GridNoise.draw",
+        "common/privacy/noise.py::draw_steps",
+        "common/privacy/shares.py::NoiseShare.noisy",  # a site's share of the noise of a secure sum
+        "common/training/loop.py::noisy_sum",
         "common/privacy/noise.py::GridNoise.noisy",
         "common/privacy/noise.py::NoiseSource.draw_step",
         "common/privacy/optimizer.py::PatientOptimizer.__init__",
@@ -80,7 +86,10 @@ PLACES: dict[str, set[str]] = {
         "common/training/statistics.py::round_sum",
         "common/training/statistics.py::train_statistics",
     },
-    "opens a secret stream": {"common/privacy/randomness.py::Randomness._of_root.stream"},
+    "opens a secret stream": {
+        "common/privacy/randomness.py::Randomness._of_root.stream",
+        "common/protocol/secure_sum.py::masked",  # a mask of a secure sum, under the key of one pair and one request
+    },
     "draws from a generator that is not secret": {
         "client/site/rehearsal.py::_tensors",  # made-up patients of a rehearsal
         "common/evaluation/bootstrap.py::_Stratum.__init__",  # resamples of scores that have left the sites
@@ -121,6 +130,7 @@ _CALLS = {
     "NoiseSource": "draws the noise",
     "draw": "draws the noise",
     "draw_step": "draws the noise",
+    "draw_steps": "draws the noise",
     "noisy": "draws the noise",
     "noised_sum": "draws the noise",
     "round_sum": "sums over patients",
@@ -334,7 +344,7 @@ def test_a_private_round_is_charged_sampled_clipped_and_noised_and_nothing_else(
 
 
 def _no_charge(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("client.site.hospital.charge_round", lambda site, plan, request: 0.0)
+    patch.setattr("client.site.hospital.charge_round", lambda *asked: 0.0)
 
 
 def _late_charge(patch: pytest.MonkeyPatch) -> None:

@@ -27,10 +27,11 @@ from common.data.loading import PatientTensors
 from common.errors import ModelError
 from common.models import zoo
 from common.models.classifier import Classifier
-from common.models.statistics_head import FEWEST, UNIT, StatisticsHead
+from common.models.statistics_head import FEWEST, StatisticsHead
 from common.models.weights import load_trainable, trainable_state
 from common.privacy.plan import PrivacyPlan
 from common.privacy.randomness import Randomness
+from common.privacy.statistics import UNIT
 from common.protocol.aggregation import Update, apply, difference
 from common.training.statistics import train_statistics
 from common.training.statistics_rule import coefficients

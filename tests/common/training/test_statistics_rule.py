@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from common.config.statistics import StatisticsConfig
 from common.config.study import EvaluationConfig, PrivacyConfig, StrategyConfig, StudyConfig, TrainingConfig
 from common.config.study import ModelConfig as Model
-from common.models.statistics_head import UNIT
 from common.privacy.plan import PrivacyPlan
-from common.privacy.statistics import SPREAD_SENSITIVITY, sensitivities
+from common.privacy.statistics import SPREAD_SENSITIVITY, UNIT, sensitivities
 from common.training.largest_sums import largest_sums_norm
 from common.training.statistics_rule import by_rule, coefficients, head_settings, settled, signal
 
