@@ -21,8 +21,9 @@ class StatisticsConfig:
 
     axes: Annotated[int, Field(ge=0, le=4096)] = 0
     """Public axes that the model uses; 0: by the rule. Never more than the basis has."""
-    spread_axes: Annotated[int, Field(ge=1, le=4096)] = 8
-    """Leading axes whose centre and spread the first round releases; the others keep the public centre."""
+    spread_axes: Annotated[int, Field(ge=0, le=4096)] = 0
+    """Leading axes whose centre and spread the first round releases, the others keep the public centre; 0: by the
+    rule."""
     gamma: Annotated[float, Field(ge=0, le=4)] | None = None
     """Power of the public variances that weighs the axes: 0 weighs them alike; None: by the rule."""
     release: Release = "auto"

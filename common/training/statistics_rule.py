@@ -16,8 +16,8 @@ from common.privacy.analytic_gaussian import largest_mu
 from common.privacy.statistics import SPREAD_SENSITIVITY
 
 USUAL_DELTA = 1e-5
-MUCH, ENOUGH = 250.0, 100.0
-"""Signals from which on many axes suit, and from which on twice the fewest do (docs/statistics.md)."""
+MUCH, ENOUGH = 500.0, 150.0
+"""Signals from which on many axes suit, and from which on some do (docs/statistics.md)."""
 STEP = 0.5
 
 
@@ -27,12 +27,14 @@ class Choice:
 
     Attributes:
         axes: Public axes.
+        spread_axes: Leading ones with a private centre and spread.
         gamma: Power of the public variances that weighs them.
         release: What the rounds after the first release.
         step: Length of a logistic step.
     """
 
     axes: int
+    spread_axes: int
     gamma: float
     release: Literal["steps", "moment"]
     step: float
@@ -62,8 +64,10 @@ def noises(study: StudyConfig) -> float:
 def by_rule(strength: float) -> Choice:
     """Returns the choice for a signal: many axes where it is strong, few where it is weak, logistic steps always."""
     if strength >= MUCH:
-        return Choice(axes=192, gamma=0.75, release="steps", step=STEP)
-    return Choice(axes=16 if strength >= ENOUGH else 8, gamma=0.5, release="steps", step=STEP)
+        return Choice(axes=192, spread_axes=64, gamma=0.75, release="steps", step=STEP)
+    if strength >= ENOUGH:
+        return Choice(axes=64, spread_axes=16, gamma=0.75, release="steps", step=STEP)
+    return Choice(axes=8, spread_axes=8, gamma=0.5, release="steps", step=STEP)
 
 
 def settled(study: StudyConfig) -> Choice:
@@ -71,6 +75,7 @@ def settled(study: StudyConfig) -> Choice:
     own, rule = study.training.statistics, by_rule(signal(study))
     return Choice(
         axes=own.axes or rule.axes,
+        spread_axes=own.spread_axes or rule.spread_axes,
         gamma=rule.gamma if own.gamma is None else own.gamma,
         release=rule.release if own.release == "auto" else own.release,
         step=rule.step if own.step is None else own.step,
@@ -82,7 +87,7 @@ def head_settings(study: StudyConfig, basis_axes: int) -> HeadSettings:
     chosen, own = settled(study), study.training.statistics
     axes = min(chosen.axes, basis_axes)
     return HeadSettings(
-        axes=axes, spread_axes=min(own.spread_axes, axes), gamma=chosen.gamma, scale=own.scale, step=chosen.step,
+        axes=axes, spread_axes=min(chosen.spread_axes, axes), gamma=chosen.gamma, scale=own.scale, step=chosen.step,
         noise=_mean_noise(study), prior=study.model.prior,
     )  # fmt: skip
 

