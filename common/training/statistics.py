@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from common.config.study import StudyConfig
@@ -20,9 +15,6 @@ from common.privacy.randomness import Randomness
 from common.privacy.statistics import UNIT, patient_means, residual_parts, spread_parts
 from common.training.loop import embedded
 from common.training.statistics_rule import coefficients, settled
-
-MOMENTS, WEIGHT, AVERAGE = "head.moments", "head.weight", "head.average"
-"""The trained tensors of a network with a :class:`StatisticsHead`."""
 
 
 def train_statistics(
@@ -78,26 +70,6 @@ def round_sum(model: Classifier, data: PatientTensors, study: StudyConfig, round
         weights = head.weight if settled(study).release == "steps" else torch.zeros_like(head.weight)
         logits = head.logits(coordinates, weights)
         return residual_parts(coordinates, labels, logits, study.training.statistics.residual).sum(0)
-
-
-def release_size(arrays: Mapping[str, NDArray[Any]], round_index: int) -> int:
-    """Returns how many values the sum of a round has, from the trained tensors."""
-    return int(arrays[MOMENTS if round_index == 1 else WEIGHT].size)
-
-
-def summed_updates(
-    total: NDArray[np.int64], arrays: Mapping[str, NDArray[Any]], study: StudyConfig, round_index: int
-) -> dict[str, NDArray[np.int64]]:
-    """Returns what the sum of all sites' releases, int64 (D,) steps of a grid, adds to each trained tensor.
-
-    The same as :func:`train_statistics` does with a site's own release; it is computed from the sum alone.
-    """
-    sums = {name: np.zeros(values.shape, np.int64) for name, values in arrays.items()}
-    if round_index == 1:
-        return sums | {MOMENTS: total}
-    for_weight, for_average = coefficients(settled(study).release, study.training.rounds, round_index)
-    scaled = {WEIGHT: for_weight, AVERAGE: for_average}
-    return sums | {name: np.rint(factor * total).astype(np.int64) for name, factor in scaled.items()}
 
 
 def _put(head: StatisticsHead, release: Tensor, study: StudyConfig, round_index: int) -> None:

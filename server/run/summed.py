@@ -25,7 +25,7 @@ from common.protocol.aggregation import FRACTION_BITS, Arrays, Update, differenc
 from common.protocol.messages import MaskedAnswer, Refusal
 from common.protocol.secure_sum import Roster, unmasked_sum
 from common.training.largest_sums import largest_mean_norm
-from common.training.statistics import release_size, summed_updates
+from common.training.summed_rounds import release_size, summed_updates
 from common.trust.durable import write_durably
 from server.run.rounds import Federation, QuorumLost, RoundResult, not_moved, require_quorum
 from server.run.strategy import Combiner

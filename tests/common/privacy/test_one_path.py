@@ -66,10 +66,11 @@ PLACES: dict[str, set[str]] = {
     "trains": {
         "client/site/baseline.py::_keep_best",  # the site's own models, which never leave it
         "client/site/hospital.py::Site._train",
-        "client/site/summed.py::Joined.answer",
+        "client/site/summed.py::Joined._noisy",
         "common/training/statistics.py",  # takes the features of a frozen trunk from there
     },
     "draws the noise": {
+        "client/site/summed.py::Joined._noisy",
         "client/site/noised_scores.py::noised_scores.noise",  # of score counts, on an account of their own
         "common/privacy/noise.py::GridNoise.draw",
         "common/privacy/noise.py::draw_steps",
@@ -83,6 +84,7 @@ PLACES: dict[str, set[str]] = {
         "common/training/statistics.py::train_statistics",
     },
     "sums over patients": {
+        "client/site/summed.py::Joined._noisy",  # its part of a secure sum, with its share of the noise
         "common/training/statistics.py::round_sum",
         "common/training/statistics.py::train_statistics",
     },
