@@ -25,7 +25,7 @@ def summed_updates(
 ) -> dict[str, NDArray[np.int64]]:
     """Returns what the sum of all sites' releases, int64 (D,) steps of a grid, adds to each trained tensor.
 
-    The same as :func:`common.training.statistics.train_statistics` does with a site's own release; it is computed from the sum alone.
+    As :func:`common.training.statistics.train_statistics` does with a site's own release, from the sum alone.
     """
     sums = {name: np.zeros(values.shape, np.int64) for name, values in arrays.items()}
     if round_index == 1:

@@ -128,3 +128,27 @@ def test_a_network_without_public_axes_is_refused_before_anything_is_charged(
     federation.run(f"{STATISTICS} model.name=small_cnn")
     assert federation.error is not None and "eigenvalues" in str(federation.error)
     assert not list(Path(federation.folder).glob("sites/*/ledger.sqlite"))
+
+
+SHARED = f"{STATISTICS} privacy.mode=distributed partition.sites=4 data.patients=160 simulation.ceiling=100000"
+
+
+def test_the_sums_go_through_a_secure_sum_with_shared_noise(federation: Federation) -> None:
+    run = federation.run(f"{SHARED} privacy.epsilon=5 evaluation.local_baseline=false")
+    assert (run["status"], run["rounds_done"], run["secure_sum"]["void"]) == ("COMPLETED", 4, [])
+    for site in ("site_1", "site_4"):
+        said = federation.read(f"privacy/{site}.json")
+        assert said["epsilon"] <= 5 < said["secure_sum"]["alone"]["epsilon"]
+        assert (said["secure_sum"]["sites"], said["secure_sum"]["honest"]) == (4, 3)
+        assert verify_statement(said) == pytest.approx(said["epsilon"], rel=2e-3)
+    assert all("scaled_to" not in row or row["scaled_to"] is None for row in federation.rounds())
+
+
+def test_with_next_to_no_noise_a_secure_sum_gives_the_weights_of_local_updates(federation: Federation) -> None:
+    quiet = f"{SHARED} privacy.epsilon=90000"
+    federation.run(quiet)
+    other = Federation(federation.folder.parent / "local")
+    other.run(f"{quiet} privacy.mode=local")
+    summed, local = (load_file(one.folder / "model" / "model.safetensors") for one in (federation, other))
+    for name in ("head.moments", "head.weight", "head.average"):
+        assert np.allclose(summed[name], local[name], rtol=0.05, atol=0.02 * np.abs(local[name]).max()), name

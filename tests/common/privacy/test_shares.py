@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -11,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from common.config.study import DataConfig, PrivacyConfig, StrategyConfig, StudyConfig, TrainingConfig
+from common.config.study import (
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    PrivacyConfig,
+    StrategyConfig,
+    StudyConfig,
+    TrainingConfig,
+)
 from common.errors import ConfigError
 from common.privacy import shares
 from common.privacy.largest_update import largest_sum_norm
@@ -161,3 +170,17 @@ def test_what_a_sum_cannot_carry_is_no_study(change: dict[str, dict[str, object]
 def test_strategies_that_take_the_mean_take_that_of_a_sum(name: str) -> None:
     changed = dataclasses.replace(STUDY, strategy=StrategyConfig(name=name))  # type: ignore[arg-type]
     assert changed.privacy.distributed
+
+
+@pytest.mark.parametrize(("round_index", "moved"), [(1, 1.5), (2, 0.6), (5, 0.6)])
+def test_a_sum_of_the_statistics_training_has_the_sensitivity_of_its_round(round_index: int, moved: float) -> None:
+    training = TrainingConfig(method="statistics", rounds=5)
+    plan = dataclasses.replace(
+        STUDY, training=training, strategy=StrategyConfig(weighting="equal"), model=ModelConfig(part="head"),
+        evaluation=EvaluationConfig(local_baseline=False),
+    )  # fmt: skip
+    factor, sensitivity = reach(plan, 100, round_index)
+    assert 1 < sensitivity / (factor * moved) < 1.02
+    needed = PrivacyPlan.for_site(plan.privacy, training, 100).noise_multiplier * sensitivity
+    made = [noise_share(plan, [100] * 4, 100, 1, round_index) for _ in range(3)]
+    assert math.sqrt(sum((share.std_steps * GRID) ** 2 for share in made)) >= needed

@@ -43,7 +43,9 @@ STUDY = StudyConfig(
     model=ModelConfig(name=public_axes.NAME, part="head", width=AXES, prior=0.3),
     training=TrainingConfig(
         method="statistics", rounds=ROUNDS,
-        statistics=StatisticsConfig(axes=AXES, spread_axes=8, gamma=0.75, scale=0.7, release="steps", step=0.7, sites=3),
+        statistics=StatisticsConfig(
+            axes=AXES, spread_axes=8, gamma=0.75, scale=0.7, release="steps", step=0.7, sites=3
+        ),
     ),
     privacy=PrivacyConfig(mode="none"),
     strategy=StrategyConfig(weighting="equal"),
