@@ -147,7 +147,10 @@ def _features(model: Classifier, images: Tensor) -> Tensor:
     import torch
 
     with torch.no_grad():
-        return model.features(images).detach()
+        features = model.features(images).detach()
+    if features.ndim != 4:
+        raise ModelError("This network's features are no map of places (model=linearised); choose method=occlusion")
+    return features
 
 
 def _module(function: Callable[[Tensor], Tensor], **layers: nn.Module) -> nn.Module:

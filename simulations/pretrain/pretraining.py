@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common.cli.writing import make_folder
-from common.config.overrides import split_overrides
+from common.config.overrides import expanded, split_overrides
 from common.config.study import StudyConfig, compose
 from common.errors import ConfigError, UsageError
 from common.models.checkpoint_card import CheckpointCard
@@ -70,19 +70,31 @@ def make_checkpoint(
     study = _study(overrides)
     _check(study, out)
     say("reading public images")
-    images = open_public([study, *(compose([*DEFAULTS, *split_overrides(text)]) for text in also)])
+    further = [compose([*DEFAULTS, *expanded(split_overrides(text))]) for text in also]
+    images = open_public([study, *further])
     network = build_model(study.model, tuple(images.inputs.shape[1:]), study.seed)
-    block = options.block or DEFAULT_BLOCKS[study.model.name]
-    maps = FeatureMaps(copy.deepcopy(network), block, seed=options.sketch_seed, size=options.sketch_size)
+    maps = _maps(network, study.model.name, options)
+    figures = _train(network, study, images, options, say)
+    maps.network.load_state_dict(network.state_dict())
+    bases = public_bases(maps, images.inputs, options.dimensions, say)
+    return write_checkpoint(out, _card(study, options, images, figures), network, bases, images.lookalikes)
+
+
+def _maps(network: Classifier, name: str, options: Options) -> FeatureMaps:
+    """Returns the public features of a copy, made before the training, so that a wrong block is refused at once."""
+    block = options.block or DEFAULT_BLOCKS[name]
+    return FeatureMaps(copy.deepcopy(network), block, seed=options.sketch_seed, size=options.sketch_size)
+
+
+def _train(
+    network: Classifier, study: StudyConfig, images: PublicImages, options: Options, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Returns the figures of the card."""
     begin = options.tune or TUNED_FROM[study.model.name]
     select_from(network, begin)
     tuned = tune(network, images.splits, study.training, epochs=options.epochs, patience=options.patience,
                  seed=study.seed, say=say)  # fmt: skip
-    maps.network.load_state_dict(network.state_dict())
-    bases = public_bases(maps, images.inputs, options.dimensions, say)
-    figures = _figures(network, images, tuned) | {"tuned_from": begin, "learning_rate": study.training.lr}
-    card = _card(study, options, block, images, figures)
-    return write_checkpoint(out, card, network, bases, images.lookalikes)
+    return _figures(network, images, tuned) | {"tuned_from": begin, "learning_rate": study.training.lr}
 
 
 def _check(study: StudyConfig, out: Path) -> None:
@@ -110,15 +122,13 @@ def _figures(network: Classifier, images: PublicImages, tuned: Tuned) -> dict[st
     return figures
 
 
-def _card(
-    study: StudyConfig, options: Options, block: str, images: PublicImages, figures: Mapping[str, Any]
-) -> CheckpointCard:
+def _card(study: StudyConfig, options: Options, images: PublicImages, figures: Mapping[str, Any]) -> CheckpointCard:
     return CheckpointCard(
         network=study.model.name,
         width=study.model.width,
         image_size=study.data.image_size,
         channels=study.data.channels,
-        block=block,
+        block=options.block or DEFAULT_BLOCKS[study.model.name],
         sketch_seed=options.sketch_seed,
         sketch_size=options.sketch_size,
         data=images.described,

@@ -200,6 +200,17 @@ def test_the_linear_model_reads_public_coordinates(tmp_path: Path, kind: str) ->
     assert torch.allclose(predict(model, data), torch.full((6,), 0.3)), "it starts at the prior"
 
 
+def test_occlusion_explains_it_and_a_heatmap_of_features_is_refused(tmp_path: Path) -> None:
+    from common.explain.gradcam import gradcam
+
+    model, inputs = build_model(_config(make(tmp_path / "made")), SHAPE, 0), images(2).inputs
+    torch.nn.init.ones_(model.head.weight)
+    for method in ("gradcam", "gradcam++"):
+        with pytest.raises(ModelError, match="choose method=occlusion"):
+            gradcam(model, inputs, method=method)  # type: ignore[arg-type]
+    assert gradcam(model, inputs, method="occlusion").shape == (2, 32, 32)
+
+
 def test_dimensions_are_the_first_axes(tmp_path: Path) -> None:
     made, inputs = make(tmp_path / "made"), images(3).inputs
     whole, few = (build_model(_config(made, dimensions=d), SHAPE, 0) for d in (0, 3))

@@ -100,7 +100,11 @@ def test_relative_paths_reach_processes_that_work_elsewhere(tmp_path: Path, monk
 
 BAD = {
     "unknown override": (["nosuch=1"], 3, "nosuch"),
-    "unknown choice": (["model=nosuch"], 3, "Expected one of: densenet121, linear, lite0, mlp, mobilenet_v3_small"),
+    "unknown choice": (
+        ["model=nosuch"],
+        3,
+        "Expected one of: densenet121, linear, linearised, lite0, mlp",
+    ),
     "choice misspelt": (["model=resnet19"], 3, "did you mean resnet18?"),
     "key misspelt": (["privacy.epsilo=3"], 3, "did you mean epsilon? Expected one of: mode, epsilon, delta"),
     "group misspelt": (["privcy=none"], 3, "did you mean privacy?"),
