@@ -19,7 +19,7 @@ from common.privacy.exposure import LedgerRow
 from common.privacy.plan import PrivacyPlan
 from common.privacy.pricing import most_charges
 from common.privacy.shares import LEAST_HONEST, own_multiplier
-from common.privacy.statement import plain_words, strength
+from common.privacy.statement import mechanism, plain_words, strength
 
 NOTHING = Standing()
 SITES = (3, 10, 30)
@@ -83,7 +83,7 @@ def forecast(study: StudyConfig, patients: int, ceiling: float | None, standing:
         "lifetime_with_what_is_held": beside(left), "charges_allowed": most_charges(plan.rounds),
         "refused_at_once": ceiling is not None and not study.privacy.epsilon <= ceiling,
         "refused_round": None if fits is None or fits == left else done + fits + 1,
-        "noise_to_signal": plan.noise_multiplier / plan.expected_batch_patients,
+        "mechanism": mechanism(plan), "noise_to_signal": plan.noise_multiplier / plan.expected_batch_patients,
         "shared_noise": _shared(study, plan, left),
     }  # fmt: skip
     return found | {"text": _text(found)}
@@ -124,7 +124,8 @@ def _text(f: Mapping[str, Any]) -> str:
     return (
         f"{lead}In figures: {f['rounds']} rounds on {f['patients']} patients cost epsilon {f['epsilon_at_end']:.3f} at "
         f"delta {f['delta']:.1e}.{done} {_lifetime_text(f)}{_ceiling_text(f)}In each step the noise on one parameter "
-        f"is {f['noise_to_signal']:.3f} of the most that all its patients can move it.{_shared_text(f)}"
+        f"is {f['noise_to_signal']:.3f} of the most that all its patients can move it. The mechanism: {f['mechanism']}."
+        f"{_shared_text(f)}"
     )
 
 

@@ -82,8 +82,8 @@ chance of drawing these patients, not the training seed.</p>
 {{ run.best_round }} was best on validation patients and is the one tested{% endif %}</dd>
 {% if study.strategy is defined %}<dt>Aggregation</dt><dd>{{ study.strategy.name }}, quorum
 {{ study.strategy.quorum }}</dd>{% endif %}
-{% if study.training is defined and study.training.method == "statistics" %}<dt>Local training</dt><dd>statistics: one
-noisy sum over all patients a round, of public coordinates</dd>
+{% if study.training is defined and study.training.method|default("") == "statistics" %}<dt>Local training</dt>
+<dd>statistics: one noisy sum over all patients a round, of public coordinates</dd>
 {% elif study.training is defined %}<dt>Local training</dt><dd>{{ study.training.optimizer }}, learning rate
 {{ study.training.lr }}, {{ study.training.batch_patients }} patients a step expected</dd>{% endif %}
 <dt>When</dt><dd>{{ when }}</dd>
