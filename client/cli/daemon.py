@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from client.cli import sums
 from common.cli.guard import say
 from common.errors import NetworkError
 from common.version import version_line
@@ -25,6 +26,7 @@ def register(app: typer.Typer) -> None:
     """Adds the commands to ``app``."""
     for command in (join, trust_hub, doctor, start, status, egress, endorse, pause, resume, leave, support_bundle):
         app.command()(command)
+    sums.register(app)
 
 
 def join(

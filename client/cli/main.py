@@ -15,7 +15,6 @@ from client.cli import data as data_cli
 from client.cli import overlap as overlap_cli
 from client.cli import privacy as privacy_cli
 from client.cli import study as study_cli
-from client.cli import sums as sums_cli
 from common.cli.guard import Guarded, guard
 from common.cli.version import add_version
 
@@ -66,7 +65,6 @@ daemon_cli.register(app)
 privacy_cli.register(app)
 backup_cli.register(privacy_cli.ledger_app)
 study_cli.register(app)
-sums_cli.register(app)
 data_cli.register(app)
 overlap_cli.register(app)
 appearance_cli.register(app)

@@ -137,6 +137,7 @@ def privacy_verify(
 
     Example: oncofed-site privacy verify reports/1-1f2e3d4c5b6a.json
     """
+    from common.privacy.exposure import in_words
     from common.privacy.signature import check_signature
     from common.privacy.verification import verify_statement
 
@@ -155,6 +156,11 @@ def privacy_verify(
     say(f"Signed by {who}.")
     say(f"Its events are {chain}.")
     say(f"Epsilon {statement['epsilon']:.4f} claimed, {independent:.4f} by dp-accounting: it holds.")
+    if summed := statement.get("secure_sum"):
+        say(
+            f"It holds against the hub with {summed['assumed_colluders']} of {summed['sites']} sites that share the "
+            f"noise; against all others together epsilon {in_words(summed['alone']['epsilon'], 4)}, checked too."
+        )
     say(str(statement.get("lifetime_in_words", "")))
 
 

@@ -127,14 +127,35 @@ def noise_share(study: StudyConfig, sizes: Sequence[int], own: int, colluders: i
     Raises:
         ConfigError: Too few sites are left to share the noise, or the numbers leave the grid.
     """
-    roster, agreed = len(sizes), study.privacy.colluders
-    check_honest(roster, colluders)
-    if own not in sizes or colluders < agreed:
-        raise ValueError("Expected the site's own size in the roster, and at least the study's colluders")
+    agreed = study.privacy.colluders
+    if own not in sizes:
+        raise ValueError("Expected the site's own size in the roster")
     total = max(_needed(study, size, round_index) for size in set(sizes))
     _check_range(study, sizes, total, round_index)
-    variance = total**2 * (1 + colluders - agreed) / (roster - agreed)
     factor, sensitivity = reach(study, own, round_index)
+    return share_of(total, factor, sensitivity, roster=len(sizes), agreed=agreed, colluders=colluders)
+
+
+def share_of(
+    total: float, factor: float, sensitivity: float, *, roster: int, agreed: int, colluders: int
+) -> NoiseShare:
+    """Returns a site's share of a whole noise of standard deviation ``total``, whatever the sum is of.
+
+    Args:
+        total: Noise that all sites without the colluders must make together, in the sum's unit; the same at each site.
+        factor: What the site's clipped sum is multiplied by.
+        sensitivity: How far one of its patients moves the sum, rounding to the grid included.
+        roster: Sites of the sum.
+        agreed: Colluders that the study assumes, by which all others share.
+        colluders: Those that this site assumes, ``agreed`` at least.
+
+    Raises:
+        ConfigError: Too few sites are left to share the noise, or the share leaves the grid.
+    """
+    check_honest(roster, colluders)
+    if colluders < agreed:
+        raise ValueError(f"Expected at least the study's {agreed} colluders, got {colluders}")
+    variance = total**2 * (1 + colluders - agreed) / (roster - agreed)
     return NoiseShare(
         factor=factor, sensitivity=sensitivity, total_std=total, std_steps=math.ceil(math.sqrt(variance) / GRID),
         roster=roster, colluders=colluders,

@@ -26,7 +26,7 @@ STATED_IF_PRIVATE = STATED | {
     "setting", "unit", "neighbouring_relation", "sampling", "mechanism", "clip_norm", "noise_multiplier", "steps",
     "rounds", "rounds_planned", "charges_allowed", "target_epsilon", "accountant", "cross_check", "lifetime_events",
     "lifetime_in_words", "ceiling", "remaining", "by_round", "events", "released", "noise", "randomness", "overlap",
-    "empirical_audit", "plain_words", "releases",
+    "empirical_audit", "plain_words", "releases", "secure_sum",
 }  # fmt: skip
 _FIGURES = ("epsilon", "delta", "ceiling", "remaining")
 
