@@ -20,11 +20,12 @@ def main() -> int:
     options = _options()
     chosen = [study for study in STUDIES if not options.only or study.name in options.only]
     try:
-        cells = {study.name: _cells(study, options) for study in chosen}
+        cells = _cells(chosen, options)
     except OncoFedError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
-    part = page(chosen, cells, f"python -m simulations.analysis.results --data {options.data.name}")
+    only = f" --only {' '.join(options.only)}" if options.only else ""
+    part = page(chosen, cells, f"python -m simulations.analysis.results --data DATA --page docs/results.md{only}")
     if options.page is None:
         print(part)
     else:
@@ -32,13 +33,18 @@ def main() -> int:
     return 0
 
 
-def _cells(study: Study, options: argparse.Namespace) -> list[Cell]:
-    found = []
-    for seed in study.seeds:
+def _cells(studies: list[Study], options: argparse.Namespace) -> dict[str, list[Cell]]:
+    """Measures seed by seed, for studies of the same data share what was read and embedded."""
+    found: dict[str, list[Cell]] = {study.name: [] for study in studies}
+    data, out = options.data.resolve(), options.out.resolve()
+    for study, seed in sorted(_pairs(studies), key=lambda pair: (pair[0].data, pair[1])):
         print(f"{study.name}, seed {seed} ...", file=sys.stderr, flush=True)
-        data, out = options.data.resolve(), options.out.resolve()
-        found.append(measured(study, seed, data, out, keep=options.keep))
+        found[study.name].append(measured(study, seed, data, out, keep=options.keep))
     return found
+
+
+def _pairs(studies: list[Study]) -> list[tuple[Study, int]]:
+    return [(study, seed) for study in studies for seed in study.seeds]
 
 
 def _options() -> argparse.Namespace:

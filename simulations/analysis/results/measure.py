@@ -29,8 +29,8 @@ class Cell:
     study: str
     seed: int
     areas: Mapping[str, float]
-    rate: float
-    own_rate: float
+    rate: float | None
+    own_rate: float | None
     epsilon: float | None
     mathematics: str
 
@@ -54,14 +54,30 @@ def measured(study: Study, seed: int, data: Path, out: Path, *, keep: bool = Fal
 def _measure(study: Study, seed: int, data: Path, folder: Path) -> Cell:
     base = [*study.overrides, f"seed={seed}", f"simulation.cache_dir={folder.parent / 'cache'}"]
     base += [f"data.root={data / study.root}"] if study.root else []
-    rate = _best({rate: _validated(base, rate, folder) for rate in study.rates})
-    own_rate = _best({rate: _own_validated(base, rate, folder) for rate in study.own_rates})
-    chosen = [*base, f"training.lr={rate}", f"evaluation.local_lr={own_rate}", f"evaluation.personal_lr={own_rate}"]
+    base += [f"model.weights={_checkpoint(study, data, folder.parent.parent)}"] if study.public else []
+    rate = own_rate = None
+    chosen = base
+    if study.rates:
+        rate = _best({rate: _validated(base, rate, folder) for rate in study.rates})
+        own_rate = _best({rate: _own_validated(base, rate, folder) for rate in study.own_rates})
+        own = [f"evaluation.local_lr={own_rate}", f"evaluation.personal_lr={own_rate}"]
+        chosen = [*base, f"training.lr={rate}", *own]
     done = _run(chosen, folder / "final")
-    evaluation = json.loads((done / "evaluation.json").read_text(encoding="utf-8"))
-    areas = {name: evaluation["models"][name]["within_sites"]["value"] for name in MODELS}
+    models = json.loads((done / "evaluation.json").read_text(encoding="utf-8"))["models"]
+    areas = {name: models[name]["within_sites"]["value"] for name in MODELS if name in models}
     epsilon = max(_epsilons(done), default=None)
     return Cell(study.name, seed, areas, rate, own_rate, epsilon, mathematics_digest())
+
+
+def _checkpoint(study: Study, data: Path, out: Path) -> Path:
+    """Returns the public checkpoint that the study starts from, made on first use."""
+    from simulations.pretrain.pretraining import Options, make_checkpoint
+
+    overrides = [*study.public, f"data.root={data / study.public_root}"]
+    folder = out / "checkpoints" / "-".join(study.public).replace("=", "-").replace(".", "-")
+    if not folder.exists():
+        make_checkpoint(overrides, [], folder, Options(), lambda text: None)
+    return folder
 
 
 def _best(areas: Mapping[float, float]) -> float:

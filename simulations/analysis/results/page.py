@@ -46,7 +46,7 @@ def inserted(text: str, part: str) -> str:
 
 
 def _row(study: Study, own: Sequence[Cell], best: str, cells: Mapping[str, Sequence[Cell]]) -> dict[str, object]:
-    federated, alone = _areas(own, "federated"), _areas(cells[best], "local")
+    federated, alone = _areas(own, "federated"), _areas(cells.get(best, ()), "local")
     both = [(federated[seed], alone[seed]) for seed in federated if seed in alone]
     epsilon = max((cell.epsilon for cell in own if cell.epsilon is not None), default=None)
     return {
@@ -56,22 +56,25 @@ def _row(study: Study, own: Sequence[Cell], best: str, cells: Mapping[str, Seque
         "federated": _spread(federated.values()),
         "alone": _spread(_areas(own, "local").values()),
         "fine-tuned at home": _spread(_areas(own, "personalised").values()),
-        f"federated - best alone of these data ({best})": _difference(both),
+        "federated - best alone of these data": f"{_difference(both)} against {best}" if both else "-",
     }  # fmt: skip
 
 
 def _best_alone(data: str, studies: Sequence[Study], cells: Mapping[str, Sequence[Cell]]) -> str:
     """Returns which study of the data has the best local models; on test patients, so it flatters the hospitals."""
-    means = {s.name: statistics.fmean(_areas(cells[s.name], "local").values()) for s in studies if s.data == data}
-    return max(means, key=lambda name: means[name])
+    alone = {s.name: _areas(cells[s.name], "local") for s in studies if s.data == data}
+    means = {name: statistics.fmean(areas.values()) for name, areas in alone.items() if areas}
+    return max(means, key=lambda name: means[name], default="")
 
 
 def _areas(cells: Sequence[Cell], model: str) -> dict[int, float]:
-    return {cell.seed: cell.areas[model] for cell in cells}
+    return {cell.seed: cell.areas[model] for cell in cells if model in cell.areas}
 
 
 def _spread(areas: Iterable[float]) -> str:
     values = list(areas)
+    if not values:
+        return "-"
     mean = statistics.fmean(values)
     return f"{mean:.3f}" if len(values) < 2 else f"{mean:.3f} +- {statistics.stdev(values):.3f}"
 
@@ -89,6 +92,7 @@ def _difference(pairs: Sequence[tuple[float, float]]) -> str:
 def _commands(studies: Sequence[Study], cells: Mapping[str, Sequence[Cell]]) -> str:
     lines = ["| study | overrides of `oncofed-sim run --engine inprocess` | rates chosen, by seed |", "|---|---|---|"]
     for study in studies:
-        chosen = "; ".join(f"{cell.rate:g} / {cell.own_rate:g}" for cell in cells[study.name])
+        rates = [(cell.rate, cell.own_rate) for cell in cells[study.name]]
+        chosen = "; ".join(f"{rate:g} / {own:g}" for rate, own in rates if rate is not None and own is not None)
         lines.append(f"| {study.name} | `{' '.join(study.overrides)}` | {chosen} |")
     return "\n".join(lines)

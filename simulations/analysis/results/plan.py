@@ -9,6 +9,8 @@ SEEDS = (0, 1, 2, 3, 4)
 BUSBRA = ("data=bus_bra", "partition=natural", "model=lite0", "model.prior=0.32", "data.image_size=128")
 BUSI = ("data=busi", "partition=iid", "partition.sites=3", "model=lite0", "model.prior=0.32", "data.image_size=128")
 HEAD = ("training.local_steps=1", "training.batch_patients=1000", "training.rounds=30")
+SHARED = ("experiment=statistics_busbra", "data.image_size=128", "privacy.mode=distributed")
+BUSI_START = ("data=busi", "data.image_size=128", "model=lite0")
 WHOLE = (
     "model.part=all", "privacy=none", "training=plain", "training.rounds=6", "training.local_epochs=1",
     "training.batch_patients=16", "training.augment=true",
@@ -26,7 +28,10 @@ class Study:
         root: Path below the folder of data sets; empty for data that need no file.
         overrides: Hydra overrides but for data.root, the seed and the learning rates.
         rates: Candidates of the federated learning rate.
-        own_rates: Candidates of the local model's; as many as ``rates``.
+        own_rates: Candidates of the local model's; as many as ``rates``. Where both are empty nothing is
+            chosen, and the hospitals train no model of their own.
+        public: Overrides of ``oncofed-sim pretrain`` that make the checkpoint the study starts from; empty: none.
+        public_root: Path of the public data below the folder of data sets.
         seeds: Each is a split, a start and noise of its own.
     """
 
@@ -38,6 +43,8 @@ class Study:
     rates: Sequence[float]
     own_rates: Sequence[float]
     seeds: Sequence[int] = SEEDS
+    public: Sequence[str] = ()
+    public_root: str = ""
 
     def __post_init__(self) -> None:
         if len(self.rates) != len(self.own_rates):
@@ -81,6 +88,21 @@ STUDIES = (
         name="busi-head-eps8", title="BUSI, 3 sites, frozen ImageNet lite0 and a head, epsilon 8",
         data="busi", root="busi/Dataset_BUSI_with_GT",
         overrides=(*BUSI, *HEAD, "privacy.clip_norm=0.4"), rates=(8.0, 16.0, 32.0), own_rates=(0.03, 0.1, 0.3),
+    ),
+    Study(
+        name="busbra-statistics-eps8", title="BUS-BRA by scanner, sums at a BUSI checkpoint, shared noise, epsilon 8",
+        data="bus_bra", root="bus-bra/BUSBRA", overrides=(*SHARED, "privacy.epsilon=8"), rates=(), own_rates=(),
+        public=BUSI_START, public_root="busi/Dataset_BUSI_with_GT",
+    ),
+    Study(
+        name="busbra-statistics-eps3", title="the same, epsilon 3",
+        data="bus_bra", root="bus-bra/BUSBRA", overrides=(*SHARED, "privacy.epsilon=3"), rates=(), own_rates=(),
+        public=BUSI_START, public_root="busi/Dataset_BUSI_with_GT",
+    ),
+    Study(
+        name="busbra-statistics-eps1", title="the same, epsilon 1",
+        data="bus_bra", root="bus-bra/BUSBRA", overrides=(*SHARED, "privacy.epsilon=1"), rates=(), own_rates=(),
+        public=BUSI_START, public_root="busi/Dataset_BUSI_with_GT",
     ),
     Study(
         name="breastmnist-plain", title="BreastMNIST, 4 sites, ImageNet lite0 fine-tuned whole, not private",
