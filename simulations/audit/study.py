@@ -126,7 +126,7 @@ def audit_site(
         "study": {"name": study.name, "digest": study.digest(), "code_digest": code_digest()},
         "site": {"name": site.name, "declared_patients": site.declared_patients},
         "claim": {"epsilon": plan.target_epsilon, "delta": plan.delta, "accountant": plan.accountant},
-        "plan": dataclasses.asdict(plan),
+        "plan": dataclasses.asdict(plan) | {"sensitivities": list(plan.sensitivities)},
         "passed": all(check.passed for check in checks),
         "checks": [dataclasses.asdict(check) for check in checks],
         "canaries": {"study": own, "worst_case": worst},

@@ -136,7 +136,7 @@ def _silent(monkeypatch: pytest.MonkeyPatch, silent: Callable[[Request | None, i
     """Lets sites answer, and the hub not hear them; returns how often training was asked for."""
     asked = [0]
 
-    def changed(grid: object, requests: Mapping[int, object], kind: str, timeout: float) -> object:
+    def changed(grid: object, requests: Mapping[int, object], kind: str, timeout: float, away: object) -> object:
         asked[0] += kind == "train"
         for number, (node, answer) in enumerate(ask(grid, requests, kind, timeout)):  # type: ignore[arg-type]
             lost = kind == "train" and silent(None, asked[0], number)

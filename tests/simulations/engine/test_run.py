@@ -106,7 +106,7 @@ BAD = {
         "Expected one of: densenet121, linear, linearised, lite0, mlp",
     ),
     "choice misspelt": (["model=resnet19"], 3, "did you mean resnet18?"),
-    "key misspelt": (["privacy.epsilo=3"], 3, "did you mean epsilon? Expected one of: mode, epsilon, delta"),
+    "key misspelt": (["privacy.epsilo=3"], 3, "did you mean epsilon? Expected one of: mode, colluders, epsilon, delta"),
     "group misspelt": (["privcy=none"], 3, "did you mean privacy?"),
     "no sign": (["privacy.epsilon"], 3, "expected key=value"),
     "unknown network": (["model.name=resnet19"], 3, "choose one of densenet121"),
