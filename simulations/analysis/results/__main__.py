@@ -25,6 +25,7 @@ def main() -> int:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
     only = f" --only {' '.join(options.only)}" if options.only else ""
+    only += f" --seeds {' '.join(map(str, options.seeds))}" if options.seeds else ""
     part = page(chosen, cells, f"python -m simulations.analysis.results --data DATA --page docs/results.md{only}")
     if options.page is None:
         print(part)
@@ -37,14 +38,14 @@ def _cells(studies: list[Study], options: argparse.Namespace) -> dict[str, list[
     """Measures seed by seed, for studies of the same data share what was read and embedded."""
     found: dict[str, list[Cell]] = {study.name: [] for study in studies}
     data, out = options.data.resolve(), options.out.resolve()
-    for study, seed in sorted(_pairs(studies), key=lambda pair: (pair[0].data, pair[1])):
+    for study, seed in sorted(_pairs(studies, options.seeds), key=lambda pair: (pair[0].data, pair[1])):
         print(f"{study.name}, seed {seed} ...", file=sys.stderr, flush=True)
         found[study.name].append(measured(study, seed, data, out, keep=options.keep))
     return found
 
 
-def _pairs(studies: list[Study]) -> list[tuple[Study, int]]:
-    return [(study, seed) for study in studies for seed in study.seeds]
+def _pairs(studies: list[Study], seeds: list[int] | None) -> list[tuple[Study, int]]:
+    return [(study, seed) for study in studies for seed in study.seeds if seeds is None or seed in seeds]
 
 
 def _options() -> argparse.Namespace:
@@ -53,6 +54,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/results"), help="folder of the cells")
     parser.add_argument("--page", type=Path, help="page between whose marks the table goes; default: stdout")
     parser.add_argument("--keep", action="store_true", help="keep cells of other code; the page says so")
+    parser.add_argument("--seeds", type=int, nargs="+", help="some seeds only; the page says how many there are")
     parser.add_argument("--only", nargs="+", choices=[study.name for study in STUDIES], help="some studies only")
     return parser.parse_args()
 
