@@ -80,7 +80,8 @@ STUDIES = (
         overrides=(*BUSBRA, *HEAD, "privacy.clip_norm=0.4"), rates=(8.0, 16.0, 32.0), own_rates=(0.03, 0.1, 0.3),
     ),
     Study(
-        name="busbra-head-eps3", title="the same, epsilon 3", data="bus_bra", root="bus-bra/BUSBRA",
+        name="busbra-head-eps3", title="BUS-BRA by scanner, 3 sites, frozen ImageNet lite0 and a head, epsilon 3",
+        data="bus_bra", root="bus-bra/BUSBRA",
         overrides=(*BUSBRA, *HEAD, "privacy.epsilon=3", "privacy.clip_norm=0.7"),
         rates=(1.0, 2.0, 4.0), own_rates=(0.03, 0.1, 0.3),
     ),
