@@ -5,9 +5,6 @@ Nothing heavy is imported before a command runs, so that ``--help`` is instant.
 
 from __future__ import annotations
 
-import typer
-from typer.core import TyperGroup
-
 from client.cli import appearance as appearance_cli
 from client.cli import backup as backup_cli
 from client.cli import daemon as daemon_cli
@@ -15,8 +12,8 @@ from client.cli import data as data_cli
 from client.cli import overlap as overlap_cli
 from client.cli import privacy as privacy_cli
 from client.cli import study as study_cli
-from common.cli.guard import Guarded, guard
-from common.cli.version import add_version
+from common.cli.command_line import command_line
+from common.cli.guard import guard
 
 HELP = """One hospital: joins a consortium, runs the daemon, keeps the ledger, writes privacy reports.
 
@@ -48,19 +45,7 @@ Exit codes: 0 ok, 2 usage, 3 config, 4 data, 5 trust, 6 budget refused, 7 networ
 """
 
 
-class _Group(Guarded, TyperGroup):
-    pass
-
-
-app = typer.Typer(
-    name="oncofed-site",
-    help=HELP,
-    cls=_Group,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-add_version(app)
+app = command_line("oncofed-site", HELP)
 daemon_cli.register(app)
 privacy_cli.register(app)
 backup_cli.register(privacy_cli.ledger_app)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import json
 import os
 import random
 import signal
@@ -14,8 +15,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from common.errors import ConfigError
+from common.errors import ConfigError, NetworkError
 
 PR_SET_PDEATHSIG = 1
 STEADY_SECONDS = 60.0
@@ -150,6 +152,23 @@ def is_held(path: Path) -> bool:
         return not _locked(descriptor)
     finally:
         os.close(descriptor)
+
+
+def last_state(path: Path, lock: Path, who: str) -> dict[str, Any]:
+    """Returns what the daemon that holds ``lock`` last wrote to ``path``; ``dead`` where it is gone without a word.
+
+    Raises:
+        NetworkError: The file cannot be read; ``who`` says what to restart.
+    """
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {"status": "never started", "processes": {}}
+    except ValueError:
+        raise NetworkError(f"{path} is damaged; restart the {who}") from None
+    if found["status"] != "stopped" and not is_held(lock):
+        found["status"] = "dead"
+    return found
 
 
 def _locked(descriptor: int) -> bool:

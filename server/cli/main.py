@@ -10,10 +10,9 @@ import sys
 from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
-from common.cli.guard import Guarded, say
-from common.cli.version import add_version
+from common.cli.command_line import command_line
+from common.cli.guard import say
 from server.cli import heads as heads_cli
 from server.cli import sites as sites_cli
 from server.cli.study import Home, register
@@ -41,20 +40,7 @@ Exit codes: 0 ok, 2 usage, 3 config, 4 data, 5 trust, 6 budget refused, 7 networ
 """
 
 
-class _Group(Guarded, TyperGroup):
-    pass
-
-
-app = typer.Typer(
-    name="oncofed-hub",
-    help=HELP,
-    cls=_Group,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-
-add_version(app)
+app = command_line("oncofed-hub", HELP)
 
 
 @app.command()

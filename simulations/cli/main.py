@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
-from common.cli.guard import Guarded
-from common.cli.version import add_version
+from common.cli.command_line import command_line
 from common.config.overrides import expanded
 from common.errors import FederationError, OncoFedError
 from simulations.cli.audit import HELP as AUDIT_HELP
@@ -66,20 +64,7 @@ Examples:
 """
 
 
-class _Group(Guarded, TyperGroup):
-    pass
-
-
-app = typer.Typer(
-    name="oncofed-sim",
-    help=HELP,
-    cls=_Group,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-
-add_version(app)
+app = command_line("oncofed-sim", HELP)
 
 
 class EngineName(StrEnum):

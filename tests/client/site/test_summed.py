@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -327,12 +328,12 @@ def test_the_statement_says_both_epsilons_and_both_can_be_recomputed(sites: dict
     json.dumps(said)
 
 
-LIES: dict[str, Callable[[dict[str, object]], object]] = {
-    "a smaller epsilon alone": lambda s: s["secure_sum"]["alone"].update(epsilon=1.0),  # type: ignore[index]
-    "a larger share": lambda s: s["events"][0]["share"].update(noise_multiplier=9.0),  # type: ignore[index]
-    "fewer colluders": lambda s: s["events"][0]["share"].update(colluders=0),  # type: ignore[index]
-    "no share": lambda s: s["events"][0].pop("share"),  # type: ignore[index]
-    "a share too small for its sum": lambda s: s["events"][0]["share"].update(noise_multiplier=0.1),  # type: ignore[index]
+LIES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "a smaller epsilon alone": lambda s: s["secure_sum"]["alone"].update(epsilon=1.0),
+    "a larger share": lambda s: s["events"][0]["share"].update(noise_multiplier=9.0),
+    "fewer colluders": lambda s: s["events"][0]["share"].update(colluders=0),
+    "no share": lambda s: s["events"][0].pop("share"),
+    "a share too small for its sum": lambda s: s["events"][0]["share"].update(noise_multiplier=0.1),
 }
 
 
