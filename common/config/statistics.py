@@ -54,6 +54,8 @@ def problem_of_statistics(study: StudyConfig) -> str:
         == "equal",
         "strategy.name=fedavg with server_lr=1 and averaging=0: sums add, nothing else is defined": plain,
         "training.positive_weight=null: every patient's residual has the same bound": training.positive_weight is None,
+        "evaluation.select_by=last: an earlier round holds a part of the estimate": study.evaluation.select_by
+        == "last",
         "evaluation.local_baseline=false: a site's own models are not trained this way": not (
             study.evaluation.local_baseline
         ),

@@ -234,8 +234,9 @@ class EvaluationConfig:
     margin: Share = 0.05
     """Largest loss of AUROC that counts as none: of non-inferiority, equivalence and the do-no-harm gate."""
     bins: Annotated[int, Field(ge=16, le=65_536)] = 4096
-    select_by: Literal["auroc", "log_loss"] = "auroc"
-    """What makes a round the best on validation patients; a later round wins a tie."""
+    select_by: Literal["auroc", "log_loss", "last"] = "auroc"
+    """What makes a round the best on validation patients, a later one wins a tie; ``last``: the last round, whatever it
+    does."""
     local_baseline: bool = True
     local_epochs: Positive = 16.0
     """Passes of the local-only baseline, which each site trains without noise and never releases."""

@@ -126,6 +126,7 @@ def _view(files: RunFiles, figures: Mapping[str, Mapping[str, str]]) -> dict[str
     return {
         "run": files.run,
         "study": files.study,
+        "last_round": files.study.get("evaluation", {}).get("select_by") == "last",
         "evaluation": files.evaluation,
         "verdict": judge(files),
         "reliability": reliability(files),

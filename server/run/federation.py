@@ -180,7 +180,7 @@ class Run:
         return score_states(answers, self.study.evaluation, self.roster.cards, "val")
 
     def _keep_best(self, round_index: int, arrays: Any, states: Mapping[str, ScoreState], best: Any) -> Any:
-        if self.progress.keep_if_best(round_index, _merit(states, self.study), states):
+        if self.progress.keep_if_best(round_index, _merit(states, self.study, round_index), states):
             return arrays
         return best if self.progress.best_round else arrays
 
@@ -312,8 +312,10 @@ class Run:
         return influence(weights, self.folder.read_metrics(), self.progress.best_val)
 
 
-def _merit(states: Mapping[str, ScoreState], study: StudyConfig) -> float | None:
+def _merit(states: Mapping[str, ScoreState], study: StudyConfig, round_index: int) -> float | None:
     """How good the round is on all validation patients, larger is better; None where it is not defined."""
+    if study.evaluation.select_by == "last":
+        return float(round_index)
     if not states:
         return None
     if study.evaluation.select_by == "log_loss":

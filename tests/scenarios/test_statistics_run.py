@@ -23,7 +23,7 @@ from tests.scenarios.conftest import Federation
 STATISTICS = (
     "training.method=statistics training.rounds=4 model.name=public_axes model.part=head model.width=24 "
     "model.prior=0.4 training.statistics.spread_axes=16 "
-    "strategy.weighting=equal evaluation.local_baseline=false privacy.accountant=prv "
+    "strategy.weighting=equal evaluation.select_by=last evaluation.local_baseline=false privacy.accountant=prv "
     "training.statistics.patients=84 training.statistics.axes=16 training.statistics.release=steps"
 )
 
@@ -48,6 +48,18 @@ def test_a_study_completes_and_its_statement_holds_for_another_accountant(federa
         assert [row["sensitivity"] for row in statement["releases"]] == [1.5, 0.6]
         assert statement["noise"]["sampler"] == "discrete Gaussian"
         assert "analytic Gaussian" in (federation.folder / "privacy" / f"{site}.html").read_text()
+
+
+def test_the_last_round_is_the_one_tested_since_earlier_ones_hold_a_part_of_the_estimate(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    falling = iter([0.9, 0.8, 0.7, 0.6])
+    monkeypatch.setattr("server.run.federation.auroc", lambda state: next(falling))
+    run = federation.run(f"{STATISTICS} privacy.epsilon=5")
+    last = load_file(federation.folder / "checkpoints" / "round-00004" / "arrays.safetensors")
+    model = load_file(federation.folder / "model" / "model.safetensors")
+    assert run["best_round"] == 4 and np.array_equal(model["head.average"], last["head.average"])
+    assert "is the last and is the one tested" in (federation.folder / "report.html").read_text().replace("\n", " ")
 
 
 def test_the_first_round_fills_the_moments_and_the_others_the_weights(federation: Federation) -> None:

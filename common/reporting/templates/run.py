@@ -79,7 +79,8 @@ chance of drawing these patients, not the training seed.</p>
 ({{ "{:,}".format(run.model.trainable) }} of {{ "{:,}".format(run.model.parameters) }} parameters)
 {% endif %}</dd>
 <dt>Rounds</dt><dd>{{ run.rounds_done }} of {{ run.rounds_planned }} done{% if run.best_round %}; the model of round
-{{ run.best_round }} was best on validation patients and is the one tested{% endif %}</dd>
+{{ run.best_round }} {{ "is the last" if last_round else "was best on validation patients" }} and is the one
+tested{% endif %}</dd>
 {% if study.strategy is defined %}<dt>Aggregation</dt><dd>{{ study.strategy.name }}, quorum
 {{ study.strategy.quorum }}</dd>{% endif %}
 {% if study.training is defined and study.training.method|default("") == "statistics" %}<dt>Local training</dt>

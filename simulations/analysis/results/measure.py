@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from common.config.study import StudyConfig, compose
 from common.errors import FederationError
 from common.evaluation.scores import ScoreState
 from common.evaluation.within_sites import within_sites
-from common.provenance import mathematics_digest
+from common.provenance import sources_digest
 from common.runs.run_folder import RunFolder
 from simulations.analysis.results.plan import Study
 from simulations.engine.emulation import build_site, site_names
@@ -32,7 +33,18 @@ class Cell:
     rate: float | None
     own_rate: float | None
     epsilon: float | None
-    mathematics: str
+    code: str
+
+
+ROOT = Path(__file__).resolve().parents[3]
+MEASURED_CODE = ("common", "client", "server", "simulations/data", "simulations/engine", "simulations/pretrain")
+"""Sources that a figure of the table can hang on."""
+
+
+@cache
+def measured_code() -> str:
+    """Returns the SHA-256 (hex) of the sources in :data:`MEASURED_CODE`."""
+    return sources_digest(ROOT, MEASURED_CODE)
 
 
 def measured(study: Study, seed: int, data: Path, out: Path, *, keep: bool = False) -> Cell:
@@ -43,7 +55,7 @@ def measured(study: Study, seed: int, data: Path, out: Path, *, keep: bool = Fal
     """
     folder = RunFolder(out / study.name / f"seed{seed}")
     kept = folder.read_json("cell.json")
-    same_code = keep or kept.get("mathematics") == mathematics_digest()
+    same_code = keep or kept.get("code") == measured_code()
     if same_code and kept.get("plan") == repr(study):
         return Cell(**{key: value for key, value in kept.items() if key != "plan"})
     cell = _measure(study, seed, data, folder.path)
@@ -66,7 +78,7 @@ def _measure(study: Study, seed: int, data: Path, folder: Path) -> Cell:
     models = json.loads((done / "evaluation.json").read_text(encoding="utf-8"))["models"]
     areas = {name: models[name]["within_sites"]["value"] for name in MODELS if name in models}
     epsilon = max(_epsilons(done), default=None)
-    return Cell(study.name, seed, areas, rate, own_rate, epsilon, mathematics_digest())
+    return Cell(study.name, seed, areas, rate, own_rate, epsilon, measured_code())
 
 
 def _checkpoint(study: Study, data: Path, out: Path) -> Path:

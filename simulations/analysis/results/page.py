@@ -8,10 +8,9 @@ from math import sqrt
 
 from scipy.stats import t as student
 
-from common.provenance import mathematics_digest
 from common.version import version_line
 from simulations.analysis.markdown import table
-from simulations.analysis.results.measure import Cell
+from simulations.analysis.results.measure import Cell, measured_code
 from simulations.analysis.results.plan import Study
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
@@ -28,10 +27,10 @@ def page(studies: Sequence[Study], cells: Mapping[str, Sequence[Cell]], command:
 
 def _measured_by(cells: Mapping[str, Sequence[Cell]]) -> str:
     """Returns which code the runs were made by, where it is not today's alone."""
-    digests = {cell.mathematics for row in cells.values() for cell in row}
-    if digests == {mathematics_digest()}:
+    digests = {cell.code for row in cells.values() for cell in row}
+    if digests == {measured_code()}:
         return "All runs are of this code."
-    return "Runs of this mathematics: " + ", ".join(f"`{digest[:16]}`" for digest in sorted(digests)) + "."
+    return "Runs of this code: " + ", ".join(f"`{digest[:16]}`" for digest in sorted(digests)) + "."
 
 
 def inserted(text: str, part: str) -> str:

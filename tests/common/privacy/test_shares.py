@@ -177,7 +177,7 @@ def test_a_sum_of_the_statistics_training_has_the_sensitivity_of_its_round(round
     training = TrainingConfig(method="statistics", rounds=5)
     plan = dataclasses.replace(
         STUDY, training=training, strategy=StrategyConfig(weighting="equal"), model=ModelConfig(part="head"),
-        evaluation=EvaluationConfig(local_baseline=False),
+        evaluation=EvaluationConfig(local_baseline=False, select_by="last"),
     )  # fmt: skip
     factor, sensitivity = reach(plan, 100, round_index)
     assert 1 < sensitivity / (factor * moved) < 1.02

@@ -49,7 +49,7 @@ STUDY = StudyConfig(
     ),
     privacy=PrivacyConfig(mode="none"),
     strategy=StrategyConfig(weighting="equal"),
-    evaluation=EvaluationConfig(local_baseline=False),
+    evaluation=EvaluationConfig(local_baseline=False, select_by="last"),
 )  # fmt: skip
 PRIVATE = dataclasses.replace(STUDY, privacy=PrivacyConfig(epsilon=3.0))
 State = dict[str, NDArray[np.float32]]

@@ -26,7 +26,7 @@ def study(epsilon: float = 3.0, rounds: int = 9, mode: Literal["local", "none"] 
         training=TrainingConfig(method="statistics", rounds=rounds, statistics=StatisticsConfig(**own)),
         privacy=PrivacyConfig(epsilon=epsilon, mode=mode),
         strategy=StrategyConfig(weighting="equal"),
-        evaluation=EvaluationConfig(local_baseline=False),
+        evaluation=EvaluationConfig(local_baseline=False, select_by="last"),
     )
 
 

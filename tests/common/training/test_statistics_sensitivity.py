@@ -41,7 +41,7 @@ STUDY = StudyConfig(
     ),
     privacy=PrivacyConfig(epsilon=3.0, max_images=3),
     strategy=StrategyConfig(weighting="equal"),
-    evaluation=EvaluationConfig(local_baseline=False),
+    evaluation=EvaluationConfig(local_baseline=False, select_by="last"),
 )
 MOMENT = dataclasses.replace(
     STUDY,

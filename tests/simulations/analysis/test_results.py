@@ -60,8 +60,8 @@ def test_a_cell_is_measured_once_and_anew_when_the_code_or_the_study_changed(
     assert measured(TINY, 17, tmp_path, tmp_path / "out") == first
     monkeypatch.setattr(measure, "_measure", lambda study, seed, *rest: cell("tiny", seed, 0.5, 0.5))
     assert measured(dataclasses.replace(TINY, title="Other"), 17, tmp_path, tmp_path / "out") != first
-    monkeypatch.setattr(measure, "mathematics_digest", lambda: "other code")
+    monkeypatch.setattr(measure, "measured_code", lambda: "other code")
     assert measured(TINY, 17, tmp_path, tmp_path / "out") != first
-    monkeypatch.setattr(measure, "mathematics_digest", lambda: "newer code")
+    monkeypatch.setattr(measure, "measured_code", lambda: "newer code")
     monkeypatch.setattr(measure, "_measure", lambda *arguments: pytest.fail("measured again"))
     assert measured(TINY, 17, tmp_path, tmp_path / "out", keep=True).areas["federated"] == 0.5
