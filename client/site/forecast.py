@@ -16,10 +16,11 @@ from common.config.study import StudyConfig, from_dict
 from common.errors import ConfigError
 from common.privacy.accounting import epsilon_of
 from common.privacy.exposure import LedgerRow
+from common.privacy.mechanism_facts import mechanism
 from common.privacy.plan import PrivacyPlan
 from common.privacy.pricing import most_charges
 from common.privacy.shares import LEAST_HONEST, own_multiplier
-from common.privacy.statement import mechanism, plain_words, strength
+from common.privacy.statement import plain_words, strength
 
 NOTHING = Standing()
 SITES = (3, 10, 30)

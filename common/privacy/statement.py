@@ -9,23 +9,26 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata
 from typing import Any
 
 from common.config.study import StudyConfig
-from common.privacy.accounting import Event, epsilon_of, is_exact, merge
+from common.privacy.accounting import epsilon_of, merge
 from common.privacy.chain import told_rows
 from common.privacy.exposure import UNBOUNDED, told, unbounded_runs
 from common.privacy.ledger import Ledger, LedgerRow
-from common.privacy.noise import ARITHMETIC, GridNoise, sampler_of
+from common.privacy.mechanism_facts import (
+    accountant_facts,
+    mechanism,
+    noise_facts,
+    randomness_words,
+    releases,
+    summed_noise_facts,
+)
 from common.privacy.notes import cohort_changes
 from common.privacy.plan import PrivacyPlan
 from common.privacy.pricing import most_charges
-from common.privacy.shares import GRID as SUM_GRID
-from common.privacy.shares import reach
 from common.privacy.summed_statement import DISTRIBUTED, LOCAL, SUM_RELEASED, sum_facts
 from common.privacy.verification import recompute, verify_statement
-from common.provenance import release
 from common.trust.journal import Head
 
 __all__ = ["Account", "plain_words", "privacy_statement", "recompute", "verify_statement"]
@@ -219,8 +222,8 @@ def privacy_statement(
         },
         "mechanism": mechanism(plan),
         "releases": releases(plan),
-        "noise": _summed_noise(plan, summed, declared_patients, trained_values) if summed else (
-            _noise(plan, trained_values)
+        "noise": summed_noise_facts(plan, summed, declared_patients, trained_values) if summed else (
+            noise_facts(plan, trained_values)
         ),
         "clip_norm": plan.clip_norm,
         "noise_multiplier": plan.noise_multiplier,
@@ -229,7 +232,7 @@ def privacy_statement(
         "rounds_planned": plan.rounds,
         "charges_allowed": most_charges(plan.rounds),
         "target_epsilon": plan.target_epsilon,
-        "accountant": _accountant(plan, events),
+        "accountant": accountant_facts(plan, events),
         "epsilon": epsilon,
         "delta": plan.delta,
         "cross_check": {"name": other, "epsilon": epsilon_of(events, plan.delta, other)},
@@ -241,7 +244,7 @@ def privacy_statement(
         "events": [_event(row) for row in account.rows],
         "released": _released(noised, summed=summed is not None),
         "not_covered": not_covered(True, noised),
-        "randomness": _randomness(seeded),
+        "randomness": randomness_words(seeded),
         "overlap": (
             "Epsilons of hospitals are not added, because their patients are taken to be different people; a woman "
             "who was seen at two hospitals of the study has spent both."
@@ -249,40 +252,6 @@ def privacy_statement(
         "empirical_audit": EMPIRICAL_AUDIT,
         "plain_words": plain_words(epsilon, plan.delta) if events else None,
     }  # fmt: skip
-
-
-def mechanism(plan: PrivacyPlan) -> str:
-    """Returns what adds the noise to what, in words."""
-    if plan.sensitivities:
-        return (
-            "Gaussian noise, full batch, exact composition: on one sum over all patients a round, each patient's part "
-            "clipped"
-        )
-    return "Gaussian noise on the sum of clipped per-patient mean gradients; empty batches included"
-
-
-def releases(plan: PrivacyPlan) -> list[dict[str, Any]]:
-    """Returns each kind of sum that leaves: of what, in how many rounds, its sensitivity and noise; [] for DP-SGD."""
-    if not plan.sensitivities:
-        return []
-    kinds = (
-        ("sum of each patient's public coordinates, their squares and one half", 1, plan.sensitivities[0]),
-        ("sum of each patient's coordinates times the residual", plan.rounds - 1, plan.sensitivities[-1]),
-    )
-    return [
-        {
-            "of": of, "rounds": rounds, "sensitivity": sensitivity,
-            "standard_deviation": GridNoise(sensitivity, plan.noise_multiplier).std,
-        }
-        for of, rounds, sensitivity in kinds
-    ]  # fmt: skip
-
-
-def _accountant(plan: PrivacyPlan, events: Sequence[Event]) -> dict[str, Any]:
-    if is_exact([*events, plan.event()], plan.accountant):
-        method = "exact: analytic Gaussian mechanism (Balle and Wang 2018, theorem 8); no sampling, squares of mu add"
-        return {"name": plan.accountant, "library": "oncofed", "version": release(), "method": method}
-    return {"name": plan.accountant, "library": "opacus", "version": metadata.version("opacus")}
 
 
 def _lifetime_in_words(account: Account) -> str:
@@ -360,54 +329,6 @@ def _event(row: LedgerRow) -> dict[str, Any]:
 
 def _mechanisms(rows: Sequence[LedgerRow]) -> list[dict[str, Any]]:
     return [asdict(event) for event in merge([row.event for row in rows])]
-
-
-def _noise(plan: PrivacyPlan, trained_values: int | None) -> dict[str, Any]:
-    """What was added to each sum: all of it follows from the plan, and the sampler from the size of a step."""
-    noise = GridNoise(plan.sensitivities[0], plan.noise_multiplier) if plan.sensitivities else plan.noise
-    return {
-        "sampler": None if trained_values is None else noise.sampler(trained_values),
-        "trained_values": trained_values,
-        "grid": noise.grid,
-        "sensitivity": noise.sensitivity,
-        "standard_deviation": noise.std,
-        "covers": (
-            f"one patient moves a sum by at most the clipping norm, {ARITHMETIC:.2%} of it for float32 arithmetic "
-            "(measured, not proven), and what rounding to the grid adds"
-        ),
-    }
-
-
-def _summed_noise(
-    plan: PrivacyPlan, study: StudyConfig, declared_patients: int, trained_values: int | None
-) -> dict[str, Any]:
-    """What the sites that do not collude added to each sum together, in the unit of this site's own clipped sum."""
-    factor, sensitivity = reach(study, declared_patients)
-    factor = abs(factor)
-    return {
-        "sampler": None if trained_values is None else sampler_of(trained_values),
-        "trained_values": trained_values,
-        "grid": SUM_GRID / factor,
-        "sensitivity": sensitivity / factor,
-        "standard_deviation": plan.noise_multiplier * sensitivity / factor,
-        "covers": (
-            f"one patient moves a sum by at most the clipping norm, {ARITHMETIC:.2%} of it for float32 arithmetic "
-            "(measured, not proven), and what rounding to the grid adds; the deviation is that of all sites which do "
-            "not collude, at least"
-        ),
-    }
-
-
-def _randomness(seeded: bool) -> str:
-    source = "a seed of the simulation" if seeded else "the operating system's entropy"
-    warning = (
-        " Whoever knows the seed can take the noise off: this run demonstrates and protects nobody." if seeded else ""
-    )
-    return (
-        "AES-256 in counter mode, a cryptographic generator, under a key for each purpose of each round, derived by "
-        f"HKDF (SHA-256) from {source} and forgotten. Sum and noise are whole numbers of steps of a public grid, so "
-        f"floating point shows nothing of the sum (Mironov 2012).{warning}"
-    )
 
 
 def _of_thousand(share: float) -> str:

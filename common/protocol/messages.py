@@ -317,8 +317,7 @@ def _announcement(row: object) -> Announcement | None:
 
 def _announced(row: object) -> Announcement:
     """Returns what a peer announces; whether it is signed, :func:`common.protocol.secure_sum.check_roster` sees."""
-    received.check_mapping("announcement", row)
-    found = Announcement(**dict(row))  # type: ignore[call-overload]
+    found = Announcement(**received.check_mapping("announcement", row))
     received.check_text("site", found.site, MAX_SITE)
     received.check_whole("patients", found.patients, 1, MAX_TOTAL_WEIGHT)
     received.check_text("key", found.key, MAX_DIGEST)

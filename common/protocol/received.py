@@ -73,10 +73,11 @@ def check_flag(name: str, value: object) -> None:
         raise ConfigError(f"Expected {name} to be true or false")
 
 
-def check_mapping(name: str, value: object) -> None:
-    """Refuses all but a mapping."""
+def check_mapping(name: str, value: object) -> Mapping[Any, Any]:
+    """Returns the value; refuses all but a mapping."""
     if not isinstance(value, Mapping):
         raise ConfigError(f"Expected {name} to be a mapping")
+    return value
 
 
 def check_epsilon(value: object) -> None:
