@@ -39,11 +39,20 @@ class ProcessTree:
         """Tells whether a process of the tree was started as ``command`` (by file name)."""
         return any(command in _names(process) for process in self.look())
 
-    def stop(self, grace: float = 5.0) -> None:
+    def stop(self, grace: float = 5.0, conductor: str = "") -> None:
         """Ends every process of the tree; those that stay after ``grace`` seconds are killed.
 
         Returns when none is left that this user may end.
+
+        Args:
+            grace: Seconds.
+            conductor: File name of the command that waits for the others; it is killed first, before it can take
+                the end of the others for a fault of the run and write so.
         """
+        if conductor:
+            waiting = {process for process in self.look() if conductor in _names(process)}
+            _send(waiting, signal.SIGKILL)
+            psutil.wait_procs(waiting, timeout=grace)
         _end(lambda: self.look() | _marked(self._mark), grace)
 
 

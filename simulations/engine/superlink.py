@@ -36,6 +36,8 @@ ASK_SECONDS = 15.0
 LAST_WORDS_SECONDS = 5.0
 """What the log of a finished run may take to arrive."""
 RAY_FOLDER_LENGTH = 40
+CONDUCTOR = "flwr-simulation"
+"""Flower's command that runs the ServerApp and waits for the simulated clients."""
 
 Tick = Callable[[], None]
 
@@ -185,7 +187,7 @@ class SuperLink:
         while True:
             tick()
             self._require_alive()
-            working = self._tree.runs("flwr-simulation")
+            working = self._tree.runs(CONDUCTOR)
             ended, seen = seen and not working, seen or working
             if ended or time.monotonic() - asked > ASK_SECONDS:
                 asked = time.monotonic()
@@ -199,7 +201,7 @@ class SuperLink:
     def stop(self) -> None:
         """Ends it and everything below it."""
         if hasattr(self, "_tree"):
-            self._tree.stop()
+            self._tree.stop(conductor=CONDUCTOR)
             self._process.wait()
 
     def _ask(self, run_id: int) -> FlowerRun:

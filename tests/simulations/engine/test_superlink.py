@@ -206,6 +206,32 @@ def test_the_environment_is_quiet_and_the_users_flower_home_is_not_used(
     assert environment["PATH"].startswith(str(tmp_path / "bin") + os.pathsep)
 
 
+def test_what_conducts_a_run_is_gone_before_it_can_blame_those_that_it_waits_for(tmp_path: Path) -> None:
+    worker, conductor, blame = "import time; time.sleep(600)", tmp_path / "conductor", tmp_path / "blame"
+    conductor.write_text(
+        textwrap.dedent(
+            f"""
+            import signal, subprocess, sys
+            signal.signal(signal.SIGTERM, lambda *_: None)
+            with subprocess.Popen([sys.executable, "-c", {worker!r}]) as worker:
+                print("up", flush=True)
+                worker.wait()
+                open({str(blame)!r}, "w").close()
+                print("blamed", flush=True)
+            """
+        )
+    )
+    mark = f"test-{os.getpid()}-{threading.get_ident()}-conductor"
+    with subprocess.Popen(
+        [sys.executable, str(conductor)], env=os.environ | {MARK: mark}, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        tree = ProcessTree(parent.pid, mark)
+        assert parent.stdout is not None and parent.stdout.readline() == "up\n"
+        tree.stop(conductor="conductor")
+        assert parent.stdout.read() == "" and not blame.exists()
+    assert mark not in _marks_of_children()
+
+
 def test_a_tree_is_ended_even_when_a_grandchild_left_it_and_ignores_sigterm() -> None:
     code = textwrap.dedent(
         """
