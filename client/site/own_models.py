@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from client.site.policy import OwnLevel
     from common.config.study import StudyConfig
     from common.data.loading import PatientTensors
-    from common.evaluation.answers import OwnModels, OwnName, Pair
+    from common.evaluation.answers import OwnModel, OwnModels, OwnName, Pair
     from common.evaluation.comparison import Difference
     from common.evaluation.intervals import Floats
     from common.models.classifier import Classifier
@@ -28,36 +28,30 @@ def own_models(
 ) -> OwnModels:
     """Returns what may leave of the models that stay: test score counts, thresholds, differences of AUROC.
 
+    ``local`` is the best the site can do by itself, ``personalised`` the best with the federated model too, both chosen
+    on training and validation patients held out in turn; ``public`` is the public checkpoint that training starts from.
+
     Args:
         site: Name of the site; with the study's seed it seeds the bootstrap.
-        federated: The global model of the chosen round; fine-tuned in place.
-        fresh: The model before any training; trained in place.
+        federated: The global model of the chosen round.
+        fresh: The model before any training.
         load: Returns the site's patients of a split.
         study: The study.
         randomness: Of the site.
         together: How many neighbouring scores are told as one.
     """
-    from client.site.baseline import own_threshold, personalise, train_alone
+    from client.site.home import made_at_home
     from client.site.scoring import patient_scores
     from common.evaluation.answers import OwnModel, OwnModels
     from common.evaluation.scores import ScoreState, coarsened
 
-    train_data, val_data, test_data = load("train"), load("val"), load("test")
-    labels = test_data.patient_labels().numpy()
-    scores: dict[str, Floats] = {"federated": patient_scores(federated, test_data)}
+    test, bins = load("test"), study.evaluation.bins
+    labels = test.patient_labels().numpy()
+    scores: dict[str, Floats] = {"federated": patient_scores(federated, test)}
     models: dict[OwnName, OwnModel] = {}
-
-    def keep(name: OwnName, model: Classifier) -> None:
-        scores[name] = patient_scores(model, test_data)
-        bins = study.evaluation.bins
-        state = ScoreState.of(coarsened(scores[name], bins, together), labels, bins)
-        models[name] = OwnModel(state, own_threshold(model, val_data, study))
-
-    train_alone(fresh, train_data, val_data, study, randomness("baseline", 0))
-    keep("local", fresh)
-    if study.evaluation.personal_epochs:
-        personalise(federated, train_data, val_data, study, randomness("personalise", 0))
-        keep("personalised", federated)
+    for name, own in made_at_home(federated, fresh, load("train"), load("val"), study, randomness).items():
+        scores[name] = own.probabilities(test)
+        models[name] = OwnModel(ScoreState.of(coarsened(scores[name], bins, together), labels, bins), own.point)
     seed = zlib.crc32(f"{study.seed}|{site}".encode())
     return OwnModels(models, _differences(scores, labels, study, seed))
 

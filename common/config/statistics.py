@@ -56,9 +56,6 @@ def problem_of_statistics(study: StudyConfig) -> str:
         "training.positive_weight=null: every patient's residual has the same bound": training.positive_weight is None,
         "evaluation.select_by=last: an earlier round holds a part of the estimate": study.evaluation.select_by
         == "last",
-        "evaluation.local_baseline=false: a site's own models are not trained this way": not (
-            study.evaluation.local_baseline
-        ),
     }
     wanted = [reason for reason, holds in reasons.items() if not holds]
     return "" if not wanted else f"training.method=statistics needs {'; and '.join(wanted)}"

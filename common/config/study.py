@@ -238,12 +238,21 @@ class EvaluationConfig:
     """What makes a round the best on validation patients, a later one wins a tie; ``last``: the last round, whatever it
     does."""
     local_baseline: bool = True
-    local_epochs: Positive = 16.0
-    """Passes of the local-only baseline, which each site trains without noise and never releases."""
+    """Whether each site makes the best model it can at home, without noise, to compare with; it is never released."""
+    local_epochs: NonNegative = 16.0
+    """Most passes of the network that is tuned at home; 0: only a linear model of its features is tried."""
+    local_batch: Count = 16
+    """Patients a step at home."""
     local_optimizer: Literal["sgd", "adam"] = "adam"
     local_lr: Positive = 1e-3
+    home_part: Part | None = None
+    """Part of the network that is tuned at home; None: the study's, and all of the one behind public features."""
+    home_folds: Annotated[int, Field(ge=2, le=20)] = 3
+    """Parts of a site's patients that are held out in turn to choose its own models."""
+    home_seeds: Annotated[int, Field(ge=1, le=20)] = 2
+    """Fits of a site's own model whose scores are averaged."""
     personal_epochs: NonNegative = 4.0
-    """Passes of the personalised model, the federated one fine-tuned at the site without noise; 0: none."""
+    """Most passes of the federated model that is tuned at the site, without noise; 0: no model with the federated."""
     personal_lr: Positive = 1e-3
     min_group: Annotated[int, Field(ge=1, le=10_000)] = 20
     """Fewest test patients of a subgroup for its rates to stand in the fairness table."""

@@ -12,13 +12,16 @@ from common.evaluation.comparison import SAME, Difference
 from common.evaluation.decision import HOW, OperatingPoint
 from common.evaluation.scores import MAX_PATIENTS, ScoreState
 
-SCHEMA_VERSION = 1
-OwnName = Literal["local", "personalised"]
-OWN: tuple[OwnName, ...] = ("local", "personalised")
-"""Models of one site: trained alone; the federated one fine-tuned without noise. Neither is ever released."""
+SCHEMA_VERSION = 2
+OwnName = Literal["local", "personalised", "public"]
+OWN: tuple[OwnName, ...] = ("local", "personalised", "public")
+"""Models at one site: the best it makes alone; the best with the federated one too; the public checkpoint that training
+starts from. The first two are made without noise and never released."""
 
 
-Pair = Literal["federated_minus_local", "personalised_minus_federated", "personalised_minus_local"]
+Pair = Literal[
+    "federated_minus_local", "personalised_minus_federated", "personalised_minus_local", "federated_minus_public"
+]
 PAIRS: tuple[Pair, ...] = get_args(Pair)
 
 

@@ -20,7 +20,7 @@ from simulations.engine.emulation import build_site, site_names
 from simulations.engine.run import run_study, status_of
 
 OFF = ("evaluation.local_baseline=false", "evaluation.personal_epochs=0")
-MODELS = ("federated", "local", "personalised")
+MODELS = ("federated", "local", "personalised", "public")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +112,15 @@ def _own_validated(base: Sequence[str], rate: float, folder: Path) -> float:
 
 
 def _own_state(study: StudyConfig, name: str, folder: Path) -> ScoreState:
-    from client.site.baseline import scores_of, train_alone
-    from common.models.parts import select_part
-    from common.models.zoo import build_model
+    """Returns the scores of the hospital's own model on its patients held out in turn."""
+    from client.site.home import home_of
+    from common.training.study_model import study_model
 
     site = build_site(study, name, folder / "own")
     train, validation = (site.cohort.load(study, split) for split in ("train", "val"))
-    model = build_model(study.model, tuple(train.inputs.shape[1:]), study.seed)
-    select_part(model, study.model.part)
-    train_alone(model, train, validation, study, site.randomness("baseline", 0))
-    return scores_of(model, validation, study.evaluation.bins)
+    fresh = study_model(study, tuple(train.inputs.shape[1:]))
+    home = home_of(fresh, train, validation, study, site.randomness)
+    return ScoreState.of(home.probability(home.logits), home.labels, study.evaluation.bins)
 
 
 def _run(overrides: list[str], out: Path) -> Path:

@@ -64,7 +64,7 @@ PLACES: dict[str, set[str]] = {
     },
     "charges": {"client/site/budget.py::charge_round"},
     "trains": {
-        "client/site/baseline.py::_keep_best",  # the site's own models, which never leave it
+        "common/training/recipes.py",  # the site's own models, which never leave it
         "client/site/hospital.py::Site._train",
         "client/site/summed.py::Joined._noisy",
         "common/training/statistics.py",  # takes the features of a frozen trunk from there

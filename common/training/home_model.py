@@ -1,0 +1,164 @@
+"""The best a hospital can do by itself, and with the federated model beside it; chosen by cross-validation at home.
+
+Everything here sees the hospital's patients without noise. Nothing of it may be sent but few figures, as the site's
+policy allows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.data.loading import PatientTensors
+from common.privacy.randomness import Randomness
+from common.training.recipes import Logits, Recipe, Scorer, mean_of, some_patients
+
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Shares of the federated model in a sum of scores."""
+Fresh = Callable[[int], Randomness]
+"""Returns the randomness of the n-th fit."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HeldOut:
+    """A model with the scores it gives patients that it was not fitted on.
+
+    Attributes:
+        name: How it came about.
+        score: Logits of other patients.
+        logits: (P,), of the hospital's own patients, each from a fit that did not see her.
+        labels: (P,), 1 malignant.
+        folds: (P,), which patients were held out together; scores of two folds are not ranked against each other.
+    """
+
+    name: str
+    score: Scorer
+    logits: Logits
+    labels: NDArray[np.float64]
+    folds: NDArray[np.int64]
+
+    def merit_of(self, counts: NDArray[np.bool_]) -> float:
+        """Returns how well the patients in ``counts`` (P,) are ranked; see :func:`concordance`."""
+        return concordance(self.logits[counts], self.labels[counts], self.folds[counts])
+
+    @cached_property
+    def _line(self) -> tuple[float, float]:
+        from sklearn.linear_model import LogisticRegression
+
+        if len(np.unique(self.labels)) < 2:
+            return 0.0, 1.0
+        spread = float(self.logits.std()) or 1.0
+        fitted = LogisticRegression(C=1.0).fit(self.logits[:, None] / spread, self.labels)
+        return float(fitted.intercept_[0]), max(0.0, float(fitted.coef_[0, 0])) / spread
+
+    def probability(self, logits: Logits) -> NDArray[np.float64]:
+        """Returns probabilities, calibrated on the held-out scores (Platt 1999, section 2, with a ridge penalty)."""
+        from scipy.special import expit
+
+        intercept, slope = self._line
+        return np.asarray(expit(intercept + slope * logits), dtype=np.float64)
+
+
+def home_model(recipes: Sequence[Recipe], data: PatientTensors, *, folds: int, seeds: int, fresh: Fresh) -> HeldOut:
+    """Returns the model of all patients that ranks held-out ones best, the first of equals.
+
+    Args:
+        recipes: What is tried.
+        data: The hospital's patients.
+        folds: Parts held out in turn, fewer where a class has fewer patients.
+        seeds: Final fits whose logits are averaged.
+        fresh: Randomness of each fit.
+    """
+    of_fold = fold_of(data.patient_labels().numpy(), folds)
+    everybody = np.ones(data.num_patients, dtype=bool)
+    fits = folds + seeds
+    found = [
+        (option, number)
+        for number, recipe in enumerate(recipes)
+        for option in _held_out(recipe, data, of_fold, partial(_fit_of, fresh, number * fits))
+    ]
+    chosen, number = max(found, key=lambda pair: pair[0].merit_of(everybody))
+    last = [recipes[number].fit(data, fresh(number * fits + folds + seed))[chosen.name] for seed in range(seeds)]
+    return dataclasses.replace(chosen, score=mean_of(last))
+
+
+def _fit_of(fresh: Fresh, first: int, fold: int) -> Randomness:
+    return fresh(first + fold)
+
+
+def with_federation(
+    home: HeldOut, federated: Scorer, tuned: HeldOut | None, data: PatientTensors, counts: NDArray[np.bool_]
+) -> HeldOut:
+    """Returns what ranks held-out patients best of: sums with the federated scores, and the federated model tuned.
+
+    The home model itself is one of them (a share of 0), and is kept where none is better.
+
+    Args:
+        home: The home model, of ``data``.
+        federated: The federated model.
+        tuned: The federated model, trained on at home.
+        data: The hospital's patients.
+        counts: (P,), those for whom a federated score shows how it does on new patients; the choice is made on them.
+    """
+    theirs = federated(data)
+    options = [_sum(home, federated, theirs, share, counts) for share in SHARES]
+    return max([*options, *([tuned] if tuned else [])], key=lambda option: option.merit_of(counts))
+
+
+def _sum(home: HeldOut, federated: Scorer, theirs: Logits, share: float, counts: NDArray[np.bool_]) -> HeldOut:
+    """Each model's logits count in units of their own spread."""
+    ours, others = (float(logits[counts].std() if counts.any() else 0.0) or 1.0 for logits in (home.logits, theirs))
+
+    def add(first: Logits, second: Logits) -> Logits:
+        return (1 - share) * first / ours + share * second / others
+
+    name = f"{share:.0%} of the score from the federated model, the rest from {home.name}"
+    logits = add(home.logits, theirs)
+    return dataclasses.replace(
+        home, name=name, logits=logits, score=lambda other: add(home.score(other), federated(other))
+    )
+
+
+def fold_of(labels: NDArray[np.float64], folds: int) -> NDArray[np.int64]:
+    """Returns (P,) the part that each patient is held out with: both classes in each, as long as there are enough.
+
+    One part for everybody, which then is fitted on too, where a class has fewer than two patients.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    of_fold = np.zeros(len(labels), dtype=np.int64)
+    parts = min(folds, int((labels == 1).sum()), int((labels == 0).sum()))
+    if parts >= 2:
+        cut = StratifiedKFold(parts, shuffle=True, random_state=0).split(labels, labels)
+        for fold, (_, held) in enumerate(cut):
+            of_fold[held] = fold
+    return of_fold
+
+
+def concordance(logits: Logits, labels: NDArray[np.float64], folds: NDArray[np.int64]) -> float:
+    """Returns the share of pairs of a malignant and a benign patient of one fold in the right order; ties are half."""
+    right, pairs = 0.0, 0
+    for fold in np.unique(folds):
+        of = folds == fold
+        gaps = logits[of & (labels == 1)][:, None] - logits[of & (labels == 0)][None, :]
+        right += float((gaps > 0).sum() + 0.5 * (gaps == 0).sum())
+        pairs += gaps.size
+    return right / pairs if pairs else 0.5
+
+
+def _held_out(recipe: Recipe, data: PatientTensors, of_fold: NDArray[np.int64], fresh: Fresh) -> list[HeldOut]:
+    """Returns each of the recipe's models, with held-out scores and the scorer of one of its folds."""
+    labels = data.patient_labels().numpy().astype(np.float64)
+    logits: dict[str, Logits] = {}
+    scorers: Mapping[str, Scorer] = {}
+    for fold in np.unique(of_fold):
+        held = np.flatnonzero(of_fold == fold)
+        rest = np.flatnonzero(of_fold != fold)
+        scorers = recipe.fit(some_patients(data, rest) if len(rest) else data, fresh(int(fold)))
+        for name, scorer in scorers.items():
+            logits.setdefault(name, np.zeros(len(labels)))[held] = scorer(some_patients(data, held))
+    return [HeldOut(name, scorers[name], logits[name], labels, of_fold) for name in logits]

@@ -1,0 +1,130 @@
+"""Ways to make a model of one hospital's patients at home: without noise, so nothing of it may leave but few figures.
+
+Each recipe returns several models of one fit (strengths of a penalty, looks at a training); which one is used is
+chosen by cross-validation (:mod:`common.training.home_model`).
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from common.config.study import TrainingConfig
+from common.data.loading import PatientTensors
+from common.models.classifier import Classifier
+from common.privacy.randomness import Randomness
+from common.training.loop import embedded, predict, train
+
+Logits = NDArray[np.float64]
+"""(P,), finite: one a patient."""
+Scorer = Callable[[PatientTensors], Logits]
+LOOKS = 8
+"""How often a training is looked at; each look is a model that can be chosen."""
+STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
+"""Inverse strengths of the ridge penalty, in units of the features' mean square."""
+_LEAST = 1e-6
+
+
+class Recipe(Protocol):
+    """Makes models of patients."""
+
+    def fit(self, data: PatientTensors, randomness: Randomness) -> Mapping[str, Scorer]:
+        """Returns the recipe's models by name, always the same names."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FineTuning:
+    """A network trained on from where it stands.
+
+    Attributes:
+        name: What its looks are called.
+        start: Where each fit starts; left as it is.
+        training: Optimizer, learning rate and the passes of one of :data:`LOOKS` parts.
+    """
+
+    name: str
+    start: Classifier
+    training: TrainingConfig
+
+    def fit(self, data: PatientTensors, randomness: Randomness) -> Mapping[str, Scorer]:
+        """Returns the network after each look, ``NAME 1/8`` to ``NAME 8/8``."""
+        model, looks = copy.deepcopy(self.start), dict[str, Scorer]()
+        for look in range(1, LOOKS + 1):
+            train(model, data, self.training, randomness=randomness, plan=None)
+            looks[f"{self.name} {look}/{LOOKS}"] = network_scorer(copy.deepcopy(model))
+        return looks
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ridge:
+    """Logistic regression with a ridge penalty in the features of a fixed network (or its public coordinates).
+
+    Attributes:
+        network: Gives the features; its trunk is not trained.
+    """
+
+    network: Classifier
+
+    def fit(self, data: PatientTensors, randomness: Randomness) -> Mapping[str, Scorer]:
+        """Returns a model for each of :data:`STRENGTHS`; it draws nothing."""
+        from sklearn.linear_model import LogisticRegression
+
+        features, labels = self._features(data), data.patient_labels().numpy()
+        centre = features.mean(0)
+        scale = float(np.sqrt(np.square(features - centre).sum(1).mean())) or 1.0
+
+        def scorer(strength: float) -> Scorer:
+            fitted = LogisticRegression(C=strength, max_iter=10_000).fit((features - centre) / scale, labels)
+            return lambda other: np.asarray(
+                fitted.decision_function((self._features(other) - centre) / scale), dtype=np.float64
+            )
+
+        return {f"ridge {strength:g}": scorer(strength) for strength in STRENGTHS}
+
+    def _features(self, data: PatientTensors) -> NDArray[np.float64]:
+        """Returns the mean features of each patient, (P, D)."""
+        rows = embedded(self.network, data.inputs).double()
+        total = torch.zeros(data.num_patients, rows.shape[1], dtype=torch.float64)
+        total.index_add_(0, data.patient_of, rows)
+        return np.asarray((total / torch.bincount(data.patient_of, minlength=data.num_patients)[:, None]).numpy())
+
+
+def network_scorer(model: Classifier) -> Scorer:
+    """Returns the logit of the patient's probability that the network gives; 0 for whom it gives no number."""
+
+    def score(data: PatientTensors) -> Logits:
+        probability = np.nan_to_num(predict(model, data).double().numpy(), nan=0.5).clip(_LEAST, 1 - _LEAST)
+        return np.asarray(np.log(probability / (1 - probability)))
+
+    return score
+
+
+def mean_of(scorers: Sequence[Scorer]) -> Scorer:
+    """Returns the scorer of mean logits."""
+    return lambda data: np.asarray(np.mean([scorer(data) for scorer in scorers], axis=0))
+
+
+def some_patients(data: PatientTensors, indices: NDArray[np.int64]) -> PatientTensors:
+    """Returns the patients of these indices, in this order."""
+    rows = data.rows_of(torch.from_numpy(indices))
+    of_row = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor([len(one) for one in rows]))
+    kept = torch.cat(rows)
+    names = tuple(data.patients[index] for index in indices)
+    return PatientTensors(data.inputs[kept], data.labels[kept], of_row, names)
+
+
+def joined(first: PatientTensors, second: PatientTensors) -> PatientTensors:
+    """Returns the patients of both."""
+    return PatientTensors(
+        torch.cat([first.inputs, second.inputs]),
+        torch.cat([first.labels, second.labels]),
+        torch.cat([first.patient_of, second.patient_of + first.num_patients]),
+        first.patients + second.patients,
+    )
