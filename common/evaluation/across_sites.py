@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from common.evaluation.answers import PAIRS, OwnModels
-from common.evaluation.comparison import Difference, against_margin, average
+from common.evaluation.answers import PAIRS, OwnModels, Pair
+from common.evaluation.comparison import against_margin, average
 from common.evaluation.gate import judged, rates
 from common.evaluation.own_release import Coarse, OwnAnswer
 from common.evaluation.within_sites import pairs
@@ -41,22 +41,39 @@ def _pairs(answers: Mapping[str, OwnModels], sites: Iterable[str]) -> dict[str, 
 def do_no_harm(
     answers: Mapping[str, OwnAnswer], *, margin: float, confidence: float = 0.95, seed: int = 0
 ) -> dict[str, Any]:
-    """Returns the gate: ``sites.NAME`` as :func:`common.evaluation.gate.judged` has it, and which ``helps``, ``hurts``.
+    """Returns the gate: does the federated model do worse than the one that a hospital makes at home?
 
-    ``rates`` says how often the gate errs. A site that lets leave less than its differences is judged by its own word,
-    one that keeps all not at all.
+    ``sites.NAME`` as :func:`common.evaluation.gate.judged` has it, and which ``helps``, ``hurts``. ``rates`` says how
+    often the gate errs. A site that lets leave less than its differences is judged by its own word, one that keeps all
+    not at all.
     """
-    told = {site: _difference(answer) for site, answer in answers.items() if not isinstance(answer, Coarse)}
-    words = {site: answer.gate() for site, answer in answers.items() if isinstance(answer, Coarse)}
+    return _gate(answers, "federated_minus_local", margin, confidence, seed)
+
+
+def joining(
+    answers: Mapping[str, OwnAnswer], *, margin: float, confidence: float = 0.95, seed: int = 0
+) -> dict[str, Any] | None:
+    """Returns who gains: the best a hospital has with the federated model, less the best it makes at home.
+
+    As :func:`do_no_harm`; None where the study makes no model with the federated one.
+    """
+    gate = _gate(answers, "personalised_minus_local", margin, confidence, seed)
+    told = any(site["verdict"] != "not measured" for site in gate["sites"].values())
+    return gate if told else None
+
+
+def _gate(answers: Mapping[str, OwnAnswer], pair: Pair, margin: float, confidence: float, seed: int) -> dict[str, Any]:
+    told = {
+        site: None if answer is None else answer.differences.get(pair)
+        for site, answer in answers.items()
+        if not isinstance(answer, Coarse)
+    }
+    words = {site: answer.gate(pair) for site, answer in answers.items() if isinstance(answer, Coarse)}
     found = judged(told, margin=margin, confidence=confidence) | words
     sites = {site: found[site] for site in answers}
     named = {word: [site for site, gate in sites.items() if gate["verdict"] == word] for word in ("helps", "hurts")}
     how_sure = rates(told, margin=margin, confidence=confidence, seed=seed)
     return {"margin": margin, "sites": sites, "rates": how_sure, **named}
-
-
-def _difference(answer: OwnModels | None) -> Difference | None:
-    return None if answer is None else answer.differences.get("federated_minus_local")
 
 
 def spread(block: Mapping[str, Any]) -> dict[str, Any]:

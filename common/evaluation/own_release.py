@@ -21,6 +21,8 @@ GRID = 0.05
 Level = Literal["verdict", "rounded"]
 Word = Literal["helps", "hurts", "cannot tell"]
 Figures = tuple[float, float, float]
+JUDGED: tuple[Pair, Pair] = ("federated_minus_local", "personalised_minus_local")
+"""What a verdict is given on: the common model by itself, and the best that a hospital has with it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,32 +33,35 @@ class Coarse:
         level: How much is told.
         verdict: Whether the common model helps here: its interval against the local one is above 0; hurts: it is worse
             by more than the margin and the interval is below 0.
+        joining: The same of the best model with the common one, against the local one.
         auroc: Of each own model, on the grid; only where rounded.
         differences: Value, low and high of each pair, on the grid, the interval widened; only where rounded.
     """
 
     level: Level
     verdict: Word
+    joining: Word
     auroc: Mapping[OwnName, float | None] = dataclasses.field(default_factory=dict)
     differences: Mapping[Pair, Figures | None] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, models: OwnModels, level: Level, margin: float, confidence: float) -> Self:
         """Returns what a policy of that level lets leave."""
-        word = verdict(models.differences.get("federated_minus_local"), margin, confidence)
+        word, joining = (verdict(models.differences.get(pair), margin, confidence) for pair in JUDGED)
         if level == "verdict":
-            return cls(level=level, verdict=word)
+            return cls(level=level, verdict=word, joining=joining)
         areas = {name: auroc(own.scores) for name, own in models.models.items()}
         return cls(
             level=level,
             verdict=word,
+            joining=joining,
             auroc={name: None if area is None else _nearest(area) for name, area in areas.items()},
             differences={pair: None if d is None else _widened(d) for pair, d in models.differences.items()},
         )
 
     def to_json(self) -> dict[str, Any]:
         """Returns the answer as JSON."""
-        found: dict[str, Any] = {"level": self.level, "verdict": self.verdict}
+        found: dict[str, Any] = {"level": self.level, "verdict": self.verdict, "joining": self.joining}
         if self.level == "verdict":
             return found
         rows = {pair: d and dict(zip(("value", "low", "high"), d, strict=True)) for pair, d in self.differences.items()}
@@ -72,24 +77,28 @@ class Coarse:
         fields: Mapping[str, Any] = document if isinstance(document, Mapping) else {}
         level: Any = fields.get("level")
         word: Any = fields.get("verdict")
-        names = {"level", "verdict"} | ({"auroc", "differences"} if level == "rounded" else set())
-        if level not in get_args(Level) or word not in get_args(Word) or set(fields) != names:
-            raise DataError("Expected what a site lets leave of its own models: a level, a verdict, rounded figures.")
+        joining: Any = fields.get("joining")
+        names = {"level", "verdict", "joining"} | ({"auroc", "differences"} if level == "rounded" else set())
+        known = level in get_args(Level) and word in get_args(Word) and joining in get_args(Word)
+        if not known or set(fields) != names:
+            raise DataError("Expected what a site lets leave of its own models: a level, verdicts, rounded figures.")
         if level == "verdict":
-            return cls(level=level, verdict=word)
+            return cls(level=level, verdict=word, joining=joining)
         areas, rows = (_named(fields[name], known) for name, known in (("auroc", OWN), ("differences", PAIRS)))
         return cls(
             level=level,
             verdict=word,
+            joining=joining,
             auroc={name: None if area is None else _on_grid(number(area, 0, 1)) for name, area in areas.items()},
             differences={pair: None if row is None else _figures(row) for pair, row in rows.items()},
         )
 
-    def gate(self) -> dict[str, Any]:
-        """Returns the do-no-harm gate of the site, as far as it tells."""
-        harmed = {"hurts": True, "helps": False, "cannot tell": None}[self.verdict]
-        value, low, high = self.differences.get("federated_minus_local") or (None, None, None)
-        told = {"harm": harmed, "verdict": self.verdict, "difference": value, "low": low, "high": high}
+    def gate(self, pair: Pair) -> dict[str, Any]:
+        """Returns the gate of the site for one of :data:`JUDGED`, as far as it tells."""
+        word = self.verdict if pair == JUDGED[0] else self.joining
+        harmed = {"hurts": True, "helps": False, "cannot tell": None}[word]
+        value, low, high = self.differences.get(pair) or (None, None, None)
+        told = {"harm": harmed, "verdict": word, "difference": value, "low": low, "high": high}
         return told | dict.fromkeys(("p", "patients", "patients_needed"))
 
 

@@ -21,14 +21,31 @@ IN_A_CELL: Mapping[Outcome, str] = {
 }
 
 
+_FEDERATED: Mapping[str, str] = {
+    "helps": "the federated model is better than its own model",
+    "hurts": "the federated model is worse than its own model by more than {margin}; it should keep its own",
+    "no loss": "the federated model is no worse than its own model by more than {margin}; more is not shown",
+    "same scores": "both models rank its test patients alike",
+    "cannot tell": "cannot be told",
+}
+_JOINING: Mapping[str, str] = {
+    "helps": "gains: with the federated model it is better than alone",
+    "hurts": "loses: with the federated model it is worse than alone by more than {margin}; it should keep its own",
+    "no loss": "no gain is shown; it loses no more than {margin}",
+    "same scores": "gains nothing: with and without the federated model its test patients are ranked alike",
+    "cannot tell": "cannot be told",
+}
+
+
 def named(site: str) -> str:
     """Returns what a row of the headline is called on a page."""
     return ALL_SITES if site == "pooled" else site
 
 
 def outcome(files: RunFiles, site: str) -> Outcome:
-    """Returns what the run shows of the federated model against the site's own.
+    """Returns what the run shows of joining: the best model with the federated one against the best made at home.
 
+    Where no model was made with it, the federated model by itself counts.
     The gate of an earlier version judged each site by itself; what it said counts as not measured.
     """
     own = files.own_release(site)
@@ -53,13 +70,7 @@ def _sentence(files: RunFiles, site: str, word: Outcome) -> str:
         return "not measured: no model of its own to compare with, or too few test patients of a class."
     gate, margin = gate_of(files, site) or {}, _margin(files)
     by_its_word = " (the hospital's own word, by itself alone)" if "verdict" in files.own_release(site) else ""
-    text = {
-        "helps": "the federated model is better than its own model",
-        "hurts": f"the federated model is worse than its own model by more than {margin:g}; it should keep its own",
-        "no loss": f"the federated model is no worse than its own model by more than {margin:g}; more is not shown",
-        "same scores": "both models rank its test patients alike",
-        "cannot tell": "cannot be told",
-    }[word]
+    text = (_JOINING if _judges_joining(files) else _FEDERATED)[word].format(margin=f"{margin:g}")
     return f"{text}{by_its_word}{_figures(gate, word)}."
 
 
@@ -77,17 +88,18 @@ def summary(files: RunFiles) -> str:
     """Returns the answer over all sites: how many are shown to gain, how many to lose, and how many cannot be told."""
     words = [outcome(files, site) for site in files.sites]
     if not words or set(words) == {"not measured"}:
-        return "Does federating help? Not measured."
+        return "Who gains? Not measured."
     if set(words) <= {"not measured", "not released"}:
-        return "Does federating help? Not released by the hospitals, who know it for themselves."
+        return "Who gains? Not released by the hospitals, who know it for themselves."
     counts = (f"{words.count(word)} {IN_A_CELL[word]}" for word in IN_A_CELL if word in words)
     count = f"{len(words)} hospital{'' if len(words) == 1 else 's'}"
-    return f"Does federating help? Of {count}, against the model that each trained alone: {', '.join(counts)}."
+    what = "with the federated model" if _judges_joining(files) else "the federated model"
+    return f"Who gains? Of {count}, {what} against the best that each makes alone: {', '.join(counts)}."
 
 
 def reliability(files: RunFiles) -> list[str]:
     """Returns how often this advice errs, and how often it finds a loss, at the run's own sizes."""
-    rates = ((files.evaluation or {}).get("do_no_harm") or {}).get("rates")
+    rates = _block(files).get("rates")
     if not rates:
         return []
     return list(_rates(rates))
@@ -103,13 +115,22 @@ def _rates(rates: Mapping[str, Any]) -> Iterator[str]:
 
 
 def gate_of(files: RunFiles, site: str) -> Mapping[str, Any] | None:
-    """Returns the do-no-harm gate of a site; None where there is none."""
-    found: Mapping[str, Any] | None = ((files.evaluation or {}).get("do_no_harm") or {}).get("sites", {}).get(site)
+    """Returns what was judged of a site (see :func:`outcome`); None where nothing was."""
+    found: Mapping[str, Any] | None = _block(files).get("sites", {}).get(site)
     return found
 
 
+def _judges_joining(files: RunFiles) -> bool:
+    return bool((files.evaluation or {}).get("joining"))
+
+
+def _block(files: RunFiles) -> Mapping[str, Any]:
+    evaluation = files.evaluation or {}
+    return evaluation.get("joining") or evaluation.get("do_no_harm") or {}
+
+
 def _margin(files: RunFiles) -> float:
-    return float(((files.evaluation or {}).get("do_no_harm") or {}).get("margin", 0.0))
+    return float(_block(files).get("margin", 0.0))
 
 
 def _percent(share: float) -> str:

@@ -18,7 +18,7 @@ from common.privacy.exposure import in_words
 from common.reporting.advice import IN_A_CELL, named, outcome, reliability
 from common.reporting.figures.drawing import GRID, INK
 from common.reporting.figures.of_run import figures_of
-from common.reporting.sections import attention, calibration_rows, subgroups, unmeasured, value_of_federating
+from common.reporting.sections import area_of, attention, calibration_rows, subgroups, unmeasured, value_of_federating
 from common.reporting.study_privacy import PAGE
 from common.reporting.templates.base import render
 from common.reporting.templates.run import RUN
@@ -29,6 +29,8 @@ from common.runs.run_files import UNTOLD, RunFiles, read_run
 
 POOLED = "pooled"
 _MODELS = ("federated", "local")
+COLUMNS = {"auroc": "federated", "local_auroc": "local", "joined_auroc": "personalised", "public_auroc": "public"}
+"""AUROCs of the headline, and the model each is of."""
 _NOTHING: Mapping[str, Any] = {"value": None, "low": None, "high": None}
 METRICS = (
     ("auroc", "AUROC"),
@@ -62,9 +64,11 @@ def headline_table(run_dir: Path) -> list[dict[str, Any]]:
     """Returns one row a site and, when there was a test, a last row ``pooled``.
 
     Keys: ``site``; ``patients`` (declared for training; None when unknown); ``test_patients``; ``epsilon`` spent by
-    the ledger (None when not private; for ``pooled`` the largest of the sites); ``auroc`` and ``local_auroc``, each
-    ``{"value", "low", "high"}`` with None where not measured; for ``pooled`` patients are compared within their own
-    site only, as :mod:`common.evaluation.within_sites` does.
+    the ledger (None when not private; for ``pooled`` the largest of the sites); ``auroc`` of the federated model,
+    ``local_auroc`` of the best that a site makes alone, ``joined_auroc`` of the best with both, ``public_auroc`` of the
+    public checkpoint, and ``gain``, the third less the second: each ``{"value", "low", "high"}`` with None where not
+    measured; for ``pooled`` patients are compared within their own site only, as
+    :mod:`common.evaluation.within_sites` does.
 
     Raises:
         ConfigError: The folder holds no ``run.json``, or a file in it is damaged.
@@ -81,39 +85,30 @@ def _headline(files: RunFiles) -> list[dict[str, Any]]:
 
 def _headline_sites(files: RunFiles) -> list[dict[str, Any]]:
     declared = {site["name"]: site.get("declared_patients") for site in files.run.get("sites", ())}
-    return [
-        _headline_row(site, declared[site], files.epsilon(site), *(_site(files, model, site) for model in _MODELS))
-        for site in files.sites
-    ]
+    return [_headline_row(files, site, declared[site], files.epsilon(site)) for site in files.sites]
 
 
 def _headline_pooled(files: RunFiles, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     declared = [row["patients"] for row in rows if row["patients"] is not None]
     epsilon = max((row["epsilon"] for row in rows if row["epsilon"] is not None), default=None)
-    row = _headline_row(POOLED, sum(declared) if declared else None, epsilon, files.model("federated")["pooled"], None)
-    return row | {"auroc": files.within("federated"), "local_auroc": files.within("local")}
+    return _headline_row(files, POOLED, sum(declared) if declared else None, epsilon)
 
 
-def _headline_row(
-    site: str,
-    patients: int | None,
-    epsilon: float | None,
-    federated: Mapping[str, Any] | None,
-    local: Mapping[str, Any] | None,
-) -> dict[str, Any]:
+def _headline_row(files: RunFiles, site: str, patients: int | None, epsilon: float | None) -> dict[str, Any]:
+    tested = files.model("federated").get("pooled") if site == POOLED else _site(files, "federated", site)
+    areas = {column: _known(area_of(files, model, site)) for column, model in COLUMNS.items()}
     return {
         "site": site,
         "patients": patients,
-        "test_patients": federated["patients"] if federated else None,
+        "test_patients": tested["patients"] if tested else None,
         "epsilon": epsilon,
-        "auroc": _area(federated),
-        "local_auroc": _area(local),
+        **areas,
+        "gain": _known(files.difference(site, "personalised_minus_local")),
     }
 
 
-def _area(metrics: Mapping[str, Any] | None) -> dict[str, float | None]:
-    area = (metrics or {}).get("auroc") or _NOTHING
-    return {key: area[key] for key in _NOTHING}
+def _known(found: Mapping[str, Any] | None) -> dict[str, float | None]:
+    return {key: (found or _NOTHING)[key] for key in _NOTHING}
 
 
 def _site(files: RunFiles, model: str, site: str) -> Mapping[str, Any] | None:
@@ -132,6 +127,7 @@ def _view(files: RunFiles, figures: Mapping[str, Mapping[str, str]]) -> dict[str
         "reliability": reliability(files),
         "named": named,
         "headline": [row | {"outcome": _outcome(files, row["site"])} for row in rows],
+        "has": {column: any(row[column]["value"] is not None for row in rows) for column in [*COLUMNS, "gain"]},
         "figures": {name: _inline(figure["svg"]) for name, figure in figures.items()},
         "site_rows": [_site_row(site) for site in files.run.get("sites", ())],
         "splits": SPLITS,
@@ -190,7 +186,7 @@ def _metric_table(files: RunFiles, model: str) -> dict[str, Any]:
     rows = [(site, block["sites"][site]) for site in sorted(block.get("sites", {}))]
     if block.get("pooled"):
         rows.append((POOLED, block["pooled"]))
-    title = "Federated model" if model == "federated" else "Local-only models"
+    title = "Federated model" if model == "federated" else "Models made at home"
     return {"model": model, "title": title, "rows": rows}
 
 

@@ -11,7 +11,10 @@ from common.runs.run_files import RunFiles
 
 POOLED = "pooled"
 NOTHING: Mapping[str, Any] = {"value": None, "low": None, "high": None}
-MODELS = (("federated", "Federated"), ("local", "Local only"), ("personalised", "Personalised"))
+MODELS = (
+    ("public", "Public checkpoint"), ("local", "At home"), ("federated", "Federated"),
+    ("personalised", "Home + federation"),
+)  # fmt: skip
 RECALIBRATIONS = (("none", "as it is"), ("temperature", "temperature"), ("platt", "Platt"))
 OUTCOMES = {
     "all": "all", "tp": "true positives", "fp": "false positives", "tn": "true negatives", "fn": "false negatives",
@@ -171,8 +174,8 @@ def unmeasured(files: RunFiles) -> list[str]:
     kept = [site for site in files.sites if files.own_release(site).get("level") in ("none", "verdict")]
     lines += [f"Training alone: figures are not released by {', '.join(kept)}."] if kept else []
     missing = not files.model("local") and not any(files.own_release(site) for site in files.sites)
-    lines += ["Training alone: no local model was trained to compare with."] if missing else []
-    lines += [] if files.model("personalised") else ["Personalised models: none was fine-tuned."]
+    lines += ["Training alone: no model was made at home to compare with."] if missing else []
+    lines += [] if files.model("personalised") else ["Home and federation together: no such model was made."]
     lines += [] if subgroups(files) else ["Subgroups: none was counted, or none was large enough."]
     lines += [] if files.explanation else ["Where the model looks: no heatmap was measured."]
     return lines

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from common.errors import DataError, FederationError, SiteCode
-from common.evaluation.across_sites import comparisons, do_no_harm, spread
+from common.evaluation.across_sites import comparisons, do_no_harm, joining, spread
 from common.evaluation.answers import OWN, OwnModel, OwnModels
 from common.evaluation.calibration import recalibrated, recalibrated_probability, released
 from common.evaluation.decision import OperatingPoint, operating_point
@@ -115,12 +115,14 @@ class Assessment:
         }
 
     def _released(self, answers: Mapping[str, OwnAnswer]) -> dict[str, Any]:
-        """Returns the gate, and what each site let leave for it."""
+        """Returns who gains and who is harmed, and what each site let leave for it."""
         if not answers:
             return {}
         rules = self._rules
-        gate = do_no_harm(answers, margin=rules.margin, confidence=rules.confidence, seed=self._measure.seed)
-        return {"do_no_harm": gate, "own_release": own_release(answers)}
+        told = {"margin": rules.margin, "confidence": rules.confidence}
+        found = {"do_no_harm": do_no_harm(answers, **told, seed=self._measure.seed)}
+        gains = joining(answers, **told, seed=self._measure.seed)
+        return found | ({"joining": gains} if gains else {}) | {"own_release": own_release(answers)}
 
     def _document(
         self, point: OperatingPoint, best_round: int, models: Mapping[str, Any], federated: Mapping[str, ScoreState]

@@ -13,6 +13,12 @@ from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 RESEARCH_ONLY = "Research use only - not a medical device"
+AREAS = {
+    "local_auroc": "AUROC\nat home",
+    "auroc": "AUROC\nfederated",
+    "joined_auroc": "AUROC\nhome + fed.",
+    "gain": "gain over\nhome",
+}
 STYLES = {"COMPLETED": "green", "PARTIAL": "yellow", "FAILED": "red", "INTERRUPTED": "yellow"}
 DASH = "-"
 PIPE_WIDTH = 120
@@ -120,12 +126,16 @@ def describe(event: Mapping[str, Any], rounds: int) -> str:
 
 
 def headline(rows: Sequence[Mapping[str, Any]], *, private: bool) -> Table:
-    """Returns the table of the sites: patients, epsilon spent (a dash: unknown), AUROC with interval, local-only."""
+    """Returns the table of the sites: patients, epsilon spent (a dash: unknown), AUROC of each model with interval.
+
+    What joining gives stands last; a model that no site has is left out.
+    """
     from common.reporting.advice import named
 
     table = Table(box=SIMPLE_HEAD, header_style="bold")
     table.add_column("site", overflow="fold")
-    for name in ("patients", "epsilon\nspent", "AUROC", "local-only AUROC"):
+    shown = {key: title for key, title in AREAS.items() if any(row[key]["value"] is not None for row in rows)}
+    for name in ("patients", "epsilon\nspent", *shown.values()):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         if row["site"] == "pooled":
@@ -135,8 +145,7 @@ def headline(rows: Sequence[Mapping[str, Any]], *, private: bool) -> Table:
             named(row["site"]),
             DASH if row["patients"] is None else str(row["patients"]),
             epsilon if private else "not private",
-            _with_interval(row["auroc"]),
-            _with_interval(row["local_auroc"]),
+            *(_with_interval(row[key], signed=key == "gain") for key in shown),
         )
     return table
 
@@ -154,12 +163,14 @@ def _plain(text: str) -> str:
     return text.replace("[", r"\[")
 
 
-def _with_interval(area: Mapping[str, float | None]) -> str:
+def _with_interval(area: Mapping[str, float | None], *, signed: bool = False) -> str:
     if area["value"] is None:
         return DASH
     if area["low"] is None or area["high"] is None:
         return figure(area["value"])
-    return f"{area['value']:.3f} ({area['low']:.3f}-{area['high']:.3f})"
+    sign = "+" if signed else ""
+    low, high = (format(area[key], f"{sign}.2f") for key in ("low", "high"))
+    return f"{area['value']:{sign}.3f}\n{low} to {high}" if signed else f"{area['value']:.3f}\n{low}-{high}"
 
 
 def figure(value: float | None) -> str:

@@ -99,9 +99,9 @@ def decision_csv(pooled: Metrics) -> str:
 
 
 def differences_svg(rows: Rows, margin: float) -> str:
-    """Returns paired differences of AUROC by site with intervals, federated less local, and the margin."""
+    """Returns paired differences of AUROC by site with intervals, federated less at home, and the margin."""
     names = [row["site"] for row in rows]
-    with figure("differences", "Federated less local AUROC by site", height=rows_height(names)) as (ax, done):
+    with figure("differences", "Federated less home AUROC by site", height=rows_height(names)) as (ax, done):
         known = [(place, row["difference"]) for place, row in enumerate(rows) if row["difference"] is not None]
         for place, found in known:
             reach = [[found["value"] - found["low"]], [found["high"] - found["value"]]]

@@ -143,13 +143,13 @@ def labels_by_site_csv(counts: Mapping[str, Mapping[str, int | None]], suppresse
 
 
 def forest_svg(rows: Rows) -> str:
-    """Returns AUROC with intervals, federated above local, a line for each row of the headline table."""
+    """Returns AUROC with intervals, federated above home, a line for each row of the headline table."""
     names = [row["site"] for row in rows]
-    title = "Test AUROC with intervals by site, federated against local only"
+    title = "Test AUROC with intervals by site, federated against at home"
     with figure("forest", title, height=rows_height(names)) as (ax, done):
         series = (
             ("auroc", "federated", OKABE_ITO[0], "o", -0.14),
-            ("local_auroc", "local only", OKABE_ITO[1], "s", 0.14),
+            ("local_auroc", "at home", OKABE_ITO[1], "s", 0.14),
         )
         for key, label, colour, marker, offset in series:
             known = [(place + offset, row[key]) for place, row in enumerate(rows) if row[key]["value"] is not None]

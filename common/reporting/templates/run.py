@@ -39,32 +39,40 @@ href="#reproduce">Reproduce</a></li>
 {% endblock %}
 {% block main %}
 <section aria-labelledby="headline">
-<h2 id="headline">Headline: what federating gives each site</h2>
+<h2 id="headline">Headline: who gains</h2>
 {% if headline %}
 <div class="scroll" tabindex="0" role="region" aria-label="Headline table"><table>
 <caption>Area under the ROC curve (AUROC) on each site's own test patients: 0.5 is chance, 1 is perfect; below it the
 {{ confidence }} interval.</caption>
 <thead><tr><th scope="col">Site</th><th scope="col">Patients in<br>training</th><th scope="col">Patients in<br>test</th>
-<th scope="col">Epsilon<br>spent</th><th scope="col">AUROC<br>federated</th><th scope="col">AUROC<br>local only</th>
-<th scope="col" class="text">Federated is, against<br>its own model</th></tr></thead>
+<th scope="col">Epsilon<br>spent</th>{% if has.public_auroc %}<th scope="col">Public<br>checkpoint</th>{% endif %}
+<th scope="col">At home</th><th scope="col">Federated</th>{% if has.joined_auroc %}
+<th scope="col">Home +<br>federation</th>{% endif %}{% if has.gain %}<th scope="col">Gain over<br>home</th>{% endif %}
+<th scope="col" class="text">{% if has.gain %}Joining is{% else %}Federated is, against<br>its own model{% endif %}</th>
+</tr></thead>
 <tbody>{% for row in headline %}
 {% set total = loop.last and evaluation is not none %}
 <tr{% if total %} class="total"{% endif %}><th scope="row">{{ named(row.site) }}</th>
 <td>{{ number(row.patients, "%d") }}</td><td>{{ number(row.test_patients, "%d") }}</td>
 <td>{% if not run.private %}not private{% else %}{% if total %}at most {% endif %}{{ number(row.epsilon, "%.2f") }}
-{% endif %}</td>
-<td>{{ area(row.auroc) }}</td><td>{{ area(row.local_auroc) }}</td>
+{% endif %}</td>{% if has.public_auroc %}<td>{{ area(row.public_auroc) }}</td>{% endif %}
+<td>{{ area(row.local_auroc) }}</td><td>{{ area(row.auroc) }}</td>
+{% if has.joined_auroc %}<td>{{ area(row.joined_auroc) }}</td>{% endif %}
+{% if has.gain %}<td>{{ signed(row.gain if row.gain.value is not none else none) }}</td>{% endif %}
 <td class="text">{{ row.outcome }}</td></tr>{% endfor %}
 </tbody></table></div>
 {% if evaluation is not none %}
-<p class="soft">Local only: a model that the site trained alone on its own training patients, without privacy noise
-because it never leaves the site. "Better" and "worse" are shown by the paired difference on the same patients, with all
-sites together in mind (Holm). All sites: patients are compared with patients of their own site only, each site counting
-by its pairs of a malignant and a benign one; scores of two sites' models are never ranked together. Intervals cover the
-chance of drawing these patients, not the training seed.</p>
+<p class="soft">At home: the best model that the site makes alone of its training and validation patients, a tuned
+network or a linear model, without privacy noise because it never leaves the site.{% if has.joined_auroc %} Home +
+federation: the best that the site has with the federated model too, a sum of both scores or the federated model tuned
+at home; home alone is among the choices. Both are chosen on patients held out in turn.{% endif %} "Better" and "worse"
+are shown by the paired difference on the same test patients, with all sites together in mind (Holm). All sites:
+patients are compared with patients of their own site only, each site counting by its pairs of a malignant and a benign
+one; scores of two sites' models are never ranked together. Intervals cover the chance of drawing these patients, not
+the training seed.</p>
 {% endif %}
 {% else %}<p>Not measured: no site took part.</p>{% endif %}
-{{ figure("forest", "Test AUROC with " ~ confidence ~ " intervals, federated (circles) above local only (squares).") }}
+{{ figure("forest", "Test AUROC with " ~ confidence ~ " intervals, federated (circles) above at home (squares).") }}
 </section>
 
 {% include "value" %}
@@ -125,9 +133,9 @@ would give them away.</caption>
 <p>Not measured: the run ended before the test patients were scored.</p>
 {% else %}
 <p>Once, at the end, on patients that no round had seen. The federated model calls a patient malignant at a
-probability of {{ number(evaluation.threshold, "%.4g") }} or more, fixed before the test was opened; a local model at
-the threshold of its own site's validation patients. Rates stand with their {{ confidence }} Wilson interval, AUROC
-with DeLong's (or Newcombe's where few patients or a perfect area leave DeLong's meaningless). Scores
+probability of {{ number(evaluation.threshold, "%.4g") }} or more, fixed before the test was opened; a home model at
+the threshold that the site's own patients chose, held out in turn. Rates stand with their {{ confidence }} Wilson
+interval, AUROC with DeLong's (or Newcombe's where few patients or a perfect area leave DeLong's meaningless). Scores
 travel as counts in bins{% if evaluation.score_noise|default(0) %}, with noise on each{% else %}, and a hospital tells
 them in groups of patients at one rounded score, as its policy says{% endif %}{% if
 binning_error is not none %}; that moves a site's AUROC in this report by at most

@@ -40,23 +40,23 @@ VALUE = (
 {% if value.rows %}
 <div class="scroll" tabindex="0" role="region" aria-label="Models compared"><table>
 <caption>AUROC of the models that a site could use, on the same test patients, and the paired difference federated
-less local
+less at home
 with its {{ confidence }} interval. Margin: {{ "%g"|format(value.margin) }}.</caption>
 <thead><tr><th scope="col">Site</th>{% for model in value.models %}<th scope="col">{{ model.title }}</th>{% endfor %}
-<th scope="col">Federated<br>less local</th><th scope="col" class="text">Shown</th></tr></thead>
+<th scope="col">Federated<br>less home</th><th scope="col" class="text">Shown</th></tr></thead>
 <tbody>{% for row in value.rows %}<tr{% if row.site == "pooled" %} class="total"{% endif %}>
 <th scope="row">{{ named(row.site) }}</th>
 {% for model in value.models %}<td>{{ area(row.areas[model.name]) }}</td>{% endfor %}
 <td>{{ signed(row.difference) }}</td><td class="wrap">{{ row.words }}</td></tr>{% endfor %}</tbody></table></div>
-<p class="soft">Personalised: the federated model fine-tuned at the site without noise; it stays there. Non-inferior:
+<p class="soft">Shown is what joining gives where it was measured, else the federated model by itself. Non-inferior:
 the interval lies above minus the margin. Equivalent: it lies within the margin on both sides. The difference over all
 sites is the mean of the sites' differences by their pairs of patients.
 {% for line in reliability %}{{ line }} {% endfor %}
 Differences of one run do not cover the training seed; several seeds do
 (<code>oncofed-sim run ... seed=1</code>).</p>
-{{ figure("differences", "Paired difference of AUROC, federated less local, with " ~ confidence ~ " intervals.") }}
+{{ figure("differences", "Paired difference of AUROC, federated less home, with " ~ confidence ~ " intervals.") }}
 {% if value.spread %}<p>{{ value.spread }}</p>{% endif %}
-{% else %}<p>Not measured: this run has no local model to compare with.</p>{% endif %}
+{% else %}<p>Not measured: this run has no model of a hospital alone to compare with.</p>{% endif %}
 </section>
 """
 )

@@ -51,7 +51,7 @@ PAIR = ("differences", "federated_minus_local")
     [
         None,
         [],
-        at(("schema_version",), 2),
+        at(("schema_version",), 1),
         at(("schema_version",), KeyError),
         at(("weights",), [1.0]),
         at(("models",), {}),

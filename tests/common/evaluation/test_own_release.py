@@ -55,7 +55,7 @@ def test_a_verdict_needs_an_interval_that_shows_it(found: Difference | None, wor
 
 
 ROUNDED = {
-    "level": "rounded", "verdict": "helps", "auroc": {"local": 0.85},
+    "level": "rounded", "verdict": "helps", "joining": "cannot tell", "auroc": {"local": 0.85},
     "differences": {"federated_minus_local": {"value": 0.05, "low": 0.0, "high": 0.1}},
 }  # fmt: skip
 
@@ -69,6 +69,7 @@ OUTSIDE = {"value": 0.2, "low": 0.0, "high": 0.1}
         {"level": "all"},
         {"level": "verdict"},
         {"verdict": "helps a lot"},
+        {"joining": "perhaps"},
         {"more": 1},
         {"auroc": {"local": 0.851}},
         {"auroc": {"mine": 0.85}},

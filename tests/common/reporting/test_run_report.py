@@ -151,7 +151,7 @@ def test_failed_before_the_first_round_claims_nothing(make_run: MakeRun) -> None
     rewrite(folder, "run.json", lambda d: d.update(dataset={"name": "bus_bra"}, model={"name": "m", "part": "all"}))
     text = text_of(write_run_report(folder))
     assert "FAILED after 0 of 8 rounds: 1 site connected, the quorum is 2." in text
-    assert "Does federating help? Not measured." in text and "No site took part." in text
+    assert "Who gains? Not measured." in text and "No site took part." in text
     assert headline_table(folder) == [] and list((folder / "plots").iterdir()) == []
 
 
@@ -211,9 +211,27 @@ def test_a_hospital_is_told_in_one_sentence_what_was_shown(
     report = write_run_report(with_gate(make_run, site_2=found))
     text = text_of(report)
     assert said in text and text.count("site_2: ") == 1
-    assert text.index("COMPLETED") < text.index("Does federating help?") < text.index("site_2: ")
+    assert text.index("COMPLETED") < text.index("Who gains?") < text.index("site_2: ")
     assert ("should keep its own" in text) == (found["verdict"] == "hurts")
     assert f'class="banner verdict {tone}' in report.read_text(encoding="utf-8")
+
+
+def test_what_joining_gives_goes_before_what_the_federated_model_does_alone(make_run: MakeRun) -> None:
+    """A federated model may be worse than the home model and still add to it."""
+    folder = with_gate(make_run, site_2=gate("hurts", -0.12, -0.2, -0.04))
+    found = {"margin": 0.05, "rates": None, "helps": ["site_2"], "hurts": [], "sites": {
+        **{f"site_{n}": gate("cannot tell", 0.0, -0.1, 0.1) for n in (1, 3, 4)},
+        "site_2": gate("helps", 0.04, 0.01, 0.07)}}  # fmt: skip
+    gain = {"value": 0.04, "low": 0.01, "high": 0.07, "method": "DeLong"}
+    pair = {"sites": dict.fromkeys(("site_1", "site_3", "site_4")) | {"site_2": gain}, "pooled": None}
+    rewrite(folder, "evaluation.json", lambda d: d.update(joining=found))
+    rewrite(folder, "evaluation.json", lambda d: d["comparisons"].update(personalised_minus_local=pair))
+    text = text_of(write_run_report(folder))
+    said = "site_2: gains: with the federated model it is better than alone (AUROC +0.040, +0.010 to +0.070, 60 test"
+    assert said in text and "should keep its own" not in text
+    assert "Of 4 hospitals, with the federated model against the best that each makes alone: 1 better" in text
+    assert {row["site"]: row["gain"]["value"] for row in headline_table(folder)}["site_2"] == 0.04
+    assert "Gain over home" in text
 
 
 def test_a_hospital_that_says_only_that_it_hurts_is_believed_without_figures(make_run: MakeRun) -> None:
@@ -237,11 +255,15 @@ def test_how_often_the_advice_errs_stands_beside_it(make_run: MakeRun) -> None:
 def test_what_a_run_did_not_measure_is_said(make_run: MakeRun) -> None:
     folder = make_run()
     text = text_of(write_run_report(folder))
-    assert "no heatmap was measured" in text and "none was fine-tuned" in text and "no local model" not in text
+    assert (
+        "no heatmap was measured" in text
+        and "no such model was made" in text
+        and "no model was made at home" not in text
+    )
     rewrite(folder, "evaluation.json", lambda d: d["models"].pop("local"))
     rewrite(folder, "evaluation.json", lambda d: (d.pop("comparisons"), d.pop("do_no_harm")))
     text = text_of(write_run_report(folder))
-    assert "no local model was trained" in text and "this run has no local model to compare with" in text
+    assert "no model was made at home" in text and "this run has no model of a hospital alone" in text
 
 
 def test_attention_comes_from_the_explanation(make_run: MakeRun) -> None:
@@ -294,7 +316,7 @@ def test_no_table_claims_more_than_the_advice(make_run: MakeRun) -> None:
     rewrite(folder, "evaluation.json", lambda d: d["comparisons"]["federated_minus_local"].update(
         sites={f"site_{n}": alone for n in range(1, 5)}, pooled=None))  # fmt: skip
     text = text_of(write_run_report(folder))
-    table = text.partition("AUROC of the models that a site could use")[2].partition("Personalised: the")[0]
+    table = text.partition("AUROC of the models that a site could use")[2].partition("Shown is what")[0]
     assert table.count("cannot be told") == 4 and "better" not in table and "all sites" in table
 
 

@@ -15,7 +15,8 @@ NOTHING = {"value": None, "low": None, "high": None}
 
 def shown(epsilon: float | None, *, private: bool) -> str:
     row: dict[str, Any] = {
-        "site": "north", "patients": None, "epsilon": epsilon, "auroc": NOTHING, "local_auroc": NOTHING
+        "site": "north", "patients": None, "epsilon": epsilon, "auroc": NOTHING, "local_auroc": NOTHING,
+        "joined_auroc": NOTHING, "gain": NOTHING,
     }  # fmt: skip
     console = Console(width=100)
     with console.capture() as capture:
