@@ -114,12 +114,12 @@ def _recipes(fresh: Classifier, study: StudyConfig) -> list[Recipe]:
 
 def _network(fresh: Classifier, study: StudyConfig) -> Classifier:
     """Returns the network to tune: behind a linear model's public features stands a whole one."""
-    from common.models.linearised import PublicCoordinates
     from common.models.parts import select_part
 
-    whole = isinstance(fresh.trunk, PublicCoordinates)
-    network = copy.deepcopy(fresh.trunk.network if isinstance(fresh.trunk, PublicCoordinates) else fresh)
-    select_part(network, study.evaluation.home_part or ("all" if whole else study.model.part))
+    network = public_network(fresh)
+    part = study.model.part if network is fresh else "all"
+    network = copy.deepcopy(network)
+    select_part(network, study.evaluation.home_part or part)
     return network
 
 
@@ -145,11 +145,17 @@ def _own(model: HeldOut, study: StudyConfig) -> Own:
 
 def _public(fresh: Classifier, val: PatientTensors, study: StudyConfig) -> Own:
     from client.site.scoring import patient_scores
-    from common.models.linearised import PublicCoordinates
 
-    network = fresh.trunk.network if isinstance(fresh.trunk, PublicCoordinates) else fresh
+    network = public_network(fresh)
     point = _point(patient_scores(network, val), val.patient_labels().numpy(), study)
     return Own(lambda data: patient_scores(network, data), point, "public checkpoint")
+
+
+def public_network(fresh: Classifier) -> Classifier:
+    """Returns the network of the checkpoint, which ``fresh`` is or, behind public features, holds."""
+    from common.models.linearised import PublicCoordinates
+
+    return fresh.trunk.network if isinstance(fresh.trunk, PublicCoordinates) else fresh
 
 
 def _point(probabilities: Floats, labels: Floats, study: StudyConfig) -> OperatingPoint:

@@ -83,6 +83,8 @@ class PartitionConfig:
     """Fewest patients a site may get (train, val and test together)."""
     shift: NonNegative = 0.0
     """Strength of the emulated scanner shift (gain, contrast, blur, speckle a site); 0 is none."""
+    outside: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = ()
+    """Hospitals that take no part, as if they had no labels to train on; the model is tried on all their patients."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +241,7 @@ class EvaluationConfig:
     does."""
     local_baseline: bool = True
     """Whether each site makes the best model it can at home, without noise, to compare with; it is never released."""
-    local_epochs: NonNegative = 16.0
+    local_epochs: NonNegative = 8.0
     """Most passes of the network that is tuned at home; 0: only a linear model of its features is tried."""
     local_batch: Count = 16
     """Patients a step at home."""
@@ -249,7 +251,7 @@ class EvaluationConfig:
     """Part of the network that is tuned at home; None: the study's, and all of the one behind public features."""
     home_folds: Annotated[int, Field(ge=2, le=20)] = 3
     """Parts of a site's patients that are held out in turn to choose its own models."""
-    home_seeds: Annotated[int, Field(ge=1, le=20)] = 2
+    home_seeds: Annotated[int, Field(ge=1, le=20)] = 1
     """Fits of a site's own model whose scores are averaged."""
     personal_epochs: NonNegative = 4.0
     """Most passes of the federated model that is tuned at the site, without noise; 0: no model with the federated."""

@@ -18,7 +18,15 @@ from common.privacy.exposure import in_words
 from common.reporting.advice import IN_A_CELL, named, outcome, reliability
 from common.reporting.figures.drawing import GRID, INK
 from common.reporting.figures.of_run import figures_of
-from common.reporting.sections import area_of, attention, calibration_rows, subgroups, unmeasured, value_of_federating
+from common.reporting.sections import (
+    area_of,
+    attention,
+    calibration_rows,
+    outside,
+    subgroups,
+    unmeasured,
+    value_of_federating,
+)
 from common.reporting.study_privacy import PAGE
 from common.reporting.templates.base import render
 from common.reporting.templates.run import RUN
@@ -132,6 +140,7 @@ def _view(files: RunFiles, figures: Mapping[str, Mapping[str, str]]) -> dict[str
         "site_rows": [_site_row(site) for site in files.run.get("sites", ())],
         "splits": SPLITS,
         "value": value_of_federating(files),
+        "outside": outside(files),
         "calibration": calibration_rows(files),
         "judgement": _judgement(files),
         "ece": _pooled(files).get("ece"),

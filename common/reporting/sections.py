@@ -37,6 +37,16 @@ def value_of_federating(files: RunFiles) -> dict[str, Any]:
     return {"models": models, "rows": rows, "margin": margin, "spread": _spread(files)}
 
 
+def outside(files: RunFiles) -> list[dict[str, Any]]:
+    """Returns a row for each hospital that took no part: both models' AUROC, their difference, and it in words."""
+    sites: Mapping[str, Mapping[str, Any]] = (files.outside or {}).get("sites", {})
+    return [
+        {"site": name, "patients": row["patients"], "federated": row["federated"] or NOTHING,
+         "public": row["public"], "difference": row["difference"], "words": IN_A_CELL[row["verdict"]]}
+        for name, row in sites.items()
+    ]  # fmt: skip
+
+
 def area_of(files: RunFiles, model: str, site: str) -> Mapping[str, Any]:
     """Returns ``value``, ``low`` and ``high`` of a model's AUROC at a site, or within all; None where not measured."""
     if site == POOLED:
@@ -164,7 +174,9 @@ def _attention_row(words: str, found: Mapping[str, Any]) -> dict[str, Any]:
 def unmeasured(files: RunFiles) -> list[str]:
     """Returns what a reader might take for granted and this run does not show."""
     lines = [
-        "Other hospitals: all test patients come from the sites that trained; no external validation.",
+        "Other hospitals: no external validation; hospitals outside, if any, are dealt from the same data set."
+        if files.outside
+        else "Other hospitals: all test patients come from the sites that trained; no external validation.",
         "Other seeds: one training was run; intervals cover the choice of test patients only.",
         "Benefit to patients: no prospective use, no reader study.",
     ]

@@ -31,6 +31,7 @@ class RunFiles:
     evaluation: Mapping[str, Any] | None
     statements: Mapping[str, Mapping[str, Any]]
     explanation: Mapping[str, Any] | None = None
+    outside: Mapping[str, Any] | None = None
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -94,6 +95,7 @@ def read_run(run_dir: Path) -> RunFiles:
         evaluation=_json(run_dir / "evaluation.json"),
         statements=statements,
         explanation=_json(run_dir / "explanation.json"),
+        outside=_json(run_dir / "outside.json"),
     )
 
 

@@ -7,7 +7,7 @@ Noise and sampling are seeded here so that a run can be repeated, and every repo
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,14 +99,15 @@ def declared(patients: int) -> int:
 
 
 def site_names(study: StudyConfig) -> tuple[str, ...]:
-    """Returns the names of the emulated hospitals, sorted by the partition.
+    """Returns the names of the emulated hospitals that take part, sorted by the partition.
 
     Raises:
         DataError, ConfigError: The data cannot be read or dealt out.
     """
-    if study.partition.name != "natural":
-        return tuple(f"site_{index + 1}" for index in range(study.partition.sites))
-    return tuple(emulated_cohorts(study))
+    partition = study.partition
+    dealt = (f"site_{index + 1}" for index in range(partition.sites))
+    names = emulated_cohorts(study) if partition.name == "natural" else dealt
+    return tuple(name for name in names if name not in partition.outside)
 
 
 def check_emulation(study: StudyConfig) -> None:
@@ -120,14 +121,24 @@ def check_emulation(study: StudyConfig) -> None:
     from server.run.cards import hub_model
     from simulations.data.public_overlap import check_public
 
-    sites = emulated_cohorts(study)
+    everybody = emulated_cohorts(study)
+    _check_outside(study, everybody)
+    sites = {name: everybody[name] for name in site_names(study)}
     check_strategy(study.strategy, len(sites))
     check_summed(study, len(sites))
     for name in sites:
         require_classes(_counts(sites[name]), name)
     hub_model(study)
-    check_public(study, sites.values())
+    check_public(study, everybody.values())
     _check_policies(study, {name: _counts(part)["train"]["patients"] for name, part in sites.items()})
+
+
+def _check_outside(study: StudyConfig, hospitals: Collection[str]) -> None:
+    unknown = [name for name in study.partition.outside if name not in hospitals]
+    if unknown:
+        raise ConfigError(
+            f"partition.outside names {', '.join(unknown)}; the hospitals are {', '.join(sorted(hospitals))}"
+        )
 
 
 def _check_policies(study: StudyConfig, patients: Mapping[str, int]) -> None:
@@ -147,7 +158,7 @@ def _ceiling(study: StudyConfig, name: str) -> float:
 
 
 def emulated_cohorts(study: StudyConfig) -> dict[str, Dataset]:
-    """Returns each hospital's part of the data set, splits made before the deal."""
+    """Returns the part of each hospital, of those outside too; splits are made before the deal."""
     return _deal(study.data, study.partition, study.seed)
 
 

@@ -87,10 +87,10 @@ def _dealt(study: StudyConfig, overrides: list[str], sites: int) -> StudyConfig:
 
 
 def _tests(study: StudyConfig, record: Mapping[str, Any]) -> dict[str, Dataset]:
-    from simulations.engine.emulation import emulated_cohorts
+    from simulations.engine.emulation import emulated_cohorts, site_names
 
     cohorts = emulated_cohorts(study)
-    tests = {name: part.in_split("test") for name, part in cohorts.items()}
+    tests = {name: cohorts[name].in_split("test") for name in site_names(study)}
     for site in record["sites"]:
         then = (site.get("counts") or {}).get("test", {}).get("patients")
         now = len(tests[site["name"]].patients()) if site["name"] in tests else 0

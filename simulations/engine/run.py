@@ -65,6 +65,7 @@ def run_study(
     watch, conduct = _Watch(plan.folder, progress), _run_on_flower if engine == "flower" else _run_in_process
     with sigterm_interrupts(), ending(plan.folder):
         conduct(plan, watch)
+        _try_outside(plan, watch)
     return plan.folder
 
 
@@ -180,6 +181,17 @@ class _Watch(Rounds):
             done.set()
             thread.join()
             self()
+
+
+def _try_outside(plan: Plan, watch: _Watch) -> None:
+    """Tries the model on hospitals that took no part, and shows it in the report."""
+    from server.app import render
+    from simulations.engine.outside import measure_outside
+
+    if plan.study.partition.outside:
+        watch.say("trying the model on hospitals outside")
+        if measure_outside(plan.study, plan.folder):
+            render(plan.folder)
 
 
 def _run_on_flower(plan: Plan, watch: _Watch) -> None:

@@ -75,6 +75,8 @@ the training seed.</p>
 {{ figure("forest", "Test AUROC with " ~ confidence ~ " intervals, federated (circles) above at home (squares).") }}
 </section>
 
+{% include "outside" %}
+
 {% include "value" %}
 
 <section aria-labelledby="trained">

@@ -61,6 +61,28 @@ Differences of one run do not cover the training seed; several seeds do
 """
 )
 
+OUTSIDE = (
+    _IMPORT
+    + """
+{% if outside %}
+<section aria-labelledby="outside">
+<h2 id="outside">Hospitals that took no part</h2>
+<div class="scroll" tabindex="0" role="region" aria-label="Hospitals outside"><table>
+<caption>AUROC on all patients of hospitals that trained nothing, as if they had no labels</caption>
+<thead><tr><th scope="col">Hospital</th><th scope="col">Patients</th><th scope="col">Public<br>checkpoint</th>
+<th scope="col">Federated</th><th scope="col">Federated<br>less public</th>
+<th scope="col" class="text">Federated is</th></tr></thead>
+<tbody>{% for row in outside %}<tr><th scope="row">{{ row.site }}</th><td>{{ row.patients }}</td>
+<td>{% if row.public %}{{ area(row.public) }}{% else %}<span class="soft">none</span>{% endif %}</td>
+<td>{{ area(row.federated) }}</td><td>{{ signed(row.difference) }}</td><td class="text">{{ row.words }}</td>
+</tr>{% endfor %}</tbody></table></div>
+<p class="soft">Such a hospital has the public checkpoint or the federated model, and cannot measure either. Only a
+simulation knows its labels. The same margin and correction for several hospitals (Holm) hold as above.</p>
+</section>
+{% endif %}
+"""
+)
+
 CLINICAL = (
     _IMPORT
     + """
@@ -180,6 +202,7 @@ SECTIONS = {
     "secure_sum": SECURE_SUM,
     "influence": INFLUENCE,
     "macros": MACROS,
+    "outside": OUTSIDE,
     "value": VALUE,
     "clinical": CLINICAL,
     "groups": GROUPS,

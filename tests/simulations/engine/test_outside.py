@@ -1,0 +1,56 @@
+"""Hospitals outside a federation: nobody trains on them, and the run says what its model is worth to them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from common.config.study import compose
+from common.errors import ConfigError
+from simulations.engine.emulation import check_emulation, emulated_cohorts, site_names
+from simulations.engine.reopened import reopen
+from simulations.engine.run import run_study, status_of
+from tests.simulations.engine.test_run import QUICK
+
+OUT = [*QUICK, "partition.outside=[site_2]", "evaluation.local_baseline=false", "evaluation.bins=65536"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_study(OUT, "inprocess", tmp_path_factory.mktemp("runs") / "run")
+
+
+def test_a_hospital_outside_is_not_asked_and_trains_nothing(finished: Path) -> None:
+    assert [site["name"] for site in status_of(finished)["sites"]] == ["site_1", "site_3"]
+    assert not (finished / "sites" / "site_2").exists()
+    assert list(reopen(finished).tests) == ["site_1", "site_3"]
+
+
+def test_all_its_patients_are_scored_by_the_released_model(finished: Path) -> None:
+    from client.site.scoring import patient_scores
+    from common.data.loading import to_tensors
+
+    row = json.loads((finished / "outside.json").read_text())["sites"]["site_2"]
+    study = compose(OUT)
+    data = to_tensors(emulated_cohorts(study)["site_2"], study.data)
+    labels = data.patient_labels().numpy()
+    scores = patient_scores(reopen(finished).model(), data)
+    assert row["patients"] == len(labels) and row["malignant"] == int(np.sum(labels))
+    assert row["federated"]["value"] == pytest.approx(roc_auc_score(labels, scores), abs=0.002)
+    assert row["public"] is None and row["difference"] is None and row["verdict"] == "not measured"
+
+
+def test_the_report_shows_them(finished: Path) -> None:
+    page = (finished / "report.html").read_text()
+    assert "Hospitals that took no part" in page and "site_2" in page
+
+
+def test_a_hospital_that_is_not_there_is_named_before_anything_starts() -> None:
+    study = compose([*QUICK, "partition.outside=[site_9]"])
+    with pytest.raises(ConfigError, match="site_9; the hospitals are site_1, site_2, site_3"):
+        check_emulation(study)
+    assert site_names(compose(OUT)) == ("site_1", "site_3")
