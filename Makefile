@@ -11,6 +11,7 @@ ifeq ($(shell .ci/install --stale $(VENV) $(if $(CHOSEN),$(PYTHON)) && echo stal
 $(shell rm -f $(VENV)/.installed-*)
 endif
 OVERRIDES ?=
+CHECKPOINT := checkpoints/phantom
 KIT_OPTIONS ?=
 # One thread a process: torch otherwise starts one a core in each of them.
 export OMP_NUM_THREADS ?= 1
@@ -29,8 +30,16 @@ $(STAMP):
 	@rm -f $(VENV)/.installed-*
 	@touch $@
 
-run: install ## run the study on four emulated hospitals; OVERRIDES='data=bus_bra data.root=...' changes it
-	$(BIN)/oncofed-sim run --engine flower $(OVERRIDES)
+ifeq ($(OVERRIDES),)
+run: $(CHECKPOINT)/card.json
+endif
+run: install ## a consortium of emulated hospitals, and who gains; OVERRIDES='data=bus_bra data.root=...' runs another study
+	$(BIN)/oncofed-sim run --engine flower $(or $(OVERRIDES),experiment=consortium model.weights=$(CHECKPOINT))
+
+# What hospitals start from: a network that has seen 120 other synthetic patients.
+$(CHECKPOINT)/card.json: | install
+	@rm -rf $(CHECKPOINT)
+	$(BIN)/oncofed-sim pretrain data.patients=120 --out $(CHECKPOINT)
 
 test: lint types contracts unit ## everything CI checks
 

@@ -122,7 +122,6 @@ def test_a_site_whose_ceiling_is_lower_refuses_and_the_others_go_on(federation: 
         ("training.positive_weight=2", "positive_weight"),
         ("model.part=all", "part=head"),
         ("model.dropout=0.1", "dropout=0"),
-        ("evaluation.local_baseline=true", "local_baseline=false"),
         ("training.statistics.residual=1.5", "residual"),
         ("training.statistics.axes=-1", "axes"),
     ],
@@ -131,6 +130,13 @@ def test_what_does_not_go_with_it_is_refused_by_name(override: str, named: str) 
     with pytest.raises(ConfigError) as caught:
         compose([*STATISTICS.split(), *override.split()])
     assert named in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_home_model_is_made_in_the_public_coordinates_and_added_to_the_federated(federation: Federation) -> None:
+    federation.run(f"{STATISTICS} evaluation.local_baseline=true privacy.epsilon=5")
+    document = federation.read("evaluation.json")
+    assert {"local", "personalised"} <= set(document["models"]) and document["joining"]["sites"]
+    assert all(row["auroc"]["value"] is not None for row in document["models"]["local"]["sites"].values())
 
 
 def test_a_network_without_public_axes_is_refused_before_anything_is_charged(
