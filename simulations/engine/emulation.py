@@ -53,10 +53,7 @@ def emulated_site(*, partition_id: int, num_partitions: int, run_config: Mapping
 
     torch.set_num_threads(1)
     overrides = str(run_config.get("overrides", ""))
-    study = _study(overrides)
-    if study.partition.name != "natural" and "partition.sites=" not in overrides:
-        # A plain `flwr run .` deals the data to as many hospitals as Flower starts nodes.
-        study = dataclasses.replace(study, partition=dataclasses.replace(study.partition, sites=num_partitions))
+    study = dealt_to(_study(overrides), num_partitions, fixed="partition.sites=" in overrides)
     names = site_names(study)
     if num_partitions != len(names):
         raise ConfigError(
@@ -65,6 +62,18 @@ def emulated_site(*, partition_id: int, num_partitions: int, run_config: Mapping
         )
     out_dir = str(run_config.get("resume") or run_config.get("out-dir") or "")
     return build_site(study, names[partition_id], run_path(out_dir=out_dir, name=study.name, run_id=run_id))
+
+
+def dealt_to(study: StudyConfig, nodes: int, *, fixed: bool) -> StudyConfig:
+    """Returns the study as a plain ``flwr run .`` means it: dealt to as many hospitals as Flower starts nodes.
+
+    It stays as it is when it has so many already, when its number is ``fixed`` by the user, when its hospitals have
+    names of their own, or when some of them stay outside.
+    """
+    partition = study.partition
+    if fixed or partition.name == "natural" or partition.outside or len(site_names(study)) == nodes:
+        return study
+    return dataclasses.replace(study, partition=dataclasses.replace(partition, sites=nodes))
 
 
 def build_site(study: StudyConfig, name: str, run_folder: Path) -> Site:

@@ -61,11 +61,14 @@ def reopen(folder: Path) -> ReopenedRun:
         ConfigError: The folder holds no run, or its run left no model or no threshold.
         DataError: The data cannot be read, or deal out other test patients than the run had.
     """
+    from simulations.engine.emulation import dealt_to
+
     record = status_of(folder)
     if not (folder / MODEL).is_file():
         raise ConfigError(f"{folder} left no model ({record['status']}); finish it with --resume {folder}")
     overrides = _overrides(folder)
-    study = _dealt(compose(overrides), overrides, len(record["sites"]))
+    fixed = any(each.startswith("partition.sites=") for each in overrides)
+    study = dealt_to(compose(overrides), len(record["sites"]), fixed=fixed)
     tests = _tests(study, record)
     return ReopenedRun(folder, record, study, _threshold(folder), tests)
 
@@ -77,13 +80,6 @@ def _overrides(folder: Path) -> list[str]:
             "can be opened again"
         )
     return read_overrides(folder / "overrides.yaml")
-
-
-def _dealt(study: StudyConfig, overrides: list[str], sites: int) -> StudyConfig:
-    """Returns the study dealt to as many hospitals as Flower started nodes, see :mod:`simulations.engine.emulation`."""
-    if study.partition.name == "natural" or any(each.startswith("partition.sites=") for each in overrides):
-        return study
-    return dataclasses.replace(study, partition=dataclasses.replace(study.partition, sites=sites))
 
 
 def _tests(study: StudyConfig, record: Mapping[str, Any]) -> dict[str, Dataset]:

@@ -30,6 +30,16 @@ def test_a_hospital_outside_is_not_asked_and_trains_nothing(finished: Path) -> N
     assert list(reopen(finished).tests) == ["site_1", "site_3"]
 
 
+def test_its_patients_are_dealt_to_nobody_else(tmp_path: Path) -> None:
+    """Also where the number of hospitals is the study's own and not the user's."""
+    overrides = [one for one in OUT if not one.startswith(("partition.sites=", "partition.outside="))]
+    overrides += ["partition.outside=[site_4]", "training.rounds=1"]
+    folder = run_study(overrides, "inprocess", tmp_path / "run")
+    dealt = emulated_cohorts(compose(overrides))
+    asked = {site["name"]: site["counts"]["train"]["patients"] for site in status_of(folder)["sites"]}
+    assert asked == {name: len(dealt[name].in_split("train").patients()) for name in ("site_1", "site_2", "site_3")}
+
+
 def test_all_its_patients_are_scored_by_the_released_model(finished: Path) -> None:
     from client.site.scoring import patient_scores
     from common.data.loading import to_tensors
