@@ -56,11 +56,31 @@ def outcome(files: RunFiles, site: str) -> Outcome:
 
 
 def advice(files: RunFiles) -> list[str]:
-    """Returns a sentence for each site; nothing where no site compared models."""
+    """Returns a sentence for each site, where one compared models, and for each hospital outside."""
     outcomes = {site: outcome(files, site) for site in files.sites}
     if set(outcomes.values()) <= {"not measured"}:
-        return []
-    return [f"{site}: {_sentence(files, site, word)}" for site, word in outcomes.items()]
+        return outside_advice(files)
+    return [f"{site}: {_sentence(files, site, word)}" for site, word in outcomes.items()] + outside_advice(files)
+
+
+def outside_outcomes(files: RunFiles) -> dict[str, Outcome]:
+    """Returns what the run shows of the federated model against the public checkpoint, at hospitals outside."""
+    return {site: row["verdict"] for site, row in (files.outside or {}).get("sites", {}).items()}
+
+
+def outside_advice(files: RunFiles) -> list[str]:
+    """Returns a sentence for each hospital that took no part and for which two models were compared."""
+    sites: Mapping[str, Mapping[str, Any]] = (files.outside or {}).get("sites", {})
+    return [
+        f"{site}, which took no part: the federated model against the public checkpoint: "
+        f"{IN_A_CELL[row['verdict']]} {_gap(row['difference'], row['patients'])}."
+        for site, row in sites.items()
+        if row["difference"]
+    ]
+
+
+def _gap(found: Mapping[str, Any], patients: int) -> str:
+    return f"(AUROC {found['value']:+.3f}, {found['low']:+.3f} to {found['high']:+.3f}, {patients} patients)"
 
 
 def _sentence(files: RunFiles, site: str, word: Outcome) -> str:

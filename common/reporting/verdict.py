@@ -7,7 +7,7 @@ from collections.abc import Mapping, Set
 from typing import Any, Literal
 
 from common.errors import SiteCode
-from common.reporting.advice import Outcome, advice, outcome, summary
+from common.reporting.advice import Outcome, advice, outcome, outside_outcomes, summary
 from common.runs.run_files import RunFiles
 
 PLAIN_CODES: Mapping[str, str] = {
@@ -43,7 +43,7 @@ class Verdict:
 
 def judge(files: RunFiles) -> Verdict:
     """Returns the verdict on a run."""
-    words = {outcome(files, site) for site in files.sites}
+    words = {outcome(files, site) for site in files.sites} | set(outside_outcomes(files).values())
     return Verdict(
         tone=_tone(str(files.run["status"]), words),
         status=_status(files),

@@ -130,21 +130,26 @@ def _show(folder: Path, screen: Any, *, as_json: bool, judge: bool = True) -> No
     Raises:
         typer.Exit: 8 when ``judge`` and the run is PARTIAL or FAILED, or a page of it cannot be written.
     """
+    from common.reporting.advice import outside_advice
     from common.reporting.run_report import headline_table
+    from common.runs.run_files import read_run
     from simulations.engine.display import RESEARCH_ONLY, headline, verdict
     from simulations.engine.reasons import reasons
     from simulations.engine.run import status_of
 
     record, rows, page = status_of(folder), headline_table(folder), folder / "report.html"
     screen.print(headline(rows, private=record["private"]))
+    for line in outside_advice(read_run(folder)):
+        screen.print(line, highlight=False, soft_wrap=True, markup=False)
     screen.print(verdict(record), highlight=False, soft_wrap=True)
     for site, why in sorted(reasons(folder).items()):
         screen.print(f"{site}: {why}", highlight=False, soft_wrap=True, markup=False)
     screen.print(f"{RESEARCH_ONLY}.", highlight=False)
     screen.print(f"Report: {page}", highlight=False, soft_wrap=True, markup=False)
     if as_json:
+        outside = (read_run(folder).outside or {}).get("sites", {})
         facts = {key: record[key] for key in ("status", "reason", "name", "run_id", "rounds_planned", "rounds_done")}
-        _print_json("ok", facts | {"folder": str(folder), "report": str(page), "table": rows})
+        _print_json("ok", facts | {"folder": str(folder), "report": str(page), "table": rows, "outside": outside})
     if problem := record.get("report_error"):
         screen.print(f"Of its pages, {problem}.", highlight=False, soft_wrap=True, markup=False)
     if judge and (record["status"] != "COMPLETED" or problem):

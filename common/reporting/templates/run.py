@@ -44,7 +44,7 @@ href="#reproduce">Reproduce</a></li>
 <div class="scroll" tabindex="0" role="region" aria-label="Headline table"><table>
 <caption>Area under the ROC curve (AUROC) on each site's own test patients: 0.5 is chance, 1 is perfect; below it the
 {{ confidence }} interval.</caption>
-<thead><tr><th scope="col">Site</th><th scope="col">Patients in<br>training</th><th scope="col">Patients in<br>test</th>
+<thead><tr><th scope="col">Site</th><th scope="col">Patients:<br>training, test</th>
 <th scope="col">Epsilon<br>spent</th>{% if has.public_auroc %}<th scope="col">Public<br>checkpoint</th>{% endif %}
 <th scope="col">At home</th><th scope="col">Federated</th>{% if has.joined_auroc %}
 <th scope="col">Home +<br>federation</th>{% endif %}{% if has.gain %}<th scope="col">Gain over<br>home</th>{% endif %}
@@ -53,7 +53,7 @@ href="#reproduce">Reproduce</a></li>
 <tbody>{% for row in headline %}
 {% set total = loop.last and evaluation is not none %}
 <tr{% if total %} class="total"{% endif %}><th scope="row">{{ named(row.site) }}</th>
-<td>{{ number(row.patients, "%d") }}</td><td>{{ number(row.test_patients, "%d") }}</td>
+<td>{{ number(row.patients, "%d") }}, {{ number(row.test_patients, "%d") }}</td>
 <td>{% if not run.private %}not private{% else %}{% if total %}at most {% endif %}{{ number(row.epsilon, "%.2f") }}
 {% endif %}</td>{% if has.public_auroc %}<td>{{ area(row.public_auroc) }}</td>{% endif %}
 <td>{{ area(row.local_auroc) }}</td><td>{{ area(row.auroc) }}</td>

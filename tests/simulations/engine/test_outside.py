@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
+from typer.testing import CliRunner
 
 from common.config.study import compose
 from common.errors import ConfigError
+from simulations.cli.main import app
 from simulations.engine.emulation import check_emulation, emulated_cohorts, site_names
 from simulations.engine.reopened import reopen
 from simulations.engine.run import run_study, status_of
@@ -57,6 +60,20 @@ def test_all_its_patients_are_scored_by_the_released_model(finished: Path) -> No
 def test_the_report_shows_them(finished: Path) -> None:
     page = (finished / "report.html").read_text()
     assert "Hospitals that took no part" in page and "site_2" in page
+
+
+def test_what_they_gain_over_the_checkpoint_stands_in_the_verdict_and_at_the_terminal(
+    finished: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    document = json.loads((folder / "outside.json").read_text())
+    area, gain = {"value": 0.7, "low": 0.6, "high": 0.8}, {"value": 0.118, "low": 0.033, "high": 0.204}
+    document["sites"]["site_2"] |= {"public": area, "difference": gain, "verdict": "helps"}
+    (folder / "outside.json").write_text(json.dumps(document))
+    shown = CliRunner().invoke(app, ["report", str(folder), "--json"])
+    said = "site_2, which took no part: the federated model against the public checkpoint: better (AUROC +0.118"
+    assert said in shown.stderr and said in (folder / "report.html").read_text()
+    assert json.loads(shown.stdout)["data"]["outside"]["site_2"]["verdict"] == "helps"
 
 
 def test_a_hospital_that_is_not_there_is_named_before_anything_starts() -> None:
