@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,10 @@ MODELS = ("federated", "local", "personalised", "public")
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What one seed of a study gave: AUROC within sites on test patients by model, and how it was come by."""
+    """What one seed of a study gave: AUROC within sites on test patients by model, and how it was come by.
+
+    ``outside`` has for each hospital that took no part the AUROC of the federated and of the public model.
+    """
 
     study: str
     seed: int
@@ -34,6 +37,7 @@ class Cell:
     own_rate: float | None
     epsilon: float | None
     code: str
+    outside: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -78,14 +82,20 @@ def _measure(study: Study, seed: int, data: Path, folder: Path) -> Cell:
     models = json.loads((done / "evaluation.json").read_text(encoding="utf-8"))["models"]
     areas = {name: models[name]["within_sites"]["value"] for name in MODELS if name in models}
     epsilon = max(_epsilons(done), default=None)
-    return Cell(study.name, seed, areas, rate, own_rate, epsilon, measured_code())
+    return Cell(study.name, seed, areas, rate, own_rate, epsilon, measured_code(), _outside(done))
+
+
+def _outside(folder: Path) -> dict[str, tuple[float, float]]:
+    """Returns the AUROC of the federated and of the public model at each hospital that took no part."""
+    sites: Mapping[str, Any] = RunFolder(folder).read_json("outside.json").get("sites", {})
+    return {site: (row["federated"]["value"], row["public"]["value"]) for site, row in sites.items() if row["public"]}
 
 
 def _checkpoint(study: Study, data: Path, out: Path) -> Path:
     """Returns the public checkpoint that the study starts from, made on first use."""
     from simulations.pretrain.pretraining import Options, make_checkpoint
 
-    overrides = [*study.public, f"data.root={data / study.public_root}"]
+    overrides = [*study.public, *([f"data.root={data / study.public_root}"] if study.public_root else [])]
     folder = out / "checkpoints" / "-".join(study.public).replace("=", "-").replace(".", "-")
     if not folder.exists():
         make_checkpoint(overrides, [], folder, Options(), lambda text: None)

@@ -22,7 +22,8 @@ def page(studies: Sequence[Study], cells: Mapping[str, Sequence[Cell]], command:
     best = {study.data: _best_alone(study.data, studies, cells) for study in studies}
     rows = [_row(study, cells[study.name], best[study.data], cells) for study in studies]
     said = f"By `{command}` with {version_line()}. {_measured_by(cells)}"
-    return "\n\n".join([BEGIN, said, table(rows), _commands(studies, cells), END])
+    parts = [BEGIN, said, table(rows), *_outside(studies, cells), _commands(studies, cells), END]
+    return "\n\n".join(parts)
 
 
 def _measured_by(cells: Mapping[str, Sequence[Cell]]) -> str:
@@ -46,17 +47,44 @@ def inserted(text: str, part: str) -> str:
 
 def _row(study: Study, own: Sequence[Cell], best: str, cells: Mapping[str, Sequence[Cell]]) -> dict[str, object]:
     federated, alone = _areas(own, "federated"), _areas(cells.get(best, ()), "local")
-    both = [(federated[seed], alone[seed]) for seed in federated if seed in alone]
     epsilon = max((cell.epsilon for cell in own if cell.epsilon is not None), default=None)
+    against_best = _difference(_paired(federated, alone))
     return {
         "study": study.title,
         "epsilon": "none" if epsilon is None else f"{epsilon:.2f}",
         "seeds": len(own),
+        "public checkpoint": _spread(_areas(own, "public").values()),
+        "at home": _spread(_areas(own, "local").values()),
         "federated": _spread(federated.values()),
-        "alone": _spread(_areas(own, "local").values()),
-        "fine-tuned at home": _spread(_areas(own, "personalised").values()),
-        "federated - best alone of these data": f"{_difference(both)} against {best}" if both else "-",
-    }  # fmt: skip
+        "home + federation": _spread(_areas(own, "personalised").values()),
+        "gain over home": _difference(_paired(_areas(own, "personalised"), _areas(own, "local"))),
+        "federated - best at home of these data": f"{against_best} against {best}" if against_best != "-" else "-",
+    }
+
+
+def _paired(first: Mapping[int, float], second: Mapping[int, float]) -> list[tuple[float, float]]:
+    return [(first[seed], second[seed]) for seed in first if seed in second]
+
+
+def _outside(studies: Sequence[Study], cells: Mapping[str, Sequence[Cell]]) -> list[str]:
+    """Returns the table of hospitals that took no part; nothing where no study keeps one outside."""
+    rows = [
+        _outside_row(study, name, [cell.outside[name] for cell in cells[study.name] if name in cell.outside])
+        for study in studies
+        for name in sorted({name for cell in cells[study.name] for name in cell.outside})
+    ]
+    return ["Hospitals that took no part, on all their patients:", table(rows)] if rows else []
+
+
+def _outside_row(study: Study, name: str, areas: Sequence[tuple[float, float]]) -> dict[str, object]:
+    return {
+        "study": study.title,
+        "hospital": name,
+        "seeds": len(areas),
+        "public checkpoint": _spread(public for _, public in areas),
+        "federated": _spread(federated for federated, _ in areas),
+        "federated - public": _difference(areas),
+    }
 
 
 def _best_alone(data: str, studies: Sequence[Study], cells: Mapping[str, Sequence[Cell]]) -> str:

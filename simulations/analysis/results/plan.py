@@ -10,6 +10,7 @@ BUSBRA = ("data=bus_bra", "partition=natural", "model=lite0", "model.prior=0.32"
 BUSI = ("data=busi", "partition=iid", "partition.sites=3", "model=lite0", "model.prior=0.32", "data.image_size=128")
 HEAD = ("training.local_steps=1", "training.batch_patients=1000", "training.rounds=30")
 SHARED = ("experiment=statistics_busbra", "data.image_size=128", "privacy.mode=distributed")
+ALONE = ("experiment=statistics_busbra", "data.image_size=128", "privacy.epsilon=3", "evaluation.local_baseline=false")
 BUSI_START = ("data=busi", "data.image_size=128", "model=lite0")
 WHOLE = (
     "model.part=all", "privacy=none", "training=plain", "training.rounds=6", "training.local_epochs=1",
@@ -28,8 +29,8 @@ class Study:
         root: Path below the folder of data sets; empty for data that need no file.
         overrides: Hydra overrides but for data.root, the seed and the learning rates.
         rates: Candidates of the federated learning rate.
-        own_rates: Candidates of the local model's; as many as ``rates``. Where both are empty nothing is
-            chosen, and the hospitals train no model of their own.
+        own_rates: Candidates of the learning rate at home; as many as ``rates``. Where both are empty those of
+            the overrides are taken.
         public: Overrides of ``oncofed-sim pretrain`` that make the checkpoint the study starts from; empty: none.
         public_root: Path of the public data below the folder of data sets.
         seeds: Each is a split, a start and noise of its own.
@@ -59,6 +60,11 @@ STUDIES = (
     Study(
         name="phantom-eps3", title="Phantom, epsilon 3", data="phantom", root="",
         overrides=("privacy.epsilon=3",), rates=(0.5, 1.0, 2.0), own_rates=(3e-4, 1e-3, 3e-3),
+    ),
+    Study(
+        name="consortium", title="Phantom, 8 unequal sites, sums at a weak checkpoint, shared noise, epsilon 3",
+        data="consortium", root="", overrides=("experiment=consortium",), rates=(), own_rates=(),
+        public=("data.patients=120",),
     ),
     Study(
         name="wdbc-eps2", title="WDBC table, 5 sites, logistic regression, epsilon 2", data="wdbc", root="",
@@ -104,6 +110,16 @@ STUDIES = (
         name="busbra-statistics-eps1", title="the same, epsilon 1",
         data="bus_bra", root="bus-bra/BUSBRA", overrides=(*SHARED, "privacy.epsilon=1"), rates=(), own_rates=(),
         public=BUSI_START, public_root="busi/Dataset_BUSI_with_GT",
+    ),
+    Study(
+        name="busbra-without-ge5", title="the same without the GE Logiq 5, local noise, epsilon 3",
+        data="bus_bra", root="bus-bra/BUSBRA", overrides=(*ALONE, "partition.outside=[ge_logiq_5]"), rates=(),
+        own_rates=(), public=BUSI_START, public_root="busi/Dataset_BUSI_with_GT",
+    ),
+    Study(
+        name="busbra-without-ge7", title="the same without the GE Logiq 7, local noise, epsilon 3",
+        data="bus_bra", root="bus-bra/BUSBRA", overrides=(*ALONE, "partition.outside=[ge_logiq_7]"), rates=(),
+        own_rates=(), public=BUSI_START, public_root="busi/Dataset_BUSI_with_GT",
     ),
     Study(
         name="breastmnist-plain", title="BreastMNIST, 4 sites, ImageNet lite0 fine-tuned whole, not private",

@@ -41,6 +41,16 @@ def test_the_best_local_model_of_the_same_data_is_the_comparator() -> None:
     assert "0.710 +- 0.010" in row and "-0.100 (-0.100 to -0.100)" in row and "0.600" in row
 
 
+def test_hospitals_that_took_no_part_have_a_table_of_their_own() -> None:
+    cells = [
+        dataclasses.replace(cell("tiny", seed, 0.7, 0.6), outside={"north": (0.8, 0.7 + seed / 100)})
+        for seed in range(3)
+    ]
+    text = page([TINY], {"tiny": cells}, "command")
+    (row,) = [line for line in text.splitlines() if "| north |" in line]
+    assert "0.800 +- 0.000" in row and "0.710 +- 0.010" in row and "+0.090 (" in row
+
+
 def test_the_generated_part_takes_the_place_of_the_old_one() -> None:
     part = page([TINY], {"tiny": [cell("tiny", 17, 0.7, 0.6)]}, "command")
     text = inserted(f"before\n{BEGIN}\nold\n{END}\nafter", part)
