@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from client.cli import appearance as appearance_cli
 from client.cli import backup as backup_cli
+from client.cli import checkpoint as checkpoint_cli
 from client.cli import daemon as daemon_cli
 from client.cli import data as data_cli
 from client.cli import overlap as overlap_cli
@@ -37,6 +38,8 @@ Examples:
 
   oncofed-site study release DIGEST
 
+  oncofed-site checkpoint add FOLDER
+
   oncofed-site privacy report --out reports
 
   oncofed-site privacy verify reports/REPORT.json
@@ -50,6 +53,7 @@ daemon_cli.register(app)
 privacy_cli.register(app)
 backup_cli.register(privacy_cli.ledger_app)
 study_cli.register(app)
+checkpoint_cli.register(app)
 data_cli.register(app)
 overlap_cli.register(app)
 appearance_cli.register(app)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from client.site.budget import charge_round, check_affordable, is_charged, reserve_study, rounds_charged
 from client.site.card_counts import card_counts
 from client.site.certificate import releasable_certificate
+from client.site.checkpoint import at_home
 from client.site.cohort_notes import note_scored as remember_scored
 from client.site.kept import KEPT, KeptUpdate
 from client.site.noised_scores import check_evaluation, noised_scores
@@ -76,6 +77,7 @@ class Site:
             requests are not signed.
         register: Returns the long-term public key (hex) of each hospital that this one sums with, agreed on beforehand.
         keys: Folder of the long-term key of its secure sums; None: ``sums`` in the home.
+        checkpoint: Returns the site's folder of the public checkpoint of a digest; None: the study says where it is.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Site:
     hub_key: str = ""
     register: Callable[[], Mapping[str, str]] = dict
     keys: Path | None = None
+    checkpoint: Callable[[str], Path] | None = None
 
     @property
     def sum_key(self) -> Path:
@@ -312,7 +315,7 @@ class Site:
     def _model(self, study: StudyConfig, shape: tuple[int, ...]) -> Classifier:
         from common.training.study_model import study_model
 
-        return study_model(study, shape)
+        return study_model(at_home(study, self.checkpoint), shape)
 
     def _plan(self, study: StudyConfig) -> PrivacyPlan | None:
         from common.privacy.plan import PrivacyPlan

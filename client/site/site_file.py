@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from client.site.checkpoint import KeptCheckpoints
 from client.site.hospital import Cohort, Site, require_classes
 from client.site.policy import check_hub, load_policy
 from client.site.proof import pinned_hub
@@ -142,6 +143,11 @@ class SiteHome:
         return self.path / "register.json"
 
     @property
+    def checkpoints(self) -> KeptCheckpoints:
+        """Public checkpoints that studies start from."""
+        return KeptCheckpoints(self.path / "checkpoints")
+
+    @property
     def logs(self) -> Path:
         """Logs, which hold what never leaves."""
         return self.path / "logs"
@@ -215,6 +221,7 @@ def open_real_site(home: SiteHome) -> Site:
         ledger_path=home.path / settings.ledger,
         hub_key=hub_key,
         register=partial(pinned_register, home.register),
+        checkpoint=home.checkpoints.folder,
     )
 
 

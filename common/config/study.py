@@ -302,9 +302,14 @@ class StudyConfig:
             _check_summed(self)
 
     def travelling(self) -> dict[str, Any]:
-        """Returns the part of the study that sites receive: no path, no emulation."""
+        """Returns the part of the study that sites receive: no path, no emulation.
+
+        A site finds a public checkpoint by its digest, so the hub's path of it stays at the hub.
+        """
         document = to_dict(self)
         document["data"].pop("root")
+        if self.model.checkpoint:
+            document["model"]["weights"] = "checkpoint"
         del document["partition"], document["simulation"]
         return document
 

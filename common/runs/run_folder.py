@@ -11,6 +11,7 @@ from typing import Any
 from common.errors import ConfigError
 
 MARKER = "run.json"
+MODEL = "model/model.safetensors"
 
 
 def runs_root() -> Path:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import DataError
 from common.evaluation.gate import judged
-from common.runs.run_folder import RunFolder
+from common.runs.run_folder import MODEL, RunFolder
 
 if TYPE_CHECKING:
     from common.config.study import StudyConfig
@@ -32,12 +32,11 @@ def measure_outside(study: StudyConfig, folder: Path) -> bool:
     study starts from no checkpoint), ``difference`` of the two on the same patients, and its ``verdict``
     (:func:`common.evaluation.gate.judged`).
     """
-    from simulations.engine.reopened import MODEL, reopen
-
     if not study.partition.outside or not (folder / MODEL).is_file():
         return False
     found = {name: _Hospital.of(study, name) for name in study.partition.outside}
-    model, public = reopen(folder).model(), _public(study, next(iter(found.values())).data)
+    some = next(iter(found.values())).data
+    model, public = _federated(study, folder, some), _public(study, some)
     rows = {name: hospital.measured(study, model, public) for name, hospital in found.items()}
     rules = study.evaluation
     words = judged({name: one for name, (_, one) in rows.items()}, margin=rules.margin, confidence=rules.confidence)
@@ -99,6 +98,15 @@ def _area(scores: Floats | None, labels: Floats, study: StudyConfig) -> dict[str
         return None
     found = auroc_interval(ScoreState.of(scores, labels, study.evaluation.bins), study.evaluation.confidence)
     return None if found is None else {"value": found.value, "low": found.low, "high": found.high}
+
+
+def _federated(study: StudyConfig, folder: Path, data: PatientTensors) -> Classifier:
+    from common.models.weights import load_weights
+    from common.training.study_model import study_model
+
+    model = study_model(study, tuple(data.inputs.shape[1:]))
+    load_weights(model, folder / MODEL)
+    return model.eval()
 
 
 def _public(study: StudyConfig, data: PatientTensors) -> Classifier | None:

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 from common.config.overrides import read_overrides
 from common.config.study import StudyConfig, compose
 from common.errors import ConfigError, DataError
+from common.runs.run_folder import MODEL
 from simulations.engine.run import status_of
 
 if TYPE_CHECKING:
     from common.data.manifest import Dataset
     from common.models.classifier import Classifier
-
-MODEL = "model/model.safetensors"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,0 +1,100 @@
+"""The public checkpoints that a hospital keeps: a study names one by digest, and the folder is the hospital's own."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common.errors import DataError, ModelError
+from common.trust.durable import sync_folder
+
+if TYPE_CHECKING:
+    from common.config.study import StudyConfig
+    from common.data.manifest import Dataset
+    from common.models.checkpoints import Checkpoint
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KeptCheckpoints:
+    """A folder with a folder for each checkpoint, called by its digest."""
+
+    path: Path
+
+    def folder(self, digest: str) -> Path:
+        """Returns the folder of a checkpoint.
+
+        Raises:
+            ModelError: The hospital has none of that digest.
+        """
+        if not (found := self.path / digest).is_dir():
+            raise ModelError(
+                f"This hospital has no checkpoint {digest}; get its folder from the consortium, then: "
+                "oncofed-site checkpoint add FOLDER"
+            )
+        return found
+
+    def add(self, source: Path, own: Dataset) -> Checkpoint:
+        """Returns the checkpoint of ``source``, copied and read again.
+
+        Raises:
+            ModelError: It is no checkpoint, or damaged.
+            DataError: It was made from images that look like some of the hospital's ``own``.
+        """
+        from common.models.checkpoints import FILES, read_checkpoint
+
+        found = read_checkpoint(source)
+        _refuse_own_images(found, own)
+        target = self.path / found.digest
+        if not target.is_dir():
+            partial = self.path / f".{found.digest}.partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True, mode=0o700)
+            for name in (*FILES, "card.json"):
+                shutil.copyfile(source / name, partial / name)
+            partial.rename(target)
+            sync_folder(self.path)
+        return read_checkpoint(target, found.digest)
+
+    def all(self) -> list[Checkpoint]:
+        """Returns the checkpoints, by digest.
+
+        Raises:
+            ModelError: One is damaged.
+        """
+        from common.models.checkpoints import read_checkpoint
+
+        folders = [one for one in self.path.glob("*") if not one.name.startswith(".")] if self.path.is_dir() else []
+        return [read_checkpoint(folder, folder.name) for folder in sorted(folders)]
+
+
+def at_home(study: StudyConfig, folder: Callable[[str], Path] | None) -> StudyConfig:
+    """Returns the study with the hospital's own folder of the checkpoint that it names, if it names one.
+
+    Args:
+        study: As it came from the hub, without a path.
+        folder: Returns the folder of the checkpoint of a digest.
+
+    Raises:
+        ModelError: The hospital has no such checkpoint.
+    """
+    if not study.model.checkpoint or folder is None:
+        return study
+    weights = str(folder(study.model.checkpoint))
+    return dataclasses.replace(study, model=dataclasses.replace(study.model, weights=weights))
+
+
+def _refuse_own_images(checkpoint: Checkpoint, own: Dataset) -> None:
+    from common.data.lookalikes import seen_again, signatures, thumbnail
+
+    known = checkpoint.lookalikes()
+    if own.kind != "image" or not len(known):
+        return
+    again = seen_again(signatures([thumbnail(own.read(record.image)) for record in own.records]), known)
+    if again:
+        raise DataError(
+            f"{again} images of this hospital look like images that the checkpoint was made from; what it knows of "
+            "these patients would be charged nowhere. Ask the consortium for one made from other data"
+        )
