@@ -16,7 +16,7 @@ from common.data.files.tree import files_below
 from common.data.formats import required_root
 from common.data.manifest import MASK_SEPARATOR, Dataset, Record
 from common.data.pixels.dicom import read_header
-from common.data.pixels.images import ImageFiles
+from common.data.pixels.images import ImageFiles, read_size
 from common.data.readers import cbis_jpeg
 from common.data.readers.classes import one_label
 from common.data.readers.rows import Row, each, read_rows
@@ -81,7 +81,7 @@ def _series(lesions: dict[str, list[Row]]) -> dict[str, set[str]]:
 
 def _size(path: Path) -> tuple[int, int]:
     if path.suffix.lower() != ".dcm":
-        return cbis_jpeg.size(path)
+        return read_size(path)
     header = read_header(path)
     return header.rows, header.columns
 
