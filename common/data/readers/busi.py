@@ -15,6 +15,7 @@ from common.data.files.tree import files_in
 from common.data.formats import find_folder
 from common.data.manifest import MASK_SEPARATOR, Dataset, Record
 from common.data.pixels.images import ImageFiles
+from common.data.readers.classes import without_normal
 from common.data.readers.looks import by_looks
 from common.errors import DataError
 
@@ -41,7 +42,9 @@ def open_busi(data: DataConfig) -> Dataset:
     words = {**CLASSES, "normal": 0} if data.include_normal else CLASSES
     plain = [record for word, label in words.items() for record in _records(folder, word, label)]
     kept, notes = by_looks(plain, read, exclude_conflicts=data.exclude_conflicts)
-    if data.include_normal:
+    if not data.include_normal:
+        notes += without_normal(len(_records(folder, "normal", 0)) if (folder / "normal").is_dir() else 0)
+    else:
         notes += ("Normal images are included with label 0: 'benign' then means 'not malignant'.",)
     return Dataset(
         name="BUSI",

@@ -12,7 +12,7 @@ from common.data.formats import required_root
 from common.data.manifest import Dataset, Record, first
 from common.data.pixels.images import ImageFiles
 from common.data.readers.birads import birads_grade
-from common.data.readers.classes import BIRADS, one_label
+from common.data.readers.classes import BIRADS, one_label, without_normal
 from common.data.readers.rows import Row, each, read_rows
 from common.errors import DataError
 
@@ -65,6 +65,7 @@ def open_inbreast(data: DataConfig) -> Dataset:
             f"Left out: {len(rows) - len(graded)} images of BI-RADS 3 or 0.",
             *((f"{len(wanted) - len(found)} images of the table are not here.",) if len(found) < len(wanted) else ()),
             *((f"Left out: {bare} images named by their number alone: whose they are is not told.",) if bare else ()),
+            *without_normal(len(graded) - len(wanted)),
             *_sided(len(found) - len(here)),
             *left_out,
         ),

@@ -11,7 +11,7 @@ from common.data.formats import required_root
 from common.data.manifest import MASK_SEPARATOR, Dataset, Record
 from common.data.pixels.images import ImageFiles, read_size
 from common.data.readers.birads import birads_grade
-from common.data.readers.classes import BIRADS, one_label, with_validation
+from common.data.readers.classes import BIRADS, one_label, with_validation, without_normal
 from common.data.readers.copies import Copies, Ids, find_copies
 from common.data.readers.regions import DrawnRegions, box_key
 from common.data.readers.rows import Row, each, read_rows
@@ -72,6 +72,7 @@ def open_vindr_mammo(data: DataConfig) -> Dataset:
             "No patient ids are published: an exam counts as a patient.",
             f"Left out: {sum(grade not in BIRADS for grade in grades)} images of BI-RADS 3 or 0.",
             *((f"{len(wanted) - len(here)} images of the table are not here.",) if len(here) < len(wanted) else ()),
+            *without_normal(sum(grade in BIRADS for grade in grades) - len(wanted)),
             *_notes(copies, len(unfit), torn),
             *left_out,
         ),
