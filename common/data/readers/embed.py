@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.data.files.delimited import MAX_BYTES
-from common.data.files.places import is_file, leaves
-from common.data.files.tree import files_in
+from common.data.files.places import leaves
+from common.data.files.tree import files_in, look_below
 from common.data.formats import required_root
 from common.data.manifest import Dataset, Record, first
 from common.data.pixels.images import ImageFiles
@@ -116,18 +116,18 @@ def _ids(row: Row) -> tuple[str, str]:
 
 def _tail(row: Row) -> str:
     """Returns ``cohort_1/PATIENT/...``: before it the published path has a folder of whoever made the set."""
-    parts = PurePosixPath(row["anon_dicom_path"]).parts
-    start = next((at for at, part in enumerate(parts) if part.startswith("cohort_")), 0)
-    return "/".join(parts[start:])
+    path = row["anon_dicom_path"]
+    return path[path.rfind("/cohort_") + 1 :]
 
 
 def _here(root: Path, rows: Sequence[Row]) -> list[tuple[str, Row]]:
     """Returns path and row of the files that are there: DICOM, or where none is, PNG copies under the same paths."""
+    names = frozenset(look_below(root).files)
     for suffix in (".dcm", ".png"):
         found = []
         for row in rows:
-            tail = str(PurePosixPath(_tail(row)).with_suffix(suffix))
-            key = next((key for key in (f"images/{tail}", tail) if is_file(root, key)), "")
+            tail = _tail(row).removesuffix(".dcm") + suffix
+            key = next((key for key in (f"images/{tail}", tail) if key in names), "")
             if key:
                 found.append((key, row))
         if found:
