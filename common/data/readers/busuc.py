@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.data.files.tree import files_in, is_there
+from common.data.files.tree import files_in, folders_in, is_there
 from common.data.formats import required_root
 from common.data.manifest import LABEL_WORDS, Dataset, Record
 from common.data.pixels.images import ImageFiles
@@ -54,7 +54,7 @@ def _folder(root: Path) -> Path:
 
 
 def _classes(root: Path) -> dict[str, str]:
-    names = [path.name for path in sorted(root.iterdir()) if path.is_dir()] if root.is_dir() else []
+    names = [path.name for path in folders_in(root)]
     found = {word: [name for name in names if name.lower() == word] for word in WORDS}
     if twice := [name for fitting in found.values() for name in fitting if len(fitting) > 1]:
         raise DataError(f"The folders {' and '.join(twice)} in {root} name one class; keep one of them")

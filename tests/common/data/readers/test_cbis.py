@@ -107,7 +107,7 @@ def test_tables_that_are_missing_or_odd_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected folders as Calc-Test_P_1_LEFT_CC"):
         open_cbis(tmp_path)
     table(path, [CBIS_HEADER[:5]])
-    with pytest.raises(DataError, match="has no rows or lacks"):
+    with pytest.raises(DataError, match="lacks pathology, assessment"):
         open_cbis(tmp_path)
 
 
