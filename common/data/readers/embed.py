@@ -15,7 +15,7 @@ from common.data.formats import required_root
 from common.data.manifest import Dataset, Record, first
 from common.data.pixels.images import ImageFiles
 from common.data.readers.classes import one_label
-from common.data.readers.embed_labels import LABELS, NEGATIVE, Breast, Breasts, label_breasts, number, sides_of
+from common.data.readers.embed_labels import LABELS, NEGATIVE, Breast, Breasts, label_breasts, number
 from common.data.readers.rows import Row, each, read_rows
 from common.errors import DataError
 from common.names import slug
@@ -58,7 +58,7 @@ def open_embed(data: DataConfig) -> Dataset:
     root = required_root(data, "the folder with tables and images")
     findings, files = _table(root, "clinical"), _table(root, "metadata")
     clinical, rows = read_rows(findings, FINDINGS), read_rows(files, FILES)
-    each(findings, clinical, _check_finding)
+    each(findings, clinical, _ids)
     each(files, rows, _check_file)
     breasts = label_breasts(clinical)
     here = _here(root, rows)
@@ -94,11 +94,6 @@ def _table(root: Path, word: str) -> Path:
             f"{f' ({first([path.name for path in tables])})' if tables else ''}; expected one, or the whole one"
         )
     return tables[0]
-
-
-def _check_finding(row: Row) -> None:
-    _ids(row)
-    sides_of(row)
 
 
 def _check_file(row: Row) -> None:

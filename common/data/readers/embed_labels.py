@@ -19,7 +19,8 @@ LABELS = {CANCER: 1, BENIGN: 0, NEGATIVE: 0}
 SUSPICION = "BI-RADS 4 to 6 without pathology"
 UNSIDED = "pathology whose side is not told or contradicts its finding's"
 UNKNOWN = "a path_severity other than 0 to 6"
-OPEN = (SUSPICION, UNSIDED, UNKNOWN)
+ODD_SIDE = "a finding whose side is other than L, R and B"
+OPEN = (SUSPICION, UNSIDED, UNKNOWN, ODD_SIDE)
 """May be cancer: what else a patient has is then no certain label 0."""
 RISK = "a high-risk or borderline lesion (path_severity 2 or 3)"
 ELSEWHERE = "a cancer that is no breast cancer (path_severity 6)"
@@ -32,7 +33,7 @@ _SEVERITY = {
 _ASSESSMENT = {
     "N": NEGATIVE, "B": NEGATIVE, "A": UNFINISHED, "P": UNFINISHED, "S": SUSPICION, "M": SUSPICION, "K": SUSPICION,
 }  # fmt: skip
-_ORDER = (CANCER, UNKNOWN, UNSIDED, RISK, ELSEWHERE, SUSPICION, UNFINISHED, UNTOLD, BENIGN, NEGATIVE)
+_ORDER = (CANCER, UNKNOWN, ODD_SIDE, UNSIDED, RISK, ELSEWHERE, SUSPICION, UNFINISHED, UNTOLD, BENIGN, NEGATIVE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,25 +62,21 @@ def label_breasts(rows: Iterable[Row]) -> Breasts:
     A finding of one side counts for that breast, one of both or of no side for both; pathology counts for ``bside``.
 
     Raises:
-        ValueError: An id is no whole number or a side is none.
+        ValueError: An id is no whole number.
     """
     found: dict[Breast, set[str]] = defaultdict(set)
     for row in rows:
-        for side, what in sides_of(row).items():
+        for side, what in _sides_of(row).items():
             found[number(row["empi_anon"]), number(row["acc_anon"]), side].add(what)
     told = {breast: min(what, key=_ORDER.index) for breast, what in found.items()}
     return Breasts(told, frozenset(patient for (patient, _, _), what in found.items() if what & {*OPEN}))
 
 
-def sides_of(row: Row) -> dict[str, str]:
-    """Returns side -> what a finding's row says of that breast.
-
-    Raises:
-        ValueError: ``side`` or ``bside`` is no side.
-    """
+def _sides_of(row: Row) -> dict[str, str]:
+    """Returns side -> what a finding's row says of that breast."""
     side, tissue = row["side"].upper(), row.get("bside", "").upper()
     if side not in _SIDES or tissue not in _SIDES:
-        raise ValueError(f"side {row['side']!r}, bside {row.get('bside', '')!r}; expected L, R, B or nothing")
+        return dict.fromkeys(("L", "R"), ODD_SIDE)
     severity = _severity(row["path_severity"])
     seen = _ASSESSMENT.get(row["asses"].upper(), UNTOLD)
     if not severity:

@@ -82,6 +82,8 @@ def test_a_bi_rads_is_no_pathology_unless_asked_for(tmp_path: Path) -> None:
         ((("L", "P", "", ""), ("R", "N", "", "")), {"R": 0}),
         ((("L", "", "", ""), ("R", "X", "", "")), {}),
         ((("l", "n", "", ""),), {"L": 0}),
+        ((("left", "N", "", ""),), {}),
+        ((("L", "N", "", "x"),), {}),
     ],
 )
 def test_the_published_scale_and_nothing_between(rows: tuple[tuple[str, ...], ...], told: dict[str, int]) -> None:
@@ -130,7 +132,7 @@ def test_an_open_question_elsewhere_costs_a_patient_her_label_0(tmp_path: Path) 
     dataset = open_embed(embed(tmp_path, findings, FILES))
     assert "60000003" not in dataset.patients()
     assert "Left out: 2 images without cancer of patients with an open question elsewhere." in dataset.notes
-    assert "60000003" in label_breasts(findings).open and len(OPEN) == 3
+    assert "60000003" in label_breasts(findings).open and len(OPEN) == 4
 
 
 def test_synthetic_special_and_unsided_images_are_left_out_and_counted(tmp_path: Path) -> None:
