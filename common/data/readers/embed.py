@@ -15,8 +15,8 @@ from common.data.formats import required_root
 from common.data.manifest import Dataset, Record, first
 from common.data.pixels.images import ImageFiles
 from common.data.readers.classes import one_label
-from common.data.readers.embed_labels import LABELS, NEGATIVE, Breast, Breasts, label_breasts, number
-from common.data.readers.rows import Row, each, read_rows
+from common.data.readers.embed_labels import LABELS, NEGATIVE, Breast, Breasts, label_breasts
+from common.data.readers.rows import Row, each, read_rows, whole_number
 from common.errors import DataError
 from common.names import slug
 
@@ -104,7 +104,7 @@ def _check_file(row: Row) -> None:
 
 def _ids(row: Row) -> tuple[str, str]:
     try:
-        return number(row["empi_anon"]), number(row["acc_anon"])
+        return whole_number(row["empi_anon"]), whole_number(row["acc_anon"])
     except ValueError as error:
         raise ValueError(f"empi_anon or acc_anon {error}") from None
 

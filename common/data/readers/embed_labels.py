@@ -10,7 +10,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from common.data.readers.rows import Row
+from common.data.readers.rows import Row, whole_number
 
 Breast = tuple[str, str, str]
 """Patient, exam, side (L or R)."""
@@ -44,18 +44,6 @@ class Breasts:
     open: frozenset[str]
 
 
-def number(text: str) -> str:
-    """Returns a whole number as text: tables write 12 as 12.0 where a column has gaps.
-
-    Raises:
-        ValueError: It is none; a spreadsheet rounds long ones (1.99E+15), and then two exams look like one.
-    """
-    digits, _, rest = text.partition(".")
-    if not digits.isdecimal() or rest.strip("0"):
-        raise ValueError(f"{text!r} is no whole number")
-    return digits
-
-
 def label_breasts(rows: Iterable[Row]) -> Breasts:
     """Returns what each breast of each exam has: cancer if one finding has, else the worst doubt, else no cancer.
 
@@ -67,7 +55,7 @@ def label_breasts(rows: Iterable[Row]) -> Breasts:
     found: dict[Breast, set[str]] = defaultdict(set)
     for row in rows:
         for side, what in _sides_of(row).items():
-            found[number(row["empi_anon"]), number(row["acc_anon"]), side].add(what)
+            found[whole_number(row["empi_anon"]), whole_number(row["acc_anon"]), side].add(what)
     told = {breast: min(what, key=_ORDER.index) for breast, what in found.items()}
     return Breasts(told, frozenset(patient for (patient, _, _), what in found.items() if what & {*OPEN}))
 
@@ -91,6 +79,6 @@ def _sides_of(row: Row) -> dict[str, str]:
 
 def _severity(text: str) -> str:
     try:
-        return _SEVERITY.get(number(text), UNKNOWN) if text else ""
+        return _SEVERITY.get(whole_number(text), UNKNOWN) if text else ""
     except ValueError:
         return UNKNOWN

@@ -13,7 +13,7 @@ from common.data.manifest import Dataset, Record, first
 from common.data.pixels.images import ImageFiles
 from common.data.readers.birads import birads_grade
 from common.data.readers.classes import BIRADS, one_label, without_normal
-from common.data.readers.rows import Row, each, read_rows
+from common.data.readers.rows import Row, each, read_rows, whole_number
 from common.errors import DataError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def open_inbreast(data: DataConfig) -> Dataset:
     root = required_root(data, "the folder with INbreast.csv and AllDICOMs")
     table = root / "INbreast.csv"
     rows = read_rows(table, NEEDED)
-    each(table, rows, _check)
+    rows = [{**row, "File Name": name} for row, name in zip(rows, each(table, rows, _check), strict=True)]
     files = _files(root)
     graded = [row for row in rows if birads_grade(row["Bi-Rads"]) in BIRADS]
     wanted = [row for row in graded if data.include_normal or birads_grade(row["Bi-Rads"]) != "1"]
@@ -100,10 +100,12 @@ def _bare(root: Path, rows: Sequence[Row], files: Mapping[str, Path]) -> int:
     return len({path.stem for path in files_below(root, *_COPIES)} & numbers)
 
 
-def _check(row: Row) -> None:
+def _check(row: Row) -> str:
+    """Returns the number of the row's image."""
     birads_grade(row["Bi-Rads"])
     if row["Laterality"] not in _SIDES:
         raise ValueError(f"Laterality {row['Laterality']!r}")
+    return whole_number(row["File Name"])
 
 
 def _record(root: Path, path: Path, row: Row) -> Record:

@@ -42,6 +42,18 @@ def _remedy(path: Path) -> str:
     return f"it is in {near[0]}: give that folder" if near else "copy the published table there"
 
 
+def whole_number(text: str) -> str:
+    """Returns a whole number as text: tables write 12 as 12.0 where a column has gaps.
+
+    Raises:
+        ValueError: It is none; a spreadsheet rounds long ones (1.99E+15), and then two look like one.
+    """
+    digits, _, rest = text.partition(".")
+    if not digits.isdecimal() or rest.strip("0"):
+        raise ValueError(f"{text!r} is no whole number")
+    return digits
+
+
 def each(path: Path, rows: Collection[Row], make: Callable[[Row], T]) -> list[T]:
     """Returns ``make(row)`` of each row.
 

@@ -12,7 +12,8 @@ from common.config.study import DataConfig
 from common.data.formats import open_dataset
 from common.data.manifest import Dataset
 from common.data.readers import embed as reader
-from common.data.readers.embed_labels import LABELS, OPEN, label_breasts, number
+from common.data.readers.embed_labels import LABELS, OPEN, label_breasts
+from common.data.readers.rows import whole_number
 from common.errors import DataError
 from tests.common.data.layouts_screening import STORE, embed, embed_file, finding
 
@@ -187,14 +188,14 @@ def test_the_whole_table_goes_before_its_reduced_copy_unless_it_is_too_large(
 @pytest.mark.parametrize("text", ["", "1.99E+15", "12a", "-3", "1,5", "1.5"])
 def test_rounded_and_blank_ids_are_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ValueError, match="is no whole number"):
-        number(text)
+        whole_number(text)
     rows = [*FINDINGS, finding("60000009", text, "L", "N")]
     with pytest.raises(DataError, match=r"1 lines that are not as published \(line 9: empi_anon or acc_anon"):
         open_embed(embed(tmp_path, rows, FILES))
 
 
 def test_ids_are_the_same_with_and_without_a_point() -> None:
-    assert number("60000001.0") == number("60000001") == "60000001"
+    assert whole_number("60000001.0") == whole_number("60000001") == "60000001"
 
 
 @pytest.mark.parametrize(

@@ -117,3 +117,19 @@ def test_inbreast_files_of_another_side_than_their_row_are_left_out_and_said(tmp
     dataset = open_set("inbreast", tmp_path)
     assert "Left out: 1 images whose file's name and row tell different sides." in dataset.notes
     assert path.name.split("_")[0] not in {Path(record.image).name.split("_")[0] for record in dataset.records}
+
+
+def test_inbreast_numbers_that_a_spreadsheet_wrote_with_a_point_are_read_and_rounded_ones_refused(
+    tmp_path: Path,
+) -> None:
+    told = open_set("inbreast", inbreast(tmp_path)).records
+    path = tmp_path / "INbreast.csv"
+    text = path.read_text()
+    numbers = sorted({record.image.split("/")[-1].split("_")[0] for record in told})
+    for number in numbers:
+        text = text.replace(f";{number};", f";{number}.0;")
+    path.write_text(text)
+    assert open_set("inbreast", tmp_path).records == told
+    path.write_text(text.replace(f"{numbers[0]}.0", "2.06E+07"))
+    with pytest.raises(DataError, match=r"line \d: '2\.06E\+07' is no whole number"):
+        open_set("inbreast", tmp_path)
