@@ -28,6 +28,7 @@ from common.data.formats import open_dataset
 from common.data.pixels.images import read_image
 from common.errors import DataError
 from tests.common.data import layouts
+from tests.common.data.layouts_screening import embed, embed_file, finding, rsna, rsna_row
 
 Reader = Callable[[Path], object]
 INTERESTING = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF)
@@ -51,6 +52,12 @@ NATIVE = (
     "SC_rgb_jpeg_dcmtk.dcm", "SC_rgb_jpeg_gdcm.dcm", "JPEGLSNearLossless_16.dcm", "JPEG2000.dcm", "JPGExtended.dcm",
     "MR_small_jp2klossless.dcm",
 )  # fmt: skip
+
+RSNA_ROWS = [rsna_row("10006", "1", "L", 0, 0), rsna_row("10011", "2", "R", 1, 1), rsna_row("10025", "3", "L", 0, 1)]
+EMBED_ROWS = (
+    [finding("1", "10", "L", "S", "0", "L"), finding("2", "20", "R", "S", "4", "R"), finding("3", "30", "B", "N")],
+    [embed_file("1", "10", "L", "a"), embed_file("2", "20", "R", "b"), embed_file("3", "30", "L", "c")],
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,6 +183,8 @@ def _tables(folder: Path) -> Iterator[Target]:
     yield _published("mias", _small_mias(folder / "mias"), 0.05, "Info.txt", "mini-MIAS", text=True)
     yield _published("inbreast", layouts.inbreast(folder / "inbreast"), 0.05, "*.csv", "INbreast", text=True)
     yield _published("vindr_mammo", layouts.vindr(folder / "vindr"), 0.05, "*.csv", "VinDr-Mammo", text=True)
+    yield _published("rsna", rsna(folder / "rsna", RSNA_ROWS), 0.05, "*.csv", "RSNA", text=True)
+    yield _published("embed", embed(folder / "embed", *EMBED_ROWS), 0.05, "tables/*.csv", "EMBED", text=True)
     yield _published("bach", layouts.bach(folder / "bach"), 0.05, "Photos/*.csv", "BACH", text=True)
     yield _published("bus_bra", _bus_bra(folder / "busbra"), 0.05, "*.csv", "BUS-BRA", text=True)
     yield _published("wbc", _wbc(folder / "wbc"), 0.05, "*.data", "WBC", text=True)

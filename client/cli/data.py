@@ -193,7 +193,10 @@ def _say_unfit(error: CohortUnfit, json_: bool) -> None:
     """Says what was found in data that could not be opened."""
     if json_:
         rows = [finding.document() for finding in error.findings]
-        print(json.dumps({"schema_version": 1, "ready": False, "findings": rows}, indent=2))
+        document = {"schema_version": 1, "ready": False, "notes": list(error.notes), "findings": rows}
+        print(json.dumps(document, indent=2))
+    for note in error.notes:
+        say(f"note: {note}")
     for finding in error.findings[:-1]:
         say(finding.line())
 

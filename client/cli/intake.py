@@ -74,10 +74,13 @@ def init(
     )  # fmt: skip
     if folder.is_dir():
         say(f"Reading names, headers and labels in {folder} ...")
+    notes = _published(labels)
+    for note in notes:
+        say(f"note: {note}")
     found = propose(folder, labels, choices)
     written = _write(found, folder, path) if found.certain else ""
     if json_:
-        print(json.dumps(_document(found, written), indent=2))
+        print(json.dumps(_document(found, written, notes), indent=2))
     _say(found)
     if not found.certain:
         raise DataError("Nothing was written: mend or decide what the errors above name, then run init again")
@@ -115,10 +118,24 @@ def _numbers(found: Proposal) -> str:
     return f"{numbers[1]} malignant and {numbers[0]} benign patients"
 
 
-def _document(found: Proposal, written: str) -> dict[str, object]:
+def _published(table: Path | None) -> list[str]:
+    """Returns the note that a reader knows the table, none where none does."""
+    if table is None or not table.is_file():
+        return []
+    from common.data.files.delimited import read_table
+    from common.data.readers.known import layout_of
+
+    name = layout_of(read_table(table).header)
+    root = table.parent.parent if table.parent.name == "tables" else table.parent
+    command = shlex.join(["oncofed-site", "data", "check", "--data", name, "--root", str(root)])
+    return [f"{table.name} has the columns of {name}. To read it by that set's own rules: {command}"] if name else []
+
+
+def _document(found: Proposal, written: str, notes: list[str]) -> dict[str, object]:
     return {
         "schema_version": 1,
         "written": written or None,
+        "notes": notes,
         "images": len(found.records),
         "understood": list(found.understood),
         "left_out": dict(found.left_out),

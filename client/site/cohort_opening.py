@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from client.site.site_file import SiteData, divided, open_data
+from client.site.site_file import SiteData, divided, open_undivided
 from common.data.checks.finding import Finding
 from common.data.manifest import Dataset
 from common.data.pixels.images import ImageFiles
@@ -22,11 +22,12 @@ class Opened:
 
 
 class CohortUnfit(DataError):
-    """Nothing could be opened; ``findings`` say why, the last of them what stopped it."""
+    """Nothing could be opened; ``findings`` say why, the last of them what stopped it; ``notes`` are the reader's."""
 
-    def __init__(self, message: str, findings: tuple[Finding, ...]) -> None:
+    def __init__(self, message: str, findings: tuple[Finding, ...], notes: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.findings = findings
+        self.notes = notes
 
 
 def open_for_checks(data: SiteData) -> Opened:
@@ -37,9 +38,17 @@ def open_for_checks(data: SiteData) -> Opened:
         ConfigError, DataError: A table or a public layout cannot be read, or a column is missing.
     """
     if data.name != "manifest":
-        dataset = open_data(data)
-        return Opened(dataset, (), len(dataset.records))
+        return _public(data)
     return _manifest(data)
+
+
+def _public(data: SiteData) -> Opened:
+    whole = open_undivided(data)
+    try:
+        return Opened(divided(whole, data), (), len(whole.records))
+    except DataError as error:
+        # What the reader left out is often why the rest cannot be divided.
+        raise CohortUnfit(str(error), (_unfit(str(error)),), whole.notes) from None
 
 
 def _manifest(data: SiteData) -> Opened:
@@ -57,7 +66,7 @@ def _manifest(data: SiteData) -> Opened:
             raise DataError(f"None of {len(lines.records)} lines of {path.name} can be used")
         dataset = divided(Dataset(path.stem, sound.records, ImageFiles(folder), notes=lines.notes), data)
     except DataError as error:
-        raise CohortUnfit(str(error), (*sound.findings, _unfit(str(error)))) from None
+        raise CohortUnfit(str(error), (*sound.findings, _unfit(str(error))), lines.notes) from None
     return Opened(dataset, sound.findings, len(lines.records))
 
 

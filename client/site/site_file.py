@@ -44,6 +44,7 @@ class SiteData:
         name: ``manifest``, or a public layout.
         root: The manifest's CSV, or the folder of the layout.
         images: Folder that the manifest's paths start from; None: the CSV's.
+        include_normal: Whether a public layout's images without a lesion count as label 0.
         train_share: Share of the patients in training; the test takes what ``val_share`` leaves.
         split_seed: Divides the patients by a keyed hash of each; ``join`` draws it, so that nobody outside can foretell
             where a patient is. Never change it, or test patients become training patients, which is refused. None: the
@@ -55,6 +56,7 @@ class SiteData:
     name: str = "manifest"
     root: str = ""
     images: str | None = None
+    include_normal: bool = False
     train_share: Share = 0.70
     val_share: Share = 0.15
     split_seed: int | None = None
@@ -264,7 +266,7 @@ def open_undivided(data: SiteData) -> Dataset:
         raise ConfigError("data.root is empty in site.yaml; write where the manifest is")
     if data.name == "manifest" and data.images is not None:
         return read_manifest(Path(data.root), Path(data.images))
-    return open_dataset(DataConfig(name=data.name, root=data.root or None))
+    return open_dataset(DataConfig(name=data.name, root=data.root or None, include_normal=data.include_normal))
 
 
 def divided(dataset: Dataset, data: SiteData) -> Dataset:

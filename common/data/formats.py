@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 READERS = {
     "bus_bra": "common.data.readers.busbra",
     "busi": "common.data.readers.busi",
+    "bus_uc": "common.data.readers.busuc",
     "bus_uclm": "common.data.readers.busuclm",
     "breast_lesions_usg": "common.data.readers.breastlesions",
     "breastmnist": "common.data.readers.medmnist",
@@ -26,6 +27,8 @@ READERS = {
     "mias": "common.data.readers.mias",
     "inbreast": "common.data.readers.inbreast",
     "vindr_mammo": "common.data.readers.vindr",
+    "rsna": "common.data.readers.rsna",
+    "embed": "common.data.readers.embed",
     "breakhis": "common.data.readers.breakhis",
     "bach": "common.data.readers.bach",
     "idc": "common.data.readers.idc",

@@ -94,6 +94,11 @@ def files_in(folder: Path, *suffixes: str) -> list[Path]:
     )
 
 
+def folders_in(folder: Path) -> list[Path]:
+    """Returns the paths of the folders in the folder itself, also through links; leftovers are left out."""
+    return sorted(Path(entry.path) for entry in _entries(folder) or () if entry.is_dir())
+
+
 def _entries(folder: Path) -> list[os.DirEntry[str]] | None:
     """Returns what stands in a folder, sorted, without leftovers; None where it may not be read."""
     try:

@@ -78,6 +78,19 @@ def read_alpha(path: Path) -> NDArray[np.float32]:
         raise DataError(f"{path} is missing or damaged ({error}); export it again") from None
 
 
+def read_size(path: Path) -> tuple[int, int]:
+    """Returns height and width by the header of a picture, without decoding it.
+
+    Raises:
+        DataError: The file is no picture that can be read.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except Exception as error:
+        raise DataError(f"{path} is missing or damaged ({error}); export it again") from None
+
+
 def _wanted(path: Path) -> str:
     """Returns what was expected of a file that Pillow does not know; of TIFF it knows some kinds only."""
     with path.open("rb") as file:

@@ -10,7 +10,7 @@ from common.data.files.places import is_file
 from common.data.formats import find_folder
 from common.data.manifest import Dataset, Record, first
 from common.data.pixels.images import ImageFiles
-from common.data.readers.classes import one_label
+from common.data.readers.classes import one_label, without_normal
 from common.data.readers.rows import read_rows
 from common.errors import DataError
 
@@ -55,6 +55,7 @@ def open_bach(data: DataConfig) -> Dataset:
         for name, word in sorted(words.items())
         if data.include_normal or word != "Normal"
     )
+    normal = 0 if data.include_normal else sum(word == "Normal" for word in words.values())
     alone = sum(Path(record.image).name not in patients for record in kept)
     return Dataset(
         name="BACH",
@@ -62,7 +63,11 @@ def open_bach(data: DataConfig) -> Dataset:
         read=ImageFiles(folder),
         citation=CITATION,
         licence=LICENCE,
-        notes=(f"{alone} images have no known patient and count as one each: test figures are optimistic.", *left_out),
+        notes=(
+            f"{alone} images have no known patient and count as one each: test figures are optimistic.",
+            *without_normal(normal),
+            *left_out,
+        ),
     )
 
 

@@ -9,6 +9,7 @@ from common.data.files.tree import files_in, is_there
 from common.data.formats import required_root
 from common.data.manifest import Dataset, Record, first
 from common.data.pixels.images import ImageFiles
+from common.data.readers.classes import without_normal
 from common.data.readers.regions import DrawnRegions, alpha_key
 from common.data.readers.rows import Row, each, read_rows
 from common.errors import DataError
@@ -54,6 +55,7 @@ def open_breast_lesions_usg(data: DataConfig) -> Dataset:
         notes=(
             "Not every benign lesion was biopsied: some are benign by follow-up.",
             *((f"{unmasked} images have no mask file.",) if unmasked else ()),
+            *without_normal(len(rows) - len(wanted)),
         ),
     )
 

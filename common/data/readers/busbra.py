@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.data.files.places import is_file
+from common.data.files.places import is_file, leaves
 from common.data.formats import find_folder
 from common.data.manifest import LABEL_WORDS, Dataset, Record, first
 from common.data.pixels.images import ImageFiles
-from common.data.readers.rows import read_rows
+from common.data.readers.rows import Row, each, read_rows
 from common.errors import DataError
 from common.names import slug
 
@@ -50,10 +50,16 @@ def open_bus_bra(data: DataConfig) -> Dataset:
 
 def _rows(path: Path) -> list[dict[str, str]]:
     rows = read_rows(path, NEEDED)
+    each(path, rows, _check)
     odd = [row["ID"] for row in rows if row["Pathology"].lower() not in LABEL_WORDS]
     if odd:
         raise DataError(f"{path}: {len(odd)} Pathologies are unknown ({first(odd)}); expected benign or malignant")
     return rows
+
+
+def _check(row: Row) -> None:
+    if not row["Case"] or leaves(row["ID"]):
+        raise ValueError(f"ID {row['ID']!r}, Case {row['Case']!r}")
 
 
 def _record(folder: Path, row: dict[str, str]) -> Record:

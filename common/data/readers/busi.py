@@ -6,18 +6,17 @@ group of images that look alike, and groups that hold both classes are left out 
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.data.files.tree import files_in
 from common.data.formats import find_folder
-from common.data.lookalikes import groups, thumbnail
-from common.data.manifest import MASK_SEPARATOR, Dataset, Record, of_both_classes
+from common.data.manifest import MASK_SEPARATOR, Dataset, Record
 from common.data.pixels.images import ImageFiles
+from common.data.readers.classes import without_normal
+from common.data.readers.looks import by_looks
 from common.errors import DataError
 
 if TYPE_CHECKING:
@@ -42,17 +41,18 @@ def open_busi(data: DataConfig) -> Dataset:
     read = ImageFiles(folder)
     words = {**CLASSES, "normal": 0} if data.include_normal else CLASSES
     plain = [record for word, label in words.items() for record in _records(folder, word, label)]
-    leaders = groups([thumbnail(read(record.image)) for record in plain])
-    grouped = [dataclasses.replace(record, patient=_stem(plain[at])) for record, at in zip(plain, leaders, strict=True)]
-    torn = of_both_classes(grouped)
-    kept = _without(grouped, torn) if data.exclude_conflicts else _told_apart(grouped, torn)
+    kept, notes = by_looks(plain, read, exclude_conflicts=data.exclude_conflicts)
+    if not data.include_normal:
+        notes += without_normal(len(_records(folder, "normal", 0)) if (folder / "normal").is_dir() else 0)
+    else:
+        notes += ("Normal images are included with label 0: 'benign' then means 'not malignant'.",)
     return Dataset(
         name="BUSI",
-        records=tuple(kept),
+        records=kept,
         read=read,
         citation=CITATION,
         licence=LICENCE,
-        notes=tuple(_notes(grouped, torn, data)),
+        notes=notes,
     )
 
 
@@ -75,38 +75,3 @@ def _records(folder: Path, word: str, label: int) -> list[Record]:
         )
         for number in sorted(names, key=int)
     ]
-
-
-def _stem(record: Record) -> str:
-    return Path(record.image).stem
-
-
-def _without(records: Iterable[Record], torn: set[str]) -> list[Record]:
-    return [record for record in records if record.patient not in torn]
-
-
-def _told_apart(records: Iterable[Record], torn: set[str]) -> list[Record]:
-    return [
-        dataclasses.replace(record, patient=f"{record.patient} as {record.attributes['finding']}")
-        if record.patient in torn
-        else record
-        for record in records
-    ]
-
-
-def _notes(records: list[Record], torn: set[str], data: DataConfig) -> Iterable[str]:
-    sizes: dict[str, int] = defaultdict(int)
-    for record in records:
-        sizes[record.patient] += 1
-    alike = [size for size in sizes.values() if size > 1]
-    yield (
-        "No patient ids are published: a patient is a group of images that look alike "
-        f"({len(alike)} groups of {sum(alike)} images), so two views of one woman can still count as two patients."
-    )
-    images = sum(sizes[patient] for patient in torn)
-    if torn and data.exclude_conflicts:
-        yield f"Left out: {images} images in {len(torn)} look-alike groups that hold both classes."
-    elif torn:
-        yield f"{images} images in {len(torn)} look-alike groups hold both classes; the halves count as two patients."
-    if data.include_normal:
-        yield "Normal images are included with label 0: 'benign' then means 'not malignant'."

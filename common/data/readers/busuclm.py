@@ -12,7 +12,7 @@ from common.data.files.tree import is_there
 from common.data.formats import find_folder
 from common.data.manifest import Dataset, Record, first
 from common.data.pixels.images import ImageFiles, read_image
-from common.data.readers.classes import one_label
+from common.data.readers.classes import one_label, without_normal
 from common.data.readers.rows import Row, each, read_rows
 from common.errors import DataError
 
@@ -56,6 +56,7 @@ def open_bus_uclm(data: DataConfig) -> Dataset:
         notes=(
             f"{len(rows)} images of few patients; some carry Doppler colours or marks.",
             *((f"Left out: {len(torn)} images whose mask has other colours than INFO.csv says.",) if torn else ()),
+            *without_normal(len(rows) - len(wanted)),
             *left_out,
         ),
     )

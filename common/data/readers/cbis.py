@@ -16,7 +16,7 @@ from common.data.files.tree import files_below
 from common.data.formats import required_root
 from common.data.manifest import MASK_SEPARATOR, Dataset, Record
 from common.data.pixels.dicom import read_header
-from common.data.pixels.images import ImageFiles
+from common.data.pixels.images import ImageFiles, read_size
 from common.data.readers import cbis_jpeg
 from common.data.readers.classes import one_label
 from common.data.readers.rows import Row, each, read_rows
@@ -49,7 +49,7 @@ def open_cbis_ddsm(data: DataConfig) -> Dataset:
     root = _root(required_root(data, "the folder with the *_case_description_*_set.csv and the DICOM folders"))
     kaggle = (root / "csv" / cbis_jpeg.INFO).is_file()
     lesions = _lesions(root / "csv" if kaggle else root)
-    films, extras, said = cbis_jpeg.files(root, _series(lesions)) if kaggle else (*_files(root), ())
+    films, extras, said = cbis_jpeg.files(root, _series(lesions)) if kaggle else _files(root)
     masks = {name: _mask(root, films[name], paths) for name, paths in extras.items() if name in films}
     records = [
         _record(name, films[name], lesions[name], masks.get(name, "")) for name in sorted(films.keys() & lesions)
@@ -81,7 +81,7 @@ def _series(lesions: dict[str, list[Row]]) -> dict[str, set[str]]:
 
 def _size(path: Path) -> tuple[int, int]:
     if path.suffix.lower() != ".dcm":
-        return cbis_jpeg.size(path)
+        return read_size(path)
     header = read_header(path)
     return header.rows, header.columns
 
@@ -111,9 +111,9 @@ def _film(kind: str, published: str, row: Row) -> str:
     return name
 
 
-def _files(root: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """Returns film -> its DICOM, and film -> the crops and masks of its lesions; paths relative to root."""
-    films: dict[str, str] = {}
+def _files(root: Path) -> tuple[dict[str, str], dict[str, list[str]], tuple[str, ...]]:
+    """Returns film -> its DICOM, film -> crops and masks of its lesions, and notes; paths relative to root."""
+    films: dict[str, list[str]] = defaultdict(list)
     extras: dict[str, list[str]] = defaultdict(list)
     for path in files_below(root, ".dcm"):
         key = path.relative_to(root).as_posix()
@@ -123,8 +123,10 @@ def _files(root: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
         if match and match["lesion"]:
             extras[match["film"]].append(key)
         elif match:
-            films.setdefault(match["film"], key)
-    return films, extras
+            films[match["film"]].append(key)
+    several = sum(len(keys) > 1 for keys in films.values())
+    said = (f"Left out: {several} films with several pictures.",) if several else ()
+    return {name: keys[0] for name, keys in films.items() if len(keys) == 1}, extras, said
 
 
 def _mask(root: Path, film: str, keys: list[str]) -> str:

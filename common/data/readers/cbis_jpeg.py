@@ -11,8 +11,6 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
-
 from common.data.files.tree import is_there
 from common.data.readers.rows import Row, read_rows
 
@@ -50,12 +48,6 @@ def files(root: Path, series: Mapping[str, set[str]]) -> tuple[dict[str, str], d
     for name in torn:
         del films[name]
     return films, extras, tuple(_notes(len(torn), several))
-
-
-def size(path: Path) -> tuple[int, int]:
-    """Returns the height and width of a picture by its header."""
-    with Image.open(path) as image:
-        return image.height, image.width
 
 
 def _key(row: Row) -> str:

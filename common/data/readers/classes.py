@@ -15,6 +15,11 @@ BIRADS = {"1": 0, "2": 0, "4": 1, "4A": 1, "4B": 1, "4C": 1, "5": 1, "6": 1}
 (Scientific Reports 9:12495, 2019, INbreast)."""
 
 
+def without_normal(count: int) -> tuple[str, ...]:
+    """Returns the note of images of no lesion that were left out because nobody asked for them, none for none."""
+    return (f"Left out: {count} normal images (data.include_normal=true keeps them as label 0).",) if count else ()
+
+
 def one_label(records: Iterable[Record]) -> tuple[tuple[Record, ...], tuple[str, ...]]:
     """Returns the records in which each patient has one label, and a note of what was left out.
 

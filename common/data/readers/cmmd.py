@@ -74,6 +74,8 @@ def _breasts(table: Path) -> dict[Breast, list[Row]]:
 
 
 def _key(row: Row) -> Breast:
+    if not row["ID1"]:
+        raise ValueError("ID1 ''")
     if row["LeftRight"].upper() not in _SIDES or row["classification"].lower() not in ("benign", "malignant"):
         raise ValueError(f"LeftRight {row['LeftRight']!r}, classification {row['classification']!r}")
     return row["ID1"], _SIDES[row["LeftRight"].upper()]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from common.data.formats import required_root
 from common.data.manifest import MASK_SEPARATOR, Dataset, Record, first
 from common.data.pixels.images import ImageFiles
-from common.data.readers.classes import one_label
+from common.data.readers.classes import one_label, without_normal
 from common.data.readers.regions import DrawnRegions, circle_key
 from common.errors import DataError
 
@@ -43,6 +43,7 @@ def open_mias(data: DataConfig) -> Dataset:
     films = _films(_info(root))
     # Copies on Kaggle have the films in a folder of their own.
     root = root / ARCHIVE if (root / ARCHIVE / "mdb001.pgm").is_file() else root
+    everyone = len(films)
     if not data.include_normal:
         films = {name: lines for name, lines in films.items() if any(line["severity"] for line in lines)}
     missing = [name for name in films if not (root / f"{name}.pgm").is_file()]
@@ -58,7 +59,8 @@ def open_mias(data: DataConfig) -> Dataset:
         notes=(
             "Scanned film of about 1990; burned-in labels and scratches. 'Benign' includes normal films."
             if data.include_normal
-            else "Scanned film of about 1990; burned-in labels and scratches. Normal films are left out.",
+            else "Scanned film of about 1990; burned-in labels and scratches.",
+            *without_normal(everyone - len(films)),
             *left_out,
         ),
     )

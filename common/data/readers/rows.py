@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from common.data.files.delimited import decimal_points, read_table
+from common.data.files.tree import folders_in, is_there
 from common.data.manifest import first
 from common.errors import DataError
 
@@ -23,12 +24,34 @@ def read_rows(path: Path, needed: Collection[str]) -> list[dict[str, str]]:
         DataError: The file is missing or no table, or has no rows or lacks columns.
     """
     if not path.exists():
-        raise DataError(f"There is no {path.name} in {path.parent}; copy the published table there")
+        raise DataError(f"There is no {path.name} in {path.parent}; {_remedy(path)}")
     table = read_table(path)
-    lacking = [name for name in needed if not table.rows or name not in table.header]
-    if lacking:
-        raise DataError(f"{path} has no rows or lacks {', '.join(lacking)}; expected the published {path.name}")
+    lacking = [name for name in needed if name not in table.header]
+    if lacking or not table.rows:
+        fault = f"lacks {', '.join(lacking)}" if lacking else "has no rows"
+        raise DataError(f"{path} {fault}; expected the published {path.name}")
     return list(decimal_points(table, table.header))
+
+
+def _remedy(path: Path) -> str:
+    """Returns what to do where a table is missing: it may lie beside the folder that was given, or just below it."""
+    folder = path.parent
+    if folder.is_file():
+        return "that is a file: give its folder"
+    near = [place for place in (folder.parent, *folders_in(folder)) if is_there(place / path.name)]
+    return f"it is in {near[0]}: give that folder" if near else "copy the published table there"
+
+
+def whole_number(text: str) -> str:
+    """Returns a whole number as text: tables write 12 as 12.0 where a column has gaps.
+
+    Raises:
+        ValueError: It is none; a spreadsheet rounds long ones (1.99E+15), and then two look like one.
+    """
+    digits, _, rest = text.partition(".")
+    if not digits.isdecimal() or rest.strip("0"):
+        raise ValueError(f"{text!r} is no whole number")
+    return digits
 
 
 def each(path: Path, rows: Collection[Row], make: Callable[[Row], T]) -> list[T]:

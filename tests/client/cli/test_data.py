@@ -23,6 +23,7 @@ from common.data.splits import split_by_patient
 from common.errors import TrustError
 from common.trust.certificate import check_certificate
 from common.trust.signing import SiteKey
+from tests.common.data.layouts_screening import rsna, rsna_row
 
 
 @pytest.fixture
@@ -187,3 +188,15 @@ def test_two_hospitals_compare_how_their_images_look(manifest: Path, tmp_path: P
         "31",
     ]
     assert invoke(app, few).exit_code == 4 and not (tmp_path / "few.json").exists()
+
+
+def test_what_a_reader_left_out_is_said_where_the_rest_cannot_be_divided(tmp_path: Path) -> None:
+    """Before, the split's error alone was shown, and not that the reader had left out nearly all of the women."""
+    women = [rsna_row(str(100 + n), str(n), "L", int(n < 3), int(n < 4)) for n in range(40)]
+    root = rsna(tmp_path, women)
+    said = "Left out: 36 images of breasts without a biopsy"
+    code, out, err = run("check", "--data", "rsna", "--root", str(root), "--json")
+    assert code == 4 and f"note: {said}" in err
+    found = json.loads(out)
+    assert any(note.startswith(said) for note in found["notes"])
+    assert [row["code"] for row in found["findings"]] == ["cohort-unfit"]

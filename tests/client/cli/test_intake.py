@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from client.cli.main import app
 from common.data.manifest import read_manifest
 from tests.common.data.intake.folders import csv, film, picture, pictures
+from tests.common.data.layouts_screening import rsna, rsna_row
 
 WOMEN = 60
 
@@ -189,3 +190,16 @@ def test_a_mended_manifest_is_checked_by_the_command_that_is_printed(tmp_path: P
     assert code == 4
     done = CliRunner().invoke(app, shlex.split(said.partition("Then: oncofed-site ")[2].partition(" manifest:")[0]))
     assert done.exit_code == 0, done.stderr
+
+
+def test_a_published_table_leads_to_its_reader_and_the_command_works_as_printed(tmp_path: Path) -> None:
+    women = [rsna_row(str(100 + n), str(n), "L", n % 2, 1) for n in range(60)]
+    root = rsna(tmp_path / "a set", women, "train_images/{patient}/{image}.png")
+    _, out, said = run("init", root, "--labels", root / "train.csv", "--json")
+    (note,) = json.loads(out)["notes"]
+    assert f"note: {note}" in said and "train.csv has the columns of rsna" in note
+    words = shlex.split(note.partition("rules: ")[2])
+    code, _, said = run(*words[2:])
+    assert code in (0, 4) and "RSNA: 60 records of 60 patients" in said
+    table = csv(tmp_path / "mine.csv", ("image", "patient", "label"), [("1.png", "W1", 1)])
+    assert "has the columns of" not in run("init", root, "--labels", table)[2]

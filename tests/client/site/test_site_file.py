@@ -20,6 +20,7 @@ from common.protocol.messages import Request
 from common.trust.hub_key import hub_fingerprint
 from common.trust.kit import Kit, write_kit
 from common.trust.pki import certificate_facts, create_authority
+from tests.common.data.layouts_screening import rsna, rsna_row
 
 STUDY = StudyConfig(name="mammae")
 REQUEST = Request(purpose="enrol", study=STUDY, run="r")
@@ -136,3 +137,14 @@ def test_without_its_seed_a_site_divides_nobody(tmp_path: Path) -> None:
     lines = "".join(f"{','.join(row)},{places[number % 6]}\n" for number, row in enumerate(rows))
     manifest.write_text(f"image,patient,label,split\n{lines}")
     assert open_data(data).records
+
+
+def test_a_site_says_itself_whether_images_without_a_lesion_count(tmp_path: Path) -> None:
+    root = rsna(tmp_path, [rsna_row(str(100 + n), str(n), "L", n % 2, int(n < 20)) for n in range(20)] + [
+        rsna_row(str(200 + n), str(50 + n), "L", 0, 0) for n in range(10)
+    ])  # fmt: skip
+    women = [
+        open_data(SiteData(name="rsna", root=str(root), include_normal=normal, split_seed=7)).patients()
+        for normal in (False, True)
+    ]
+    assert [len(of) for of in women] == [20, 30]

@@ -24,7 +24,7 @@ from tests.fuzz import Tally, Target, run, targets
 MUTATIONS = 10_000
 NAMES = (
     "PNG", "PGM", "TIFF", "DICOM", "DICOM, native decoders", "manifest", "CBIS-DDSM", "mini-MIAS", "INbreast",
-    "VinDr-Mammo", "BACH", "BUS-BRA", "WBC", "BreastMNIST", "PatchCamelyon",
+    "VinDr-Mammo", "RSNA", "EMBED", "BACH", "BUS-BRA", "WBC", "BreastMNIST", "PatchCamelyon",
 )  # fmt: skip
 
 

@@ -12,11 +12,21 @@ from common.config.study import DataConfig
 from common.data.formats import open_dataset
 from common.data.pixels.dicom import scan
 from tests.common.data import layouts
+from tests.common.data.layouts_screening import bus_uc, embed, embed_file, finding, rsna, rsna_row
 
+WOMEN = range(6)
 LAYOUTS: dict[str, Callable[[Path], Path]] = {
     "cbis_ddsm": lambda root: layouts.cbis(root, 6),
     "inbreast": layouts.inbreast,
     "idc": layouts.idc,
+    "vindr_mammo": layouts.vindr,
+    "rsna": lambda root: rsna(root, [rsna_row(str(100 + n), str(n), "L", n % 2, 1) for n in WOMEN]),
+    "embed": lambda root: embed(
+        root,
+        [finding(str(100 + n), str(n), "L", "S", str(n % 2 * 4), "L") for n in WOMEN],
+        [embed_file(str(100 + n), str(n), "L", str(n)) for n in WOMEN],
+    ),
+    "bus_uc": lambda root: bus_uc(root, 3, 3) / "BUS_UC",
 }
 
 

@@ -107,7 +107,7 @@ def test_tables_that_are_missing_or_odd_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected folders as Calc-Test_P_1_LEFT_CC"):
         open_cbis(tmp_path)
     table(path, [CBIS_HEADER[:5]])
-    with pytest.raises(DataError, match="has no rows or lacks"):
+    with pytest.raises(DataError, match="lacks pathology, assessment"):
         open_cbis(tmp_path)
 
 
@@ -133,3 +133,11 @@ def test_a_jpeg_whose_two_tables_disagree_is_left_out_and_counted(tmp_path: Path
     assert "3 of 6 films of the tables are not here." in dataset.notes
     assert "Left out: 1 films whose label table names another series than dicom_info.csv." in dataset.notes
     assert "Left out: 1 films with several pictures under one PatientID in dicom_info.csv." in dataset.notes
+
+
+def test_a_damaged_jpeg_copy_is_refused_by_its_name(tmp_path: Path) -> None:
+    """Before, the size of a film was asked of it without that, and the command ended as a bug."""
+    path = next((cbis_jpeg(tmp_path, 6) / "jpeg").rglob("1-1.jpg"))
+    path.write_bytes(b"\xff\xd8 no JPEG")
+    with pytest.raises(DataError, match=r"1-1\.jpg is missing or damaged"):
+        open_cbis(tmp_path)
