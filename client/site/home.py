@@ -44,19 +44,21 @@ def made_at_home(
     val: PatientTensors,
     study: StudyConfig,
     randomness: Callable[[str, int], Randomness],
+    together: int = 1,
 ) -> Mapping[OwnName, Own]:
     """Returns ``local``; ``personalised`` where the study wants it; ``public`` where it starts from a checkpoint.
 
     ``local`` is the best of fine-tuning and a linear model; ``personalised`` the best with the federated model too.
     Both are chosen, calibrated and given their threshold on the hospital's patients held out in turn. ``public`` is
-    the checkpoint as it came, its threshold from the validation patients.
+    the checkpoint as it came, its threshold from the validation patients. ``together`` neighbouring scores count as one
+    where a threshold is chosen.
     """
-    home = home_of(fresh, train, val, study, randomness)
-    made: dict[OwnName, Own] = {"local": _own(home, study)}
+    home, point = home_of(fresh, train, val, study, randomness), partial(_point, study=study, together=together)
+    made: dict[OwnName, Own] = {"local": _own(home, point)}
     if study.evaluation.personal_epochs:
-        made["personalised"] = _own(_with_federation(home, federated, train, val, study, randomness), study)
+        made["personalised"] = _own(_with_federation(home, federated, train, val, study, randomness), point)
     if study.model.checkpoint:
-        made["public"] = _public(fresh, val, study)
+        made["public"] = _public(fresh, val, point)
     return made
 
 
@@ -138,17 +140,17 @@ def _tuning(name: str, start: Classifier, study: StudyConfig, epochs: float, lr:
     return FineTuning(name, start, training)
 
 
-def _own(model: HeldOut, study: StudyConfig) -> Own:
-    point = _point(model.probability(model.logits), model.labels, study)
-    return Own(lambda data: model.probability(model.score(data)), point, model.name)
+def _own(model: HeldOut, point: Callable[[Floats, Floats], OperatingPoint]) -> Own:
+    chosen = point(model.probability(model.logits), model.labels)
+    return Own(lambda data: model.probability(model.score(data)), chosen, model.name)
 
 
-def _public(fresh: Classifier, val: PatientTensors, study: StudyConfig) -> Own:
+def _public(fresh: Classifier, val: PatientTensors, point: Callable[[Floats, Floats], OperatingPoint]) -> Own:
     from client.site.scoring import patient_scores
 
     network = public_network(fresh)
-    point = _point(patient_scores(network, val), val.patient_labels().numpy(), study)
-    return Own(lambda data: patient_scores(network, data), point, "public checkpoint")
+    chosen = point(patient_scores(network, val), val.patient_labels().numpy())
+    return Own(lambda data: patient_scores(network, data), chosen, "public checkpoint")
 
 
 def public_network(fresh: Classifier) -> Classifier:
@@ -158,9 +160,12 @@ def public_network(fresh: Classifier) -> Classifier:
     return fresh.trunk.network if isinstance(fresh.trunk, PublicCoordinates) else fresh
 
 
-def _point(probabilities: Floats, labels: Floats, study: StudyConfig) -> OperatingPoint:
+def _point(probabilities: Floats, labels: Floats, study: StudyConfig, together: int) -> OperatingPoint:
+    """Returns the threshold without how many patients chose it and how well: training patients are among them."""
     from common.evaluation.decision import operating_point
-    from common.evaluation.scores import ScoreState
+    from common.evaluation.scores import ScoreState, coarsened
 
     bins = study.evaluation.bins
-    return operating_point(study.evaluation.threshold, ScoreState.of(probabilities, labels, bins), bins)
+    state = ScoreState.of(coarsened(probabilities, bins, together), labels, bins)
+    point = operating_point(study.evaluation.threshold, state, bins)
+    return dataclasses.replace(point, youden=None, patients=0)

@@ -49,7 +49,8 @@ def own_models(
     labels = test.patient_labels().numpy()
     scores: dict[str, Floats] = {"federated": patient_scores(federated, test)}
     models: dict[OwnName, OwnModel] = {}
-    for name, own in made_at_home(federated, fresh, load("train"), load("val"), study, randomness).items():
+    made = made_at_home(federated, fresh, load("train"), load("val"), study, randomness, together)
+    for name, own in made.items():
         scores[name] = own.probabilities(test)
         models[name] = OwnModel(ScoreState.of(coarsened(scores[name], bins, together), labels, bins), own.point)
     seed = zlib.crc32(f"{study.seed}|{site}".encode())

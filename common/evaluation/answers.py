@@ -27,7 +27,11 @@ PAIRS: tuple[Pair, ...] = get_args(Pair)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OwnModel:
-    """A site's own model on the site's test patients, with the threshold that its validation patients fixed."""
+    """A site's own model on the site's test patients, with the threshold that its other patients fixed.
+
+    How many those are and how well it parts them is not told (0 and None): training patients are among them, and those
+    are not counted exactly for anybody.
+    """
 
     scores: ScoreState
     point: OperatingPoint

@@ -89,6 +89,19 @@ def test_thresholds_come_from_patients_held_out_not_from_test() -> None:
     assert answer()[0].models["local"].point == answer(splits=shifted)[0].models["local"].point
 
 
+def test_a_threshold_does_not_count_the_training_patients_that_chose_it() -> None:
+    for own in answer()[0].models.values():
+        assert own.point.how == "Youden on validation"
+        assert own.point.patients == 0 and own.point.youden is None
+
+
+def test_no_training_patient_s_score_bounds_a_threshold_alone() -> None:
+    """Scores of neighbours are told as one there too: one group of all patients separates nobody."""
+    study = compose(["data=wdbc", "model=linear", "privacy=none", *FAST])
+    found = own_models("site", *models(study), SPLITS.__getitem__, study, randomness, together=1000)
+    assert {own.point.how for own in found.models.values()} == {"fallback: validation cannot choose"}
+
+
 def test_no_personalised_model_when_the_study_wants_none() -> None:
     found, _ = answer(("evaluation.personal_epochs=0",))
     assert set(found.models) == {"local"} and set(found.differences) == {"federated_minus_local"}
