@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 from collections.abc import Callable
@@ -47,13 +48,13 @@ class KeptCheckpoints:
 
         found = read_checkpoint(source)
         _refuse_own_images(found, own)
-        target = self.path / found.digest
-        if not target.is_dir():
-            partial = self.path / f".{found.digest}.partial"
+        target, partial = self.path / found.digest, self.path / f".{found.digest}.partial"
+        if not _is_whole(target, found.digest):
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True, mode=0o700)
             for name in (*FILES, "card.json"):
                 shutil.copyfile(source / name, partial / name)
+            shutil.rmtree(target, ignore_errors=True)
             partial.rename(target)
             sync_folder(self.path)
         return read_checkpoint(target, found.digest)
@@ -84,6 +85,14 @@ def at_home(study: StudyConfig, folder: Callable[[str], Path] | None) -> StudyCo
         return study
     weights = str(folder(study.model.checkpoint))
     return dataclasses.replace(study, model=dataclasses.replace(study.model, weights=weights))
+
+
+def _is_whole(folder: Path, digest: str) -> bool:
+    from common.models.checkpoints import read_checkpoint
+
+    with contextlib.suppress(ModelError):
+        return read_checkpoint(folder, digest).digest == digest
+    return False
 
 
 def _refuse_own_images(checkpoint: Checkpoint, own: Dataset) -> None:

@@ -76,6 +76,14 @@ def test_a_damaged_one_is_refused_when_added_and_when_used(made: Checkpoint, kep
         kept.add(made.folder, STRANGERS)
 
 
+def test_adding_it_again_mends_a_damaged_copy(made: Checkpoint, kept: KeptCheckpoints) -> None:
+    kept.add(made.folder, STRANGERS)
+    for damage in (lambda file: file.write_bytes(b"other"), Path.unlink):
+        damage(kept.folder(made.digest) / "weights.safetensors")
+        assert kept.add(made.folder, STRANGERS).digest == made.digest
+    assert [one.digest for one in kept.all()] == [made.digest]
+
+
 def test_the_command_keeps_it_and_prints_its_digest(made: Checkpoint, joined: SiteHome, tmp_path: Path) -> None:
     from PIL import Image
 
