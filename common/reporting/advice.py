@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from common.runs.run_files import RunFiles
@@ -48,10 +48,18 @@ def outcome(files: RunFiles, site: str) -> Outcome:
     Where no model was made with it, the federated model by itself counts.
     The gate of an earlier version judged each site by itself; what it said counts as not measured.
     """
-    own = files.own_release(site)
-    if own.get("level") == "none":
+    return _word(files, site, _block(files))
+
+
+def outcome_alone(files: RunFiles, site: str) -> Outcome:
+    """Returns what the run shows of the federated model by itself against the best made at home."""
+    return _word(files, site, (files.evaluation or {}).get("do_no_harm") or {})
+
+
+def _word(files: RunFiles, site: str, block: Mapping[str, Any]) -> Outcome:
+    if files.own_release(site).get("level") == "none":
         return "not released"
-    found: Outcome = (gate_of(files, site) or {}).get("verdict", "not measured")
+    found: Outcome = block.get("sites", {}).get(site, {}).get("verdict", "not measured")
     return found if found in IN_A_CELL else "not measured"
 
 
@@ -61,6 +69,19 @@ def advice(files: RunFiles) -> list[str]:
     if set(outcomes.values()) <= {"not measured"}:
         return outside_advice(files)
     return [f"{site}: {_sentence(files, site, word)}" for site, word in outcomes.items()] + outside_advice(files)
+
+
+def gain_of_some(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Returns which sites the gain over all sites leaves out, as their AUROCs do not; empty where it is of all.
+
+    Args:
+        rows: As :func:`common.reporting.run_report.headline_table` returns them.
+    """
+    told = any(row["site"] == "pooled" and row["gain"]["value"] is not None for row in rows)
+    out = [row["site"] for row in rows if row["joined_auroc"]["value"] is not None and row["gain"]["value"] is None]
+    return f"The gain over {ALL_SITES} leaves out {', '.join(out)}: too few test patients of a class." * (
+        told and bool(out)
+    )
 
 
 def outside_outcomes(files: RunFiles) -> dict[str, Outcome]:

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from common.privacy.exposure import in_words
-from common.reporting.advice import IN_A_CELL, named, outcome, reliability
+from common.reporting.advice import IN_A_CELL, gain_of_some, named, outcome, reliability
 from common.reporting.figures.drawing import GRID, INK
 from common.reporting.figures.of_run import figures_of
 from common.reporting.sections import (
@@ -134,6 +134,7 @@ def _view(files: RunFiles, figures: Mapping[str, Mapping[str, str]]) -> dict[str
         "verdict": judge(files),
         "reliability": reliability(files),
         "named": named,
+        "gain_of_some": gain_of_some(rows),
         "headline": [row | {"outcome": _outcome(files, row["site"])} for row in rows],
         "has": {column: any(row[column]["value"] is not None for row in rows) for column in [*COLUMNS, "gain"]},
         "figures": {name: _inline(figure["svg"]) for name, figure in figures.items()},

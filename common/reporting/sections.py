@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from common.evaluation.chance import UNUSUAL
-from common.reporting.advice import IN_A_CELL, outcome
+from common.reporting.advice import IN_A_CELL, outcome_alone
 from common.runs.run_files import RunFiles
 
 POOLED = "pooled"
@@ -62,7 +62,7 @@ def _value_row(files: RunFiles, site: str, models: list[str]) -> dict[str, Any]:
     own = files.own_release(site)
     if "verdict" in own:
         difference = own.get("differences", {}).get("federated_minus_local")
-    words = _in_words(own) or (_against_margin(difference) if site == POOLED else IN_A_CELL[outcome(files, site)])
+    words = _in_words(own) or (_against_margin(difference) if site == POOLED else IN_A_CELL[outcome_alone(files, site)])
     return {"site": site, "areas": areas, "difference": difference, "words": words}
 
 
@@ -180,7 +180,7 @@ def unmeasured(files: RunFiles) -> list[str]:
         "Other seeds: one training was run; intervals cover the choice of test patients only.",
         "Benefit to patients: no prospective use, no reader study.",
     ]
-    lines += _score_noise(files)
+    lines += _score_noise(files) + _not_tried(files)
     if files.evaluation is None:
         return ["Test results: the run ended before the test patients were scored.", *lines]
     kept = [site for site in files.sites if files.own_release(site).get("level") in ("none", "verdict")]
@@ -191,6 +191,12 @@ def unmeasured(files: RunFiles) -> list[str]:
     lines += [] if subgroups(files) else ["Subgroups: none was counted, or none was large enough."]
     lines += [] if files.explanation else ["Where the model looks: no heatmap was measured."]
     return lines
+
+
+def _not_tried(files: RunFiles) -> list[str]:
+    """Returns the hospitals outside that the model was not tried on: a bare ServerApp cannot open their data."""
+    named = [] if files.outside else files.study.get("partition", {}).get("outside", [])
+    return [f"Hospitals outside: the model was not tried on {', '.join(named)}."] if named else []
 
 
 def _score_noise(files: RunFiles) -> list[str]:

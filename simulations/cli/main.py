@@ -130,7 +130,7 @@ def _show(folder: Path, screen: Any, *, as_json: bool, judge: bool = True) -> No
     Raises:
         typer.Exit: 8 when ``judge`` and the run is PARTIAL or FAILED, or a page of it cannot be written.
     """
-    from common.reporting.advice import outside_advice
+    from common.reporting.advice import gain_of_some, outside_advice
     from common.reporting.run_report import headline_table
     from common.runs.run_files import read_run
     from simulations.engine.display import RESEARCH_ONLY, headline, verdict
@@ -139,7 +139,7 @@ def _show(folder: Path, screen: Any, *, as_json: bool, judge: bool = True) -> No
 
     record, rows, page = status_of(folder), headline_table(folder), folder / "report.html"
     screen.print(headline(rows, private=record["private"]))
-    for line in outside_advice(read_run(folder)):
+    for line in filter(None, [gain_of_some(rows), *outside_advice(read_run(folder))]):
         screen.print(line, highlight=False, soft_wrap=True, markup=False)
     screen.print(verdict(record), highlight=False, soft_wrap=True)
     for site, why in sorted(reasons(folder).items()):

@@ -69,7 +69,7 @@ at home; home alone is among the choices. Both are chosen on patients held out i
 are shown by the paired difference on the same test patients, with all sites together in mind (Holm). All sites:
 patients are compared with patients of their own site only, each site counting by its pairs of a malignant and a benign
 one; scores of two sites' models are never ranked together. Intervals cover the chance of drawing these patients, not
-the training seed.</p>
+the training seed.{% if gain_of_some %} {{ gain_of_some }}{% endif %}</p>
 {% endif %}
 {% else %}<p>Not measured: no site took part.</p>{% endif %}
 {{ figure("forest", "Test AUROC with " ~ confidence ~ " intervals, federated (circles) above at home (squares).") }}

@@ -48,8 +48,9 @@ with its {{ confidence }} interval. Margin: {{ "%g"|format(value.margin) }}.</ca
 <th scope="row">{{ named(row.site) }}</th>
 {% for model in value.models %}<td>{{ area(row.areas[model.name]) }}</td>{% endfor %}
 <td>{{ signed(row.difference) }}</td><td class="wrap">{{ row.words }}</td></tr>{% endfor %}</tbody></table></div>
-<p class="soft">Shown is what joining gives where it was measured, else the federated model by itself. Non-inferior:
-the interval lies above minus the margin. Equivalent: it lies within the margin on both sides. The difference over all
+<p class="soft">Shown is what this difference says of the federated model by itself, with all sites together in mind
+(Holm); what joining gives stands in the headline. Non-inferior: the interval lies above minus the margin.
+Equivalent: it lies within the margin on both sides. The difference over all
 sites is the mean of the sites' differences by their pairs of patients.
 {% for line in reliability %}{{ line }} {% endfor %}
 Differences of one run do not cover the training seed; several seeds do

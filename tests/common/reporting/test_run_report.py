@@ -232,6 +232,8 @@ def test_what_joining_gives_goes_before_what_the_federated_model_does_alone(make
     assert "Of 4 hospitals, with the federated model against the best that each makes alone: 1 better" in text
     assert {row["site"]: row["gain"]["value"] for row in headline_table(folder)}["site_2"] == 0.04
     assert "Gain over home" in text
+    table = text.partition("AUROC of the models that a site could use")[2].partition("Shown is what")[0]
+    assert "worse" in table, "the other table judges the federated model by itself, whose difference it shows"
 
 
 def test_a_hospital_that_says_only_that_it_hurts_is_believed_without_figures(make_run: MakeRun) -> None:
