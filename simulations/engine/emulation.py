@@ -7,7 +7,7 @@ Noise and sampling are seeded here so that a run can be repeated, and every repo
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from client.site.policy import SitePolicy, check_request
 from client.site.run_keys import FOLDER, sum_key
 from common.config.overrides import split_overrides
 from common.config.study import StudyConfig, compose
-from common.errors import ConfigError, OncoFedError
+from common.errors import ConfigError, DataError, OncoFedError
 from common.runs.run_folder import run_path
 from server.run.strategy import check_strategy
 from server.run.summed import check_summed
@@ -148,12 +148,18 @@ def check_emulation(study: StudyConfig) -> None:
     _check_policies(study, {name: _counts(part)["train"]["patients"] for name, part in sites.items()})
 
 
-def _check_outside(study: StudyConfig, hospitals: Collection[str]) -> None:
-    unknown = [name for name in study.partition.outside if name not in hospitals]
+def _check_outside(study: StudyConfig, hospitals: Mapping[str, Dataset]) -> None:
+    outside = study.partition.outside
+    unknown = [name for name in outside if name not in hospitals]
     if unknown:
         raise ConfigError(
             f"partition.outside names {', '.join(unknown)}; the hospitals are {', '.join(sorted(hospitals))}"
         )
+    if not set(hospitals) - set(outside):
+        raise ConfigError("partition.outside names every hospital; nobody is left to train: take some out of the list")
+    for name in outside:
+        if len({record.label for record in hospitals[name].records}) < 2:
+            raise DataError(f"{name} has patients of one class only, so no AUROC; keep a hospital with both outside")
 
 
 def _check_policies(study: StudyConfig, patients: Mapping[str, int]) -> None:

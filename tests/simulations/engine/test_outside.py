@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -12,7 +13,8 @@ from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from common.config.study import compose
-from common.errors import ConfigError
+from common.errors import ConfigError, DataError
+from common.reporting.run_report import write_run_report
 from simulations.cli.main import app
 from simulations.engine.emulation import check_emulation, emulated_cohorts, site_names
 from simulations.engine.reopened import reopen
@@ -81,3 +83,31 @@ def test_a_hospital_that_is_not_there_is_named_before_anything_starts() -> None:
     with pytest.raises(ConfigError, match="site_9; the hospitals are site_1, site_2, site_3"):
         check_emulation(study)
     assert site_names(compose(OUT)) == ("site_1", "site_3")
+
+
+def test_a_study_without_a_hospital_is_refused() -> None:
+    with pytest.raises(ConfigError, match="every hospital"):
+        check_emulation(compose([*QUICK, "partition.outside=[site_1,site_2,site_3]"]))
+
+
+def test_a_hospital_outside_of_one_class_is_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no AUROC; a whole run would end in that."""
+    from simulations.engine import emulation
+
+    study = compose(OUT)
+    dealt = dict(emulated_cohorts(study))
+    some = dealt["site_2"]
+    benign = tuple(record for record in some.records if not record.label)
+    dealt["site_2"] = dataclasses.replace(some, records=benign)
+    monkeypatch.setattr(emulation, "emulated_cohorts", lambda study: dealt)
+    with pytest.raises(DataError, match="site_2 has patients of one class only"):
+        check_emulation(study)
+
+
+def test_a_model_that_was_not_tried_on_them_says_so(finished: Path, tmp_path: Path) -> None:
+    """As after a plain ``flwr run``, whose ServerApp opens no hospital's data."""
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    said = "Hospitals outside: the model was not tried on site_2."
+    assert said not in write_run_report(folder).read_text()
+    (folder / "outside.json").unlink()
+    assert said in write_run_report(folder).read_text()
