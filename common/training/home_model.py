@@ -17,8 +17,10 @@ from common.data.loading import PatientTensors
 from common.privacy.randomness import Randomness
 from common.training.recipes import Logits, Recipe, Scorer, mean_of, some_patients
 
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Shares of the federated model in a sum of scores."""
+SHARES = (0.25, 0.5)
+"""Shares of a model with the federation in a sum of scores with the home model."""
+LEAD = 0.5
+"""By how many standard errors of their difference such a sum must lead the home model to be taken for it."""
 Fresh = Callable[[int], Randomness]
 """Returns the randomness of the n-th fit."""
 
@@ -93,34 +95,61 @@ def _fit_of(fresh: Fresh, first: int, fold: int) -> Randomness:
 def with_federation(
     home: HeldOut, federated: Scorer, tuned: HeldOut | None, data: PatientTensors, counts: NDArray[np.bool_]
 ) -> HeldOut:
-    """Returns what ranks held-out patients best of: sums with the federated scores, and the federated model tuned.
+    """Returns the sum of home and federated scores that ranks held-out patients best, or the home model.
 
-    The home model itself is one of them (a share of 0), and is kept where none is better.
+    The home model is kept unless a sum leads it by more than :data:`LEAD` standard errors: few patients choose by
+    chance (ADR 22 says how often and how much a choice loses).
 
     Args:
         home: The home model, of ``data``.
         federated: The federated model.
         tuned: The federated model, trained on at home.
         data: The hospital's patients.
-        counts: (P,), those for whom a federated score shows how it does on new patients; the choice is made on them.
+        counts: (P,), those for whom a federated score shows how it does on new patients; they choose, and they
+            calibrate what is chosen.
     """
-    theirs = federated(data)
-    options = [_sum(home, federated, theirs, share, counts) for share in SHARES]
-    return max([*options, *([tuned] if tuned else [])], key=lambda option: option.merit_of(counts))
+    theirs = {"the federated model": (federated, federated(data))}
+    theirs |= {"the federated model tuned at home": (tuned.score, tuned.logits)} if tuned else {}
+    options = [_sum(home, name, *model, share, counts) for name, model in theirs.items() for share in SHARES]
+    best = max(options, key=lambda option: option.merit_of(counts))
+    if not best.merit_of(counts) - home.merit_of(counts) > LEAD * standard_error(best, home, counts):
+        return home
+    return dataclasses.replace(best, logits=best.logits[counts], labels=best.labels[counts], folds=best.folds[counts])
 
 
-def _sum(home: HeldOut, federated: Scorer, theirs: Logits, share: float, counts: NDArray[np.bool_]) -> HeldOut:
+def standard_error(first: HeldOut, second: HeldOut, counts: NDArray[np.bool_]) -> float:
+    """Returns the standard error of the difference of two models' merits on the same patients in ``counts`` (P,).
+
+    DeLong's (Biometrics 44:837, 1988), with the placements of all folds taken together; infinite where a class has
+    fewer than two patients.
+    """
+    malignant, benign, pairs = list[float](), list[float](), 0
+    for fold in np.unique(second.folds[counts]):
+        of = counts & (second.folds == fold)
+        wins = _wins(first.logits[of], second.labels[of]) - _wins(second.logits[of], second.labels[of])
+        malignant, benign, pairs = [*malignant, *wins.sum(1)], [*benign, *wins.sum(0)], pairs + wins.size
+    if min(len(malignant), len(benign)) < 2 or not pairs:
+        return float("inf")
+    variance = sum(len(side) * float(np.var(side, ddof=1)) for side in (malignant, benign))
+    return float(np.sqrt(variance)) / pairs
+
+
+def _wins(logits: Logits, labels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns (M, B), 1 where the malignant patient is above the benign one, ties 1/2."""
+    gaps = logits[labels == 1][:, None] - logits[labels == 0][None, :]
+    return np.asarray((gaps > 0) + 0.5 * (gaps == 0), dtype=np.float64)
+
+
+def _sum(home: HeldOut, called: str, other: Scorer, theirs: Logits, share: float, counts: NDArray[np.bool_]) -> HeldOut:
     """Each model's logits count in units of their own spread."""
     ours, others = (float(logits[counts].std() if counts.any() else 0.0) or 1.0 for logits in (home.logits, theirs))
 
     def add(first: Logits, second: Logits) -> Logits:
         return (1 - share) * first / ours + share * second / others
 
-    name = f"{share:.0%} of the score from the federated model, the rest from {home.name}"
+    name = f"{share:.0%} of the score from {called}, the rest from {home.name}"
     logits = add(home.logits, theirs)
-    return dataclasses.replace(
-        home, name=name, logits=logits, score=lambda other: add(home.score(other), federated(other))
-    )
+    return dataclasses.replace(home, name=name, logits=logits, score=lambda new: add(home.score(new), other(new)))
 
 
 def fold_of(labels: NDArray[np.float64], folds: int) -> NDArray[np.int64]:
@@ -144,9 +173,8 @@ def concordance(logits: Logits, labels: NDArray[np.float64], folds: NDArray[np.i
     right, pairs = 0.0, 0
     for fold in np.unique(folds):
         of = folds == fold
-        gaps = logits[of & (labels == 1)][:, None] - logits[of & (labels == 0)][None, :]
-        right += float((gaps > 0).sum() + 0.5 * (gaps == 0).sum())
-        pairs += gaps.size
+        wins = _wins(logits[of], labels[of])
+        right, pairs = right + float(wins.sum()), pairs + wins.size
     return right / pairs if pairs else 0.5
 
 

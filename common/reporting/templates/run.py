@@ -30,7 +30,8 @@ operating system.</div>
 sites,</strong> as they say of themselves; it is no guarantee for their patients:
 {{ run.sites|selectattr("seeded", "defined")|selectattr("seeded")|map(attribute="name")|join(", ") }}.</div>{% endif %}
 <nav aria-label="Sections"><ul>
-<li><a href="#headline">Headline</a></li><li><a href="#value">Value of federating</a></li>
+<li><a href="#headline">Headline</a></li>{% if outside %}<li><a href="#outside">Hospitals outside</a></li>{% endif %}
+<li><a href="#value">Value of federating</a></li>
 <li><a href="#trained">What was trained, on whom</a></li><li><a href="#rounds">Round by round</a></li>
 <li><a href="#test">Test results</a></li><li><a href="#groups">Subgroups</a></li><li><a href="#privacy">Privacy</a></li>
 <li><a href="#attention">Where the model looks</a></li><li><a href="#unmeasured">What was not measured</a></li><li><a
@@ -64,8 +65,8 @@ href="#reproduce">Reproduce</a></li>
 {% if evaluation is not none %}
 <p class="soft">At home: the best model that the site makes alone of its training and validation patients, a tuned
 network or a linear model, without privacy noise because it never leaves the site.{% if has.joined_auroc %} Home +
-federation: the best that the site has with the federated model too, a sum of both scores or the federated model tuned
-at home; home alone is among the choices. Both are chosen on patients held out in turn.{% endif %} "Better" and "worse"
+federation: its sum with the scores of the federated model, as it came or tuned at home, where patients held out in
+turn show a lead; else the model made at home itself.{% endif %} "Better" and "worse"
 are shown by the paired difference on the same test patients, with all sites together in mind (Holm). All sites:
 patients are compared with patients of their own site only, each site counting by its pairs of a malignant and a benign
 one; scores of two sites' models are never ranked together. Intervals cover the chance of drawing these patients, not

@@ -1,0 +1,106 @@
+"""How often a hospital that chooses between home and home + federation loses by it, on simulated hospitals.
+
+usage: python -m simulations.analysis.joining_choice [--repeats N]
+
+Hospitals of 20 to 100 patients have twenty features of a known signal; federated scores follow the truth with a
+correlation from -0.3 (harmful) to 0.95. The choice is the product's (:mod:`common.training.home_model`); the AUROC of
+what it takes less that of home is measured on 3,000 other patients.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from functools import partial
+from itertools import product
+from unittest import mock
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from common.config.study import ModelConfig
+from common.data.loading import PatientTensors
+from common.models.zoo import build_model
+from common.privacy.randomness import Randomness
+from common.training import home_model as home
+from common.training.recipes import Ridge, Scorer
+from simulations.analysis.markdown import table
+
+FEATURES = 20
+SIZES = (20, 40, 60, 100)
+QUALITIES = (-0.3, 0.0, 0.4, 0.7, 0.95)
+RULES = {
+    f"shares up to {shares[-1]:g}, a lead of {lead:g} standard errors": (shares, lead)
+    for shares in ((0.25, 0.5, 0.75, 1.0), (0.25, 0.5))
+    for lead in (0.0, 0.25, 0.5, 1.0)
+}
+"""Shares of the federated model that are tried, and the lead that they need."""
+Direction = NDArray[np.float64]
+
+
+def main() -> None:
+    """Prints a row for each rule."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=30)
+    repeats = parser.parse_args().repeats
+    torch.set_num_threads(1)
+    gains = [gains_of(seed, *case) for seed, case in enumerate(list(product(SIZES, QUALITIES)) * repeats)]
+    print(table([_row(name, np.array([one[name] for one in gains])) for name in RULES]))
+
+
+def gains_of(seed: int, patients: int, quality: float) -> dict[str, float]:
+    """Returns what each rule's choice adds to the AUROC of one hospital's home model."""
+    drawn = np.random.default_rng(seed)
+    truth, theirs = _directions(drawn, quality)
+    own, others = _hospital(drawn, patients, truth), _hospital(drawn, 3000, truth)
+    recipe = Ridge(build_model(ModelConfig(name="linear"), (FEATURES,), 0))
+    alone = home.home_model([recipe], own, folds=3, seeds=1, fresh=partial(Randomness.from_seed, seed, "home"))
+    labels = others.patient_labels().numpy()
+    at_home = roc_auc_score(labels, alone.score(others))
+    chosen = dict(_choices(alone, lambda data: data.inputs.double().numpy() @ theirs, own))
+    return {name: float(roc_auc_score(labels, one.score(others)) - at_home) for name, one in chosen.items()}
+
+
+def _choices(alone: home.HeldOut, federated: Scorer, own: PatientTensors) -> Iterator[tuple[str, home.HeldOut]]:
+    everybody = np.ones(own.num_patients, dtype=bool)
+    for name, (shares, lead) in RULES.items():
+        with mock.patch.multiple(home, SHARES=shares, LEAD=lead):
+            yield name, home.with_federation(alone, federated, None, own, everybody)
+
+
+def _directions(drawn: np.random.Generator, quality: float) -> tuple[Direction, Direction]:
+    """Returns the direction that parts the classes, and one of this correlation with it."""
+    truth = drawn.normal(size=FEATURES)
+    truth *= drawn.choice([1.2, 1.8]) / np.linalg.norm(truth)
+    other = drawn.normal(size=FEATURES)
+    other -= other @ truth * truth / (truth @ truth)
+    return truth, quality * truth + np.sqrt(1 - quality**2) * np.linalg.norm(truth) / np.linalg.norm(other) * other
+
+
+def _hospital(drawn: np.random.Generator, patients: int, truth: Direction) -> PatientTensors:
+    """Returns patients of whom about a third are malignant, three of each class at least."""
+    labels = (drawn.random(patients) < 0.35).astype(np.float64)
+    labels[:6] = [0, 1] * 3
+    inputs = drawn.normal(size=(patients, FEATURES)) + np.outer(labels - 0.5, truth)
+    names = tuple(str(number) for number in range(patients))
+    return PatientTensors(torch.tensor(inputs).float(), torch.tensor(labels).float(), torch.arange(patients), names)
+
+
+def _row(name: str, gains: NDArray[np.float64]) -> dict[str, object]:
+    losses = gains[gains < -0.01]
+    return {
+        "rule": name,
+        "hospitals": len(gains),
+        "mean gain": f"{gains.mean():+.4f}",
+        "gain above .01": f"{(gains > 0.01).mean():.1%}",
+        "loss above .01": f"{(gains < -0.01).mean():.1%}",
+        "mean of these losses": f"{losses.mean() if len(losses) else 0:+.3f}",
+        "1 in 20 loses": f"{np.quantile(gains, 0.05):+.3f}",
+        "worst": f"{gains.min():+.3f}",
+    }
+
+
+if __name__ == "__main__":
+    main()
