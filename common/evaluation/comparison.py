@@ -167,7 +167,7 @@ def average(
         variance=variance,
         low=max(-1.0, value - spread),
         high=min(1.0, value + spread),
-        method="average of sites",
+        method=SAME if all(one.method == SAME for one in differences.values()) else "average of sites",
         bootstrap=None,
         patients=patients,
     )

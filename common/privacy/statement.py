@@ -65,7 +65,9 @@ NOT_COVERED = (
     "the counts in the site's readiness certificate, where it made one and the study asks for it",
     "which round is best, chosen on validation patients",
     "hyper-parameters, chosen before the study",
-    "the site's own models (alone, fine-tuned), which stay there; figures about them leave as its policy says",
+    "the site's own models (alone, with the federated one), which stay there: they are made of training and validation "
+    "patients without noise; figures about them leave once a run as its policy says, at most three score histograms "
+    "and thresholds and four differences of AUROC, all of the same test patients",
     "pictures and logs, which stay at the site",
     "studies without privacy on these patients: where one ran, the epsilon over all studies is unbounded",
     "that the site takes part, and how long its answers take",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from common.evaluation.comparison import SAME
 from common.privacy.exposure import in_words
 from common.reporting.advice import IN_A_CELL, gain_of_some, named, outcome, reliability
 from common.reporting.figures.drawing import GRID, INK
@@ -74,9 +75,9 @@ def headline_table(run_dir: Path) -> list[dict[str, Any]]:
     Keys: ``site``; ``patients`` (declared for training; None when unknown); ``test_patients``; ``epsilon`` spent by
     the ledger (None when not private; for ``pooled`` the largest of the sites); ``auroc`` of the federated model,
     ``local_auroc`` of the best that a site makes alone, ``joined_auroc`` of the best with both, ``public_auroc`` of the
-    public checkpoint, and ``gain``, the third less the second: each ``{"value", "low", "high"}`` with None where not
-    measured; for ``pooled`` patients are compared within their own site only, as
-    :mod:`common.evaluation.within_sites` does.
+    public checkpoint, and ``gain``, the third less the second (0 without limits where both rank alike): each
+    ``{"value", "low", "high"}`` with None where not measured; for ``pooled`` patients are compared within their own
+    site only, as :mod:`common.evaluation.within_sites` does.
 
     Raises:
         ConfigError: The folder holds no ``run.json``, or a file in it is damaged.
@@ -111,8 +112,14 @@ def _headline_row(files: RunFiles, site: str, patients: int | None, epsilon: flo
         "test_patients": tested["patients"] if tested else None,
         "epsilon": epsilon,
         **areas,
-        "gain": _known(files.difference(site, "personalised_minus_local")),
+        "gain": _gain(files.difference(site, "personalised_minus_local")),
     }
+
+
+def _gain(found: Mapping[str, Any] | None) -> dict[str, float | None]:
+    """A hospital that keeps its home model gains 0, and no interval says otherwise."""
+    same = found is not None and found.get("method") == SAME
+    return {**_NOTHING, "value": 0.0} if same else _known(found)
 
 
 def _known(found: Mapping[str, Any] | None) -> dict[str, float | None]:

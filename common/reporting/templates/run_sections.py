@@ -21,11 +21,11 @@ MACROS = """{% macro interval(x, digits=3) %}
 <a href="plots/{{ name }}.svg">figure (SVG)</a>.</figcaption>
 </figure>
 {% else %}
-<p class="soft">Not measured: this run ended before there were values to draw.</p>
+<p class="soft">Not measured: this run left no values to draw.</p>
 {% endif %}
 {% endmacro %}
 {% macro signed(x) %}{% if x is none %}<span class="soft">not measured</span>
-{%- elif x.method|default("") == "same scores" %}0<span class="range">same ranking</span>
+{%- elif x.method|default("") == "same scores" or x.low is none %}0<span class="range">same ranking</span>
 {%- else %}{{ "%+.3f"|format(x.value) }}
 <span class="range">{{ "%+.3f"|format(x.low) }} to {{ "%+.3f"|format(x.high) }}</span>{% endif %}{% endmacro %}
 """

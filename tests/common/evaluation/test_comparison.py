@@ -138,6 +138,14 @@ def test_the_mean_over_sites_weighs_patients_and_adds_variances() -> None:
     assert average({}, 0.95) is None
 
 
+def test_sites_whose_models_all_rank_alike_have_no_interval_together_either() -> None:
+    same = Difference(value=0.0, variance=0.0, low=0.0, high=0.0, method="same scores", bootstrap=None, patients=40)
+    together = average({"a": same, "b": same}, 0.95)
+    assert together is not None and (together.value, together.method) == (0.0, "same scores")
+    other = average({"a": same, "b": difference(0.1, 0.0, 0.2, 300)}, 0.95)
+    assert other is not None and other.method == "average of sites"
+
+
 @pytest.mark.parametrize(
     ("low", "high", "shown"),
     [

@@ -236,6 +236,31 @@ def test_what_joining_gives_goes_before_what_the_federated_model_does_alone(make
     assert "worse" in table, "the other table judges the federated model by itself, whose difference it shows"
 
 
+def test_a_hospital_that_keeps_its_home_model_gains_nothing_without_an_interval(make_run: MakeRun) -> None:
+    folder = make_run()
+    same = {"value": 0.0, "low": 0.0, "high": 0.0, "method": "same scores"}
+    pair = {"sites": {f"site_{n}": same for n in range(1, 5)}, "pooled": same}
+    rewrite(folder, "evaluation.json", lambda d: d["comparisons"].update(personalised_minus_local=pair))
+    assert all(row["gain"] == {"value": 0.0, "low": None, "high": None} for row in headline_table(folder))
+    text = text_of(write_run_report(folder))
+    table = text.partition("Gain over home")[2].partition("At home: the best")[0]
+    assert table.count("0 same ranking") == 5 and "+0.000" not in table
+
+
+def test_a_gain_over_some_sites_names_the_others(make_run: MakeRun) -> None:
+    """Else the row of all sites says 0.64, 0.89 and a gain of 0."""
+    folder = make_run()
+    gain = {"value": 0.04, "low": 0.01, "high": 0.07, "method": "DeLong"}
+    pair = {"sites": {"site_1": gain, "site_2": gain, "site_3": None, "site_4": gain}, "pooled": gain}
+    rewrite(folder, "evaluation.json", lambda d: d["models"].update(personalised=d["models"]["local"]))
+    rewrite(folder, "evaluation.json", lambda d: d["comparisons"].update(personalised_minus_local=pair))
+    said = "The gain over all sites leaves out site_3: too few test patients of a class."
+    assert said in text_of(write_run_report(folder))
+    pair["sites"]["site_3"] = gain
+    rewrite(folder, "evaluation.json", lambda d: d["comparisons"].update(personalised_minus_local=pair))
+    assert "leaves out" not in text_of(write_run_report(folder))
+
+
 def test_a_hospital_that_says_only_that_it_hurts_is_believed_without_figures(make_run: MakeRun) -> None:
     folder = with_gate(make_run, site_2=gate("hurts", None, patients=None))
     own = {"site_2": {"level": "verdict", "verdict": "hurts"}, "site_3": {"level": "none"}}
