@@ -58,8 +58,11 @@ def list_kept(home: Home = None) -> None:
     """
     from client.site.site_file import site_home
 
-    for kept in site_home(home).checkpoints.all():
+    found = site_home(home).checkpoints.all()
+    for kept in found:
         print(kept.digest, _described(kept))
+    if not found:
+        say("This hospital keeps no checkpoint; add one with: oncofed-site checkpoint add FOLDER")
 
 
 def _described(kept: Checkpoint) -> str:

@@ -84,6 +84,23 @@ def test_adding_it_again_mends_a_damaged_copy(made: Checkpoint, kept: KeptCheckp
     assert [one.digest for one in kept.all()] == [made.digest]
 
 
+@pytest.mark.parametrize("source", ["missing", "a file", "an empty folder", "a folder as card"])
+def test_what_is_no_checkpoint_is_refused_in_words(kept: KeptCheckpoints, tmp_path: Path, source: str) -> None:
+    given = tmp_path / source
+    if source == "a file":
+        given.write_text("weights")
+    elif source != "missing":
+        (given / "card.json" if source == "a folder as card" else given).mkdir(parents=True)
+    with pytest.raises(ModelError, match=source):
+        kept.add(given, STRANGERS)
+    assert kept.all() == [] and not kept.path.exists()
+
+
+def test_a_hospital_without_checkpoints_is_told_so(joined: SiteHome) -> None:
+    listed = CliRunner().invoke(app, ["checkpoint", "list", "--home", str(joined.path)])
+    assert listed.exit_code == 0 and "keeps no checkpoint" in listed.stderr and not listed.stdout
+
+
 def test_the_command_keeps_it_and_prints_its_digest(made: Checkpoint, joined: SiteHome, tmp_path: Path) -> None:
     from PIL import Image
 
