@@ -46,7 +46,8 @@ class SitePolicy:
             the smaller; None: always. The policy's other limits hold at any hour.
         release_metrics: Whether score histograms of the site's patients, and how many a split has, may leave.
         own_models: What may leave of models that the site trains without noise and keeps: nothing, only whether the
-            common model helps, figures on a coarse grid, or everything, which is for public data.
+            common model helps (a word on it alone and one on it with the home model), figures on a coarse grid, or
+            everything, which is for public data.
         evaluation_ceiling: Lifetime epsilon of validation and test patients from score counts with noise
             (``evaluation.noise``), an account of its own.
         runs_per_study: How many runs of one study may ask about the patients; None: any number. A run that goes on
