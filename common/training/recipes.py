@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -24,8 +25,8 @@ from common.training.loop import embedded, predict, train
 Logits = NDArray[np.float64]
 """(P,), finite: one a patient."""
 Scorer = Callable[[PatientTensors], Logits]
-LOOKS = 8
-"""How often a training is looked at; each look is a model that can be chosen."""
+MOST_LOOKS = 8
+"""How often a training is looked at, at most; each look is a model that can be chosen."""
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
 """Inverse strengths of the ridge penalty, in units of the features' mean square."""
 _LEAST = 1e-6
@@ -46,20 +47,26 @@ class FineTuning:
     Attributes:
         name: What its looks are called.
         start: Where each fit starts; left as it is.
-        training: Optimizer, learning rate and the passes of one of :data:`LOOKS` parts.
+        training: Optimizer, learning rate and the passes of all looks together.
     """
 
     name: str
     start: Classifier
     training: TrainingConfig
 
+    @property
+    def looks(self) -> int:
+        """One for each pass, at most :data:`MOST_LOOKS`."""
+        return min(MOST_LOOKS, math.ceil(self.training.local_epochs))
+
     def fit(self, data: PatientTensors, randomness: Randomness) -> Mapping[str, Scorer]:
-        """Returns the network after each look, ``NAME 1/8`` to ``NAME 8/8``."""
-        model, looks = copy.deepcopy(self.start), dict[str, Scorer]()
-        for look in range(1, LOOKS + 1):
-            train(model, data, self.training, randomness=randomness, plan=None)
-            looks[f"{self.name} {look}/{LOOKS}"] = network_scorer(copy.deepcopy(model))
-        return looks
+        """Returns the network after each look, such as ``NAME 1/8`` to ``NAME 8/8``."""
+        part = dataclasses.replace(self.training, local_epochs=self.training.local_epochs / self.looks)
+        model, found = copy.deepcopy(self.start), dict[str, Scorer]()
+        for look in range(1, self.looks + 1):
+            train(model, data, part, randomness=randomness, plan=None)
+            found[f"{self.name} {look}/{self.looks}"] = network_scorer(copy.deepcopy(model))
+        return found
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from common.data.loading import PatientTensors
 from common.models.zoo import build_model
 from common.privacy.randomness import Randomness
 from common.training.home_model import HeldOut, concordance, fold_of, home_model, with_federation
-from common.training.recipes import LOOKS, FineTuning, Ridge, Scorer, joined, some_patients
+from common.training.recipes import FineTuning, Ridge, Scorer, joined, some_patients
 
 
 def patients(count: int, seed: int, signal: float = 1.5) -> PatientTensors:
@@ -72,7 +72,7 @@ def test_what_ranks_new_patients_is_preferred_to_what_knows_old_ones_by_heart() 
 @pytest.mark.parametrize("kind", ["ridge", "tuned"])
 def test_either_recipe_learns(kind: str) -> None:
     network = build_model(ModelConfig(name="linear"), (5,), 0)
-    training = TrainingConfig(optimizer="adam", lr=0.05, local_epochs=2.0, batch_patients=16)
+    training = TrainingConfig(optimizer="adam", lr=0.05, local_epochs=16.0, batch_patients=16)
     recipe = Ridge(network) if kind == "ridge" else FineTuning("tuned", network, training)
     found = home_model([recipe], patients(80, 1), folds=3, seeds=2, fresh=randomness)
     other = patients(200, 2)
@@ -83,9 +83,9 @@ def test_either_recipe_learns(kind: str) -> None:
 def test_tuning_leaves_the_start_as_it_was_and_shows_each_look() -> None:
     network, data = build_model(ModelConfig(name="linear"), (5,), 0), patients(40, 1)
     before = [parameter.clone() for parameter in network.parameters()]
-    training = TrainingConfig(optimizer="adam", lr=0.05, local_epochs=1.0, batch_patients=16)
+    training = TrainingConfig(optimizer="adam", lr=0.05, local_epochs=3.0, batch_patients=16)
     looks = FineTuning("tuned", network, training).fit(data, randomness(0))
-    assert list(looks) == [f"tuned {look}/{LOOKS}" for look in range(1, LOOKS + 1)]
+    assert list(looks) == ["tuned 1/3", "tuned 2/3", "tuned 3/3"]
     scores = [look(data) for look in looks.values()]
     assert all(not np.array_equal(one, other) for one, other in itertools.pairwise(scores))
     assert all(torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True))
