@@ -20,12 +20,13 @@ import client.site.hospital as hospital_module
 from client.site.hospital import Site
 from client.site.rehearsal import twin
 from client.site.summed import Joined, announcement
-from common.errors import OncoFedError, QuestionRefused, TrustError
+from common.errors import ConfigError, OncoFedError, QuestionRefused, TrustError
 from common.privacy.analytic_gaussian import epsilon_of_mu, largest_mu
+from common.privacy.plan import PrivacyPlan
 from common.privacy.randomness import Randomness
-from common.privacy.shares import GRID, noise_share
+from common.privacy.shares import GRID, noise_share, reach
 from common.protocol.messages import Request
-from common.protocol.secure_sum import Announcement, RunKey, check_roster
+from common.protocol.secure_sum import Announcement, RunKey, check_roster, masked, sum_digest
 from common.trust.signing import SiteKey
 from tests.client.site.test_summed import NAMES, RUN, STUDY, charges, enrolled, hospital, train
 
@@ -97,6 +98,21 @@ def test_no_point_of_low_order_makes_a_mask(point: int, top: int) -> None:
         key.pair_key(own, other, RUN)
 
 
+def test_two_rosters_told_at_once_open_nothing_to_a_colluder(tmp_path: Path) -> None:
+    """West sides with the hub, which tells east and north of two keys of west's: their common mask stays on."""
+    keys = {name: RunKey.fresh() for name in ("east", "north", "west", "other west")}
+    said = {name: Announcement(site=name.split()[-1], patients=9, key=key.public_hex) for name, key in keys.items()}
+    rosters = ((said["east"], said["north"], said["west"]), (said["east"], said["north"], said["other west"]))
+    sums = [sum_digest(study="s", run=RUN, round_index=1, attempt=1, roster=one, weights="w") for one in rosters]
+    nothing = np.zeros(1000, np.int64)
+    total = masked(nothing, said["east"], rosters[0], keys["east"], RUN, sums[0])
+    total = total + masked(nothing, said["north"], rosters[1], keys["north"], RUN, sums[1])
+    for west, honest, place in (("west", "east", 0), ("other west", "north", 1)):
+        pair = tuple(one for one in rosters[place] if one.site in ("west", honest))
+        total = total + masked(nothing, said[west], pair, keys[west], RUN, sums[place])
+    assert (np.abs(total.view(np.int64)) > 2.0**50).mean() > 0.99
+
+
 # --- a mask hides one vector -----------------------------------------------------------------------------------------
 
 
@@ -143,6 +159,20 @@ def test_a_site_that_dies_masks_no_second_vector_and_charges_all(
 
 
 # --- the noise -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("announced", [20, 60, 100, 900])
+def test_no_size_that_a_colluder_announces_makes_less_noise(announced: int) -> None:
+    honest = (20, 100, 900)
+    for size in honest:
+        needed = PrivacyPlan.for_site(STUDY.privacy, STUDY.training, size).noise_multiplier * reach(STUDY, size)[1]
+        found = noise_share(STUDY, [*honest, announced], size, 1)
+        assert len(honest) * (found.std_steps * GRID) ** 2 >= needed**2 * (1 - 1e-9)
+
+
+def test_a_size_that_would_leave_the_grid_is_refused() -> None:
+    with pytest.raises(ConfigError):
+        noise_share(STUDY, [20, 100, 10**9], 100, 1)
 
 
 def test_a_sum_beyond_the_integers_stays_at_their_end() -> None:
