@@ -34,6 +34,7 @@ from common.models.parts import select_part
 from common.models.statistics_head import StatisticsHead, public_eigenvalues
 from common.models.zoo import build_model
 from common.privacy.engine import gradient_engine
+from common.privacy.layers import Patients
 from common.privacy.noise import ARITHMETIC
 from common.privacy.plan import PrivacyPlan
 from common.privacy.randomness import Randomness
@@ -148,6 +149,24 @@ def test_one_patient_less_moves_a_step_of_a_table_by_no_more_than_the_clip(width
                     (_step(model, rows[:count], engine) - _step(model, _without(rows[:count], gone), engine)).norm()
                 )
                 assert moved <= CLIP * (1 + ARITHMETIC), (count, gone)
+
+
+@pytest.mark.parametrize("engine", ["book_keeping", "hooks"])
+@pytest.mark.parametrize(("name", "shape"), [("mlp", (30,)), ("small_cnn", (1, 32, 32))])
+def test_a_patient_has_the_same_norm_wherever_she_stands(name: str, shape: tuple[int, ...], engine: str) -> None:
+    model = build_model(ModelConfig(name=name, width=5), shape, 0).requires_grad_(True).train()
+    inputs = _drawn((24, *shape), 1)
+
+    def norms(order: list[int]) -> Tensor:
+        count = len(order)
+        loss = _RowLoss(torch.zeros(count), torch.ones(count), None)
+        with gradient_engine(engine, model) as taken:
+            return taken.clipped_sum(inputs[order], loss, Patients(torch.arange(count), count), CLIP)[1]
+
+    whole = norms(list(range(24)))
+    for gone in (0, 1, 2, 7):
+        rest = [index for index in range(24) if index > gone]
+        assert torch.equal(norms(rest), whole[rest]), gone
 
 
 def test_the_other_engine_is_no_way_round() -> None:
