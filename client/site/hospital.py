@@ -19,7 +19,7 @@ from client.site.checkpoint import at_home
 from client.site.cohort_notes import note_scored as remember_scored
 from client.site.kept import KEPT, KeptUpdate
 from client.site.noised_scores import check_evaluation, noised_scores
-from client.site.policy import SitePolicy, check_request
+from client.site.policy import SitePolicy, check_request, check_weights
 from client.site.questions import Questions
 from client.site.run_keys import FOLDER as SUMS
 from client.site.run_keys import RunKeys, sum_key
@@ -315,6 +315,8 @@ class Site:
     def _model(self, study: StudyConfig, shape: tuple[int, ...]) -> Classifier:
         from common.training.study_model import study_model
 
+        if self.hub_key:  # an emulated hospital has no hub but the person who runs it
+            check_weights(study.model)
         return study_model(at_home(study, self.checkpoint), shape)
 
     def _plan(self, study: StudyConfig) -> PrivacyPlan | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,11 +11,13 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from common.config.settings_file import settings_text
-from common.config.study import StudyConfig
+from common.config.study import ModelConfig, StudyConfig
 from common.errors import BudgetExceeded, ConfigError, SiteClosed, TrustError
 from common.privacy.accounting import default_delta
 
 ANY = "*"
+_PUBLISHED = re.compile(r"\w+_Weights\.\w+")
+"""A name of torchvision's for weights that everybody can have."""
 EMULATED_CEILING = 1e6
 """Of an emulated hospital's evaluation account, whose patients are public: no limit, as JSON can hold it."""
 OwnLevel = Literal["none", "verdict", "rounded", "full"]
@@ -164,6 +167,21 @@ def check_request(policy: SitePolicy, study: StudyConfig, declared_patients: int
     )
     if privacy.private:
         _check_private(policy, study, declared_patients)
+
+
+def check_weights(model: ModelConfig) -> None:
+    """Refuses weights at a place on this machine that the study does not name by what they hold.
+
+    The path is the hub's word. A file of the hospital's own could be there, made from its patients without noise.
+
+    Raises:
+        TrustError: The study names a path and no digest.
+    """
+    if model.weights not in (None, "package") and not _PUBLISHED.fullmatch(model.weights) and not model.checkpoint:
+        raise TrustError(
+            f"The study asks for weights at {model.weights!r} and does not say by model.checkpoint which they are: "
+            "the digest of a checkpoint's folder, or the SHA-256 of a file"
+        )
 
 
 def _check_private(policy: SitePolicy, study: StudyConfig, declared_patients: int) -> None:

@@ -45,7 +45,13 @@ def announcement(site: Site, request: Request) -> Announcement | None:
 def _announced(site: Site, request: Request, key: RunKey) -> Announcement:
     """Ed25519 is deterministic, so a key is announced with the same bits whenever it is asked for."""
     plain = Announcement(site=site.name, patients=site.declared_patients, key=key.public_hex)
-    return plain.signed(request.run, request.study.digest(), SiteKey.open(site.sum_key))
+    return plain.signed(request.run, _agreed(request), SiteKey.open(site.sum_key))
+
+
+def _agreed(request: Request) -> str:
+    """Returns for what an announcement is signed; a hospital sums with none of a rehearsal."""
+    digest = request.study.digest()
+    return f"rehearsal of {digest}" if request.rehearsal else digest
 
 
 def colluders_of(policy: SitePolicy, request: Request) -> int:
@@ -127,8 +133,8 @@ class Joined:
 def _check(site: Site, request: Request, own: Announcement) -> None:
     if not request.attempt:
         raise ConfigError("Expected the number of the attempt at a secure sum, from 1")
-    study, roster, least = request.study.digest(), request.roster, site.policy.min_sites
-    check_roster(roster, run=request.run, study=study, register=site.register(), own=own)
+    roster, least = request.roster, site.policy.min_sites
+    check_roster(roster, run=request.run, study=_agreed(request), register=site.register(), own=own)
     colluders = colluders_of(site.policy, request)
     if len(roster) < least or len(roster) - colluders < LEAST_HONEST:
         raise TrustError(

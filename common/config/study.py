@@ -121,7 +121,8 @@ class ModelConfig:
     """``package`` (the installed weight package), a torchvision weight name, the path of a file or of a checkpoint's
     folder; None: random."""
     checkpoint: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
-    """Digest of the public checkpoint in the folder ``weights``; a simulation that names none takes what is there."""
+    """Digest of the public checkpoint in the folder ``weights``, or SHA-256 of the file ``weights``; a simulation that
+    names none takes what is there, a hospital refuses."""
     features: FeatureKind = "gradient"
     """``linearised`` only: which public features of the checkpoint the model is linear in."""
     dimensions: Annotated[int, Field(ge=0, le=1024)] = 0

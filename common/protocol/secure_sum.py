@@ -34,7 +34,8 @@ KIND = "oncofed-sum-key/1"
 KEY_BYTES = 32
 _PAIR, _MASK = b"oncofed secure sum: pair 1", b"oncofed secure sum: mask 1"
 """Salts of the two derivations."""
-_KEY = re.compile(r"[0-9a-f]{64}")
+_KEY = re.compile(r"[0-9a-f]{62}[0-7][0-9a-f]")
+"""X25519 ignores the top bit (RFC 7748, section 5): a key with it is another spelling of one without."""
 Words = NDArray[np.uint64]
 
 
@@ -45,7 +46,7 @@ class Announcement:
     Attributes:
         site: Its name.
         patients: Declared training patients, public by agreement.
-        key: X25519 public key of this run, 64 lower-case hex digits.
+        key: X25519 public key of this run, 64 lower-case hex digits, the top bit 0.
         signature: Ed25519, hex, of the site's long-term key over :meth:`text`.
     """
 

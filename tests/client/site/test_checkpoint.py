@@ -76,6 +76,13 @@ def test_a_damaged_one_is_refused_when_added_and_when_used(made: Checkpoint, kep
         kept.add(made.folder, STRANGERS)
 
 
+def test_a_file_of_weights_is_kept_by_its_hash(made: Checkpoint, kept: KeptCheckpoints) -> None:
+    file = made.folder / "weights.safetensors"
+    digest = kept.add(file, STRANGERS)
+    assert kept.folder(digest).read_bytes() == file.read_bytes() and kept.all() == []
+    assert [one.name for one in kept.path.iterdir()] == [digest] and kept.add(file, STRANGERS) == digest
+
+
 def test_the_command_keeps_it_and_prints_its_digest(made: Checkpoint, joined: SiteHome, tmp_path: Path) -> None:
     from PIL import Image
 
