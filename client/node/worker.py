@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from common.cli.terminal import TIMED, LineFormatter
 from common.flower.patches import HEARTBEAT_SECONDS, keep_beating, quicken
 from common.provenance import code_digest
 from common.services.supervisor import die_with_parent
@@ -38,7 +39,9 @@ def main() -> None:
     """Runs until SIGTERM, or until its daemon dies."""
     die_with_parent()
     arguments = _arguments()
-    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter(TIMED))
+    logging.basicConfig(handlers=[handler], level=logging.INFO)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     quicken(HEARTBEAT_SECONDS)
     keep_beating()

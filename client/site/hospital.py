@@ -20,6 +20,7 @@ from client.site.kept import KEPT, KeptUpdate
 from client.site.noised_scores import check_evaluation, noised_scores
 from client.site.policy import SitePolicy, check_request
 from client.site.questions import Questions
+from client.site.remembered import check_questions, check_releases
 from client.site.run_keys import FOLDER as SUMS
 from client.site.run_keys import RunKeys, sum_key
 from client.site.scored import note_scored
@@ -106,7 +107,8 @@ class Site:
         from common.models.weights import frozen_digest
 
         study = request.study
-        check_request(self.policy, study, self.declared_patients)
+        self._check_request(study)
+        check_releases(self)
         self._questions(request).check_run()
         self.check_budget(request)
         noised = study.evaluation.noise > 0
@@ -160,7 +162,7 @@ class Site:
         from common.models.weights import load_trainable
 
         study = request.study
-        check_request(self.policy, study, self.declared_patients)
+        self._check_request(study)
         joined = Joined.of(self, request)
         questions = self._questions(request)
         questions.train(request.round_index, request.arrays)
@@ -300,10 +302,15 @@ class Site:
         if self.policy.own_models == "none":
             raise NotReleased("The site's policy keeps what its own models do (own_models: none)")
 
+    def _check_request(self, study: StudyConfig) -> None:
+        check_request(self.policy, study, self.declared_patients)
+        check_questions(self, study.digest())
+
     def _check_release(self, request: Request) -> None:
-        check_request(self.policy, request.study, self.declared_patients)
+        self._check_request(request.study)
         if not self.policy.release_metrics:
             raise TrustError("The site's policy does not release metrics (release_metrics: false)")
+        check_releases(self)
 
     def _input_shape(self, study: StudyConfig) -> tuple[int, ...]:
         data = self.cohort.load(study, "train")

@@ -77,8 +77,8 @@ def releasing(site: Site, study: StudyConfig, patients: Sequence[str], labels: N
         memory = _Memory(site.home, patients, labels)
         if not memory.admits([np.ones(len(patients), dtype=bool)], site.policy.min_group):
             raise TooFewPatients(
-                "With what was counted before, this split would single out a few patients who joined, left or had their "
-                "diagnosis corrected; its scores may leave once more patients have"
+                "With what was counted before, this split would single out a few patients who joined, left or were "
+                "diagnosed anew; its scores may leave once more patients have"
             )
         floor = max(site.policy.min_group, study.evaluation.min_cell)
         yield lambda groups: memory.admits(groups, floor)
@@ -132,6 +132,11 @@ def _fits(cells: tuple[int, int], floor: int) -> bool:
     return all(cell == 0 or cell >= floor for cell in cells)
 
 
+def begin_memory(home: Path) -> None:
+    """Writes an empty memory; first its file, so that a key without it is always damage, and a crash here never is."""
+    _write(home / FILE, "", [])
+
+
 def _key(home: Path) -> SiteKey:
     """Returns the key of the memory's fingerprints; with another one nobody would be known again.
 
@@ -142,7 +147,7 @@ def _key(home: Path) -> SiteKey:
     if not path.exists():
         if key.exists():
             raise _damaged(path, "it is missing")
-        _write(path, "", [])  # first, so that a key without it is always damage, and a crash here never is
+        begin_memory(home)
     if not key.exists() and _read(path, None):
         raise _damaged(key, "it is missing")
     return SiteKey.open(key)

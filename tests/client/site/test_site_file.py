@@ -22,7 +22,7 @@ from common.trust.kit import Kit, write_kit
 from common.trust.pki import certificate_facts, create_authority
 
 STUDY = StudyConfig(name="mammae")
-REQUEST = Request(purpose="enrol", study=STUDY, run="r")
+REQUEST = Request(purpose="enrol", study=STUDY, run="ab")
 
 
 @pytest.fixture

@@ -243,7 +243,7 @@ FORGED: dict[str, Callable[[Request], Request]] = {
     "without this site": lambda r: dataclasses.replace(r, roster=tuple(o for o in r.roster if o.site != "north")),
     "empty": lambda r: dataclasses.replace(r, roster=()),
     "unsorted": lambda r: dataclasses.replace(r, roster=r.roster[::-1]),
-    "announced for another run": lambda r: dataclasses.replace(r, run="another"),
+    "announced for another run": lambda r: dataclasses.replace(r, run="cd"),
     "no attempt": lambda r: dataclasses.replace(r, attempt=0),
     "two sites only": lambda r: dataclasses.replace(r, roster=r.roster[:2]),
 }
