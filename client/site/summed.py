@@ -45,7 +45,15 @@ def announcement(site: Site, request: Request) -> Announcement | None:
 def _announced(site: Site, request: Request, key: RunKey) -> Announcement:
     """Ed25519 is deterministic, so a key is announced with the same bits whenever it is asked for."""
     plain = Announcement(site=site.name, patients=site.declared_patients, key=key.public_hex)
-    return plain.signed(request.run, request.study.digest(), SiteKey.open(site.sum_key))
+    return plain.signed(_run(request), request.study.digest(), SiteKey.open(site.sum_key))
+
+
+def _run(request: Request) -> str:
+    """Returns the run that a key is for; no run of hospitals is named as its rehearsal is.
+
+    Else a hub could sum one hospital's update with parts of others that are of nobody.
+    """
+    return f"rehearsal of {request.run}" if request.rehearsal else request.run
 
 
 def colluders_of(policy: SitePolicy, request: Request) -> int:
@@ -109,7 +117,7 @@ class Joined:
             attempt=request.attempt,
             weight=weight_of(request.study, site.declared_patients),
             epsilon_spent=spent,
-            masked=masked(values, self.own, request.roster, self.key, request.run, self.digest),
+            masked=masked(values, self.own, request.roster, self.key, _run(request), self.digest),
         )
 
     def _noisy(
@@ -128,7 +136,7 @@ def _check(site: Site, request: Request, own: Announcement) -> None:
     if not request.attempt:
         raise ConfigError("Expected the number of the attempt at a secure sum, from 1")
     study, roster, least = request.study.digest(), request.roster, site.policy.min_sites
-    check_roster(roster, run=request.run, study=study, register=site.register(), own=own)
+    check_roster(roster, run=_run(request), study=study, register=site.register(), own=own)
     colluders = colluders_of(site.policy, request)
     if len(roster) < least or len(roster) - colluders < LEAST_HONEST:
         raise TrustError(
