@@ -158,32 +158,53 @@ def bounded(app: Callable[..., Any], deadline: float) -> Callable[..., Any]:
 
     def answer(message: Any, context: Any) -> Any:
         started, found = time.monotonic(), list[Any]()
-        thread = threading.Thread(target=lambda: found.append(app(message, context)), daemon=True)
+
+        def work() -> None:
+            try:
+                found.append(app(message, context))
+            except Exception:  # Flower would send its text to the hub
+                log.exception("The request could not be answered")
+
+        thread = threading.Thread(target=work, daemon=True)
         thread.start()
         thread.join(deadline)
         if found:
             log.info("%s answered in %.1f s", message.metadata.message_type, time.monotonic() - started)
             return found[0]
-        log.error("The request did not end within %g s", deadline)
-        return _late(message)
+        log.error("The request was not answered within %g s", deadline)
+        return _unanswered(message)
 
     return answer
 
 
-def _late(message: Any) -> Any:
-    from flwr.app import Message
+def _unanswered(message: Any) -> Any:
+    """Returns a refusal, in the journal where that can be written; no word of what is wrong is in it, whatever is."""
+    from flwr.app import Message, RecordDict
 
-    from client.site import egress
-    from client.site.site_file import site_home
     from common.errors import SiteCode
     from common.protocol.messages import Refusal, pack_answer
     from common.protocol.signed_request import bind, claims_digest
 
-    home = site_home()
-    code = SiteCode.NO_ANSWER
-    content = bind(pack_answer(Refusal(site=home.read().name, code=code)), claims_digest(message.content))
-    egress.append(home.egress, purpose="deadline", run="", round_index=0, content=content, refusal=code)
+    claims = claims_digest(message.content if message.has_content() else RecordDict())
+    try:
+        content = _journalled(claims)
+    except Exception:
+        log.exception("The refusal could not be journalled, so a code alone left")
+        content = bind(pack_answer(Refusal(site="", code=SiteCode.UNKNOWN)), claims)
     return Message(content=content, reply_to=message)
+
+
+def _journalled(claims: str) -> Any:
+    from client.site import egress
+    from client.site.site_file import site_home
+    from common.errors import SiteCode
+    from common.protocol.messages import Refusal, pack_answer
+    from common.protocol.signed_request import bind
+
+    home, code = site_home(), SiteCode.NO_ANSWER
+    content = bind(pack_answer(Refusal(site=home.read().name, code=code)), claims)
+    egress.append(home.egress, purpose="deadline", run="", round_index=0, content=content, refusal=code)
+    return content
 
 
 def _warm_up() -> None:
