@@ -16,7 +16,7 @@ import pytest
 from flwr.app import Context, Error, Message, RecordDict
 
 from client.app import app
-from client.node.worker import bounded
+from client.node.worker import bounded, wordless
 from common.protocol.messages import Refusal, unpack_answer
 from simulations.engine.grid import InProcessGrid
 
@@ -71,3 +71,9 @@ def test_what_leaves_is_a_code_and_no_exception(
     content = asked(answers, seconds, kind, change)
     assert isinstance(unpack_answer(content), Refusal)
     assert str(home) not in str(content)
+
+
+def test_where_flower_itself_breaks_off_its_error_has_no_text() -> None:
+    """A hub names the app bundle, and Flower looks for its folder before it calls the app."""
+    error = wordless(code=2, reason="<class 'OSError'>:<'/srv/north/.flwr/apps'>")
+    assert (error.code, error.reason) == (2, "")
