@@ -60,7 +60,11 @@ def _declared(home: SiteHome, kit: Kit, said: int) -> int:
         return said
     settings = home.read()
     if settings.name != kit.site:
-        raise ConfigError(f"{home.path} belongs to {settings.name}, the kit is for {kit.site}; use another --home")
+        raise ConfigError(
+            f"{home.path} belongs to {settings.name}, the kit is for {kit.site}. Ask for an invitation of "
+            f"{settings.name}: a second home for the same patients would have an account that knows nothing of the "
+            "first. Only a site with other patients has another --home"
+        )
     if said not in (0, settings.declared_patients):
         raise ConfigError(
             f"{home.site_file} declares {settings.declared_patients} patients, you say {said}; change it there first"

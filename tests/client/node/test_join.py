@@ -96,3 +96,12 @@ def test_declared_patients_stand_in_the_request_and_the_settings(tmp_path: Path)
     assert join(fresh, kit).declared_patients == 200
     with pytest.raises(ConfigError, match="change it there first"):
         join(fresh, kit, declared_patients=300)
+
+
+def test_a_kit_of_another_name_does_not_advise_a_second_account(tmp_path: Path) -> None:
+    """Before: the text told a hospital to use another home, whose ledger knows nothing of what its patients spent."""
+    _joined(tmp_path)
+    (tmp_path / "kit.zip").unlink()
+    with pytest.raises(ConfigError, match=r"invitation of north.*second home.*account that knows nothing"):
+        _joined(tmp_path, site="north-2")
+    assert SiteHome(tmp_path / "home").read().name == "north"
