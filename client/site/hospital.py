@@ -203,9 +203,10 @@ class Site:
     def evaluate(self, request: Request) -> DocumentAnswer:
         """Returns the score state of the global weights on the site's ``request.split`` patients.
 
-        On test patients with the subgroups that the study names and that are large enough to leave; where the study
-        wants signatures for a release, what was scored is noted for them. A study with ``evaluation.noise`` has counts
-        with noise, of no subgroup, charged to the evaluation account before they are drawn.
+        On test patients with the subgroups that the study names, the policy allows and that are large enough to leave;
+        where the study wants signatures for a release, what was scored is noted for them. A study with
+        ``evaluation.noise`` has counts with noise, of no subgroup, charged to the evaluation account before they are
+        drawn.
 
         Raises:
             TrustError: The policy does not release metrics, or this run's test was opened with another model.
@@ -226,7 +227,8 @@ class Site:
             note_scored(self.home, self.name, request, state_digest(model.state_dict()))
         if noised:
             return self._noised_scores(model, data, request)
-        subgroups = request.study.evaluation.subgroups if request.split == "test" else ()
+        wanted = request.study.evaluation.subgroups if request.split == "test" else ()
+        subgroups = self.policy.told_subgroups(wanted)
         return self._scores(model, data, request.study, subgroups)
 
     def baseline(self, request: Request) -> DocumentAnswer:

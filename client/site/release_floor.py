@@ -134,6 +134,7 @@ def _fits(cells: tuple[int, int], floor: int) -> bool:
 
 def begin_memory(home: Path) -> None:
     """Writes an empty memory; first its file, so that a key without it is always damage, and a crash here never is."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
     _write(home / FILE, "", [])
 
 

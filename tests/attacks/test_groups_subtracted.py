@@ -121,6 +121,21 @@ def test_two_cut_points_in_two_studies(site: Site) -> None:
     assert _singled_out([first, second]) == []
 
 
+@pytest.mark.parametrize(
+    ("allowed", "told"),
+    [((), {""}), (("age",), {"", "age"}), (("scanner",), {"", "scanner"}), (("*",), {"", "age"})],
+)
+def test_words_of_the_manifest_leave_only_of_columns_that_the_policy_names(
+    site: Site, allowed: tuple[str, ...], told: set[str]
+) -> None:
+    """Before: a hub named any column, as of wards or referring doctors, and its words left as names of groups.
+
+    With any column allowed the second one cuts the first into groups that are too small.
+    """
+    closed = dataclasses.replace(site, policy=dataclasses.replace(site.policy, subgroups=allowed))
+    assert {name.partition("=")[0] for name in _asked(closed, "age:46", "scanner")} == told
+
+
 def test_a_study_that_lowers_min_cell_does_not_lower_the_site_s_floor(site: Site) -> None:
     young = sum(age < 39 for age in _ages())
     assert 0 < young < 5

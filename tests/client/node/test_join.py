@@ -66,6 +66,26 @@ def test_no_word_of_a_study_leaves_the_comment_of_the_policy(tmp_path: Path, end
     assert len(path.read_text().splitlines()) == len((tmp_path / "plain/home/policy.yaml").read_text().splitlines())
 
 
+@pytest.mark.parametrize(
+    ("subgroups", "columns"),
+    [
+        (["scanner", "age:40,50"], ("age", "scanner")),
+        (["a]\nceiling: 9", "b{: 1", "\u2028"], ()),
+        ("scanner", ()),
+        (None, ()),
+    ],
+)
+def test_the_policy_names_the_columns_of_the_study_and_no_other_words(
+    tmp_path: Path, subgroups: object, columns: tuple[str, ...]
+) -> None:
+    study = json.loads(json.dumps(STUDY))
+    study["evaluation"]["subgroups"] = subgroups
+    path = _joined(tmp_path, study).path / "policy.yaml"
+    (line,) = [line for line in path.read_text().splitlines() if line.startswith("# subgroups:")]
+    path.write_text(line[2:])
+    assert load_policy(path).subgroups == columns
+
+
 def _plain_policy(folder: Path) -> Any:
     folder.mkdir()
     return yaml.safe_load((_joined(folder).path / "policy.yaml").read_text())
