@@ -10,7 +10,7 @@ from common.errors import ConfigError, TrustError
 from common.privacy.exposure import OwnShare
 from common.privacy.shares import LEAST_HONEST, NoiseShare, noise_share, weight_of
 from common.protocol.messages import MaskedAnswer, Request
-from common.protocol.secure_sum import Announcement, RunKey, check_roster, masked
+from common.protocol.secure_sum import Announcement, RunKey, check_roster, masked, summed_run
 from common.protocol.signed_request import sum_of
 from common.trust.signing import SiteKey
 
@@ -49,11 +49,7 @@ def _announced(site: Site, request: Request, key: RunKey) -> Announcement:
 
 
 def _run(request: Request) -> str:
-    """Returns the run that a key is for; no run of hospitals is named as its rehearsal is.
-
-    Else a hub could sum one hospital's update with parts of others that are of nobody.
-    """
-    return f"rehearsal of {request.run}" if request.rehearsal else request.run
+    return summed_run(request.run, rehearsal=request.rehearsal)
 
 
 def colluders_of(policy: SitePolicy, request: Request) -> int:
