@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -48,6 +49,8 @@ class SitePolicy:
         opening_hours: Local times ``("20:00", "06:00")`` between which the site works, over midnight if the second is
             the smaller; None: always. The policy's other limits hold at any hour.
         release_metrics: Whether score histograms of the site's patients, and how many a split has, may leave.
+        subgroups: Columns of the manifest whose values may name groups of test patients to the hub, where a study asks
+            for them; ``("*",)`` for any. Of others nothing leaves.
         own_models: What may leave of models that the site trains without noise and keeps: nothing, only whether the
             common model helps, figures on a coarse grid, or everything, which is for public data.
         evaluation_ceiling: Lifetime epsilon of validation and test patients from score counts with noise
@@ -78,6 +81,7 @@ class SitePolicy:
     after_unbounded: Literal["refuse", "allow"] = "refuse"
     opening_hours: tuple[Hour, Hour] | None = None
     release_metrics: bool = False
+    subgroups: tuple[str, ...] = ()
     own_models: OwnLevel = "none"
     evaluation_ceiling: Annotated[float, Field(ge=0)] = 0.0
     runs_per_study: Annotated[int, Field(ge=1)] | None = 1
@@ -99,6 +103,12 @@ class SitePolicy:
         """Whether single patients may be counted to the hub, training patients too; that is for public data."""
         return self.release_metrics and self.min_split == 1 and self.min_group == 1
 
+    def told_subgroups(self, wanted: Sequence[str]) -> tuple[str, ...]:
+        """Returns those of a study's ``evaluation.subgroups`` whose column may leave."""
+        if ANY in self.subgroups:
+            return tuple(wanted)
+        return tuple(one for one in wanted if one.partition(":")[0].strip() in self.subgroups)
+
     def open_at(self, now: datetime) -> bool:
         """Returns whether the site works at this local time."""
         if self.opening_hours is None:
@@ -113,6 +123,7 @@ class SitePolicy:
         return cls(
             ceiling=ceiling, delta_max=0.5, min_patients=1, max_images=1_000_000, models=(ANY,), studies=(ANY,),
             hubs=(ANY,), modes=("local", "distributed", "none"), release_metrics=True, after_unbounded="allow",
+            subgroups=(ANY,),
             own_models="full", evaluation_ceiling=EMULATED_CEILING, runs_per_study=None, min_split=1, min_group=1,
         )  # fmt: skip
 

@@ -21,6 +21,7 @@ from common.config.overrides import take_paths
 from common.config.statistics import StatisticsConfig, problem_of_statistics
 from common.errors import ConfigError
 
+MAX_NAME = 100
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "configs"
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -297,6 +298,8 @@ class StudyConfig:
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
+        if len(self.name) > MAX_NAME or not self.name.isprintable():
+            raise ValueError(f"name: expected at most {MAX_NAME} printable characters")
         if self.training.method == "statistics" and (problem := problem_of_statistics(self)):
             raise ValueError(problem)
         if self.privacy.distributed:

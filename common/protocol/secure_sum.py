@@ -69,6 +69,14 @@ class Announcement:
         return bool(_KEY.fullmatch(self.key)) and signature_holds(public_hex, self.text(run, study), self.signature)
 
 
+def summed_run(run: str, *, rehearsal: bool) -> str:
+    """Returns the run that a key is announced for; no run of hospitals is named as its rehearsal is.
+
+    Else a hub could sum one hospital's update with parts of others that are of nobody.
+    """
+    return f"rehearsal of {run}" if rehearsal else run
+
+
 Roster = tuple[Announcement, ...]
 
 
@@ -156,16 +164,33 @@ class RunKey:
             raise TrustError(f"{other.site} announces this site's own key of the run")
         first, second = sorted((own, other), key=lambda one: one.site)
         info = canonical({"run": run, "sites": [first.site, second.site], "keys": [first.key, second.key]})
-        return _derived(self._shared(other), _PAIR, info.encode())
-
-    def _shared(self, other: Announcement) -> bytes:
         try:
-            shared = self._private.exchange(X25519PublicKey.from_public_bytes(bytes.fromhex(other.key)))
+            return _derived(self.shared(other.key), _PAIR, info.encode())
+        except TrustError:
+            raise TrustError(f"{other.site} announces a key that shares no secret with anybody") from None
+
+    def shared(self, public_hex: str) -> bytes:
+        """Returns the secret shared with the owner of a public key, 32 bytes.
+
+        Raises:
+            TrustError: It is no key, or one that makes the secret zero.
+        """
+        try:
+            shared = self._private.exchange(X25519PublicKey.from_public_bytes(bytes.fromhex(public_hex)))
         except (ValueError, InternalError):  # a point of low order, or no key at all
             shared = bytes(KEY_BYTES)
         if hmac.compare_digest(shared, bytes(KEY_BYTES)):
-            raise TrustError(f"{other.site} announces a key that shares no secret with anybody")
+            raise TrustError("The key shares no secret with anybody")
         return shared
+
+
+def shares_secrets(public_hex: str) -> bool:
+    """Returns whether others can agree on a secret with the private half of this key: it is a key, of no low order."""
+    try:
+        RunKey.fresh().shared(public_hex)
+    except TrustError:
+        return False
+    return True
 
 
 def masked(values: NDArray[np.int64], own: Announcement, roster: Roster, key: RunKey, run: str, request: str) -> Words:
