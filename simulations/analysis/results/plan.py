@@ -99,7 +99,8 @@ STUDIES = (
         overrides=(*BUSI, *HEAD, "privacy.clip_norm=0.4"), rates=(8.0, 16.0, 32.0), own_rates=(0.03, 0.1, 0.3),
     ),
     Study(
-        name="busbra-statistics-eps8", title="BUS-BRA by scanner, sums at a BUSI checkpoint, shared noise, at home ridge regression only, epsilon 8",
+        name="busbra-statistics-eps8",
+        title="BUS-BRA by scanner, sums at a BUSI checkpoint, shared noise, at home ridge regression only, epsilon 8",
         data="bus_bra", root="bus-bra/BUSBRA", overrides=(*SHARED, "privacy.epsilon=8"), rates=(), own_rates=(),
         public=BUSI_START, public_root="busi/Dataset_BUSI_with_GT",
     ),
