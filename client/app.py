@@ -48,11 +48,12 @@ def evaluate(message: Message, context: Context) -> Message:
 
 
 def _respond(message: Message, context: Context, handlers: dict[str, Handler]) -> Message:
+    asked = message.content if message.has_content() else RecordDict()  # a hub can send an error in place of it
     try:
-        content = _answer(message.content, context, handlers)
+        content = _answer(asked, context, handlers)
     except Exception:
         log.exception("The answer could not be journalled, so nothing left")
-        content = bind(pack_answer(Refusal(site="", code=SiteCode.UNKNOWN)), claims_digest(message.content))
+        content = bind(pack_answer(Refusal(site="", code=SiteCode.UNKNOWN)), claims_digest(asked))
     return Message(content=content, reply_to=message)
 
 

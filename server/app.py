@@ -11,6 +11,7 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from common.cli.terminal import LineFormatter
 from common.config.overrides import split_overrides
 from common.config.study import compose
 from common.errors import OncoFedError
@@ -96,6 +97,6 @@ def _problem(name: str, write: Callable[[Path], object], path: Path) -> str:
 def _log_to_stderr() -> None:
     if not log.handlers:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(LineFormatter("%(message)s"))
         log.addHandler(handler)
         log.setLevel(logging.INFO)

@@ -56,6 +56,7 @@ def ledger_restore(
     Example: oncofed-site ledger restore north-ledger.json --statement north.json --head north-head.json
     """
     from client.site.restore import Evidence, since
+    from client.site.run_keys import forget_all
     from client.site.site_file import open_real_site, site_home
     from common.privacy.backup import read_backup, restore
     from common.services.supervisor import is_held, only_one
@@ -68,5 +69,6 @@ def ledger_restore(
         evidence = Evidence(
             statements=statement or (), heads=head, studies=study or (), assume_unbounded=assume_unbounded
         )
+        forget_all(place.path)
         added = restore(site.ledger_path, backup, since(site, backup, evidence))
     say(f"The ledger is restored; {added} rows were added for what may have been spent since. See: ledger show")

@@ -32,22 +32,22 @@ def register(app: typer.Typer) -> None:
 
 @checkpoint_app.command()
 def add(
-    folder: Annotated[Path, typer.Argument(help="Folder of the checkpoint, as oncofed-sim pretrain made it.")],
+    source: Annotated[
+        Path, typer.Argument(help="Folder of the checkpoint, as oncofed-sim pretrain made it, or a file of weights.")
+    ],
     home: Home = None,
 ) -> None:
     """Keep a checkpoint, after its files and this hospital's images were compared with what its card says.
 
     Compare the digest with the one that the consortium agreed on. A checkpoint that was made from images of this
-    hospital is refused.
+    hospital is refused. A file of weights says nothing of its images: ask the consortium.
 
     Example: oncofed-site checkpoint add /media/usb/busi
     """
     from client.site.site_file import open_undivided, site_home
 
     place = site_home(home)
-    kept = place.checkpoints.add(folder, open_undivided(place.read().data))
-    say(f"Kept: {_described(kept)}")
-    print(kept.digest)
+    print(place.checkpoints.add(source, open_undivided(place.read().data)))
 
 
 @checkpoint_app.command("list")

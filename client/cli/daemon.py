@@ -12,6 +12,7 @@ import typer
 
 from client.cli import sums
 from common.cli.guard import say
+from common.cli.terminal import TIMED, LineFormatter
 from common.errors import NetworkError
 from common.version import version_line
 
@@ -103,7 +104,7 @@ def start(home: Home = None) -> None:
 
     logger = logging.getLogger("oncofed")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(LineFormatter(TIMED))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     daemon = SiteDaemon(site_home(home))

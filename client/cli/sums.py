@@ -26,8 +26,8 @@ def sum_key(home: Home = None) -> None:
 
     Example: oncofed-site sum-key > north.txt
     """
-    from client.site.register import own_line
     from client.site.site_file import site_home
+    from common.trust.hospitals import own_line
 
     place = site_home(home)
     print(" ".join(own_line(place.read().name, place.sum_key)))
@@ -44,8 +44,8 @@ def trust_roster(
 
     Example: oncofed-site trust-roster hospitals.txt
     """
-    from client.site.register import own_line, pin_register, read_register
     from client.site.site_file import site_home
+    from common.trust.hospitals import own_line, pin_register, read_register
 
     place = site_home(home)
     known = read_register(file)

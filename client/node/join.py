@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import time
 from pathlib import Path
@@ -15,6 +16,8 @@ from common.trust.durable import write_durably
 from common.trust.kit import JoinRequest, Kit, read_kit, signed_request, write_request
 from common.trust.pki import certificate_facts, create_node_key
 from common.trust.signing import SiteKey
+
+_COLUMN = re.compile(r"[A-Za-z][A-Za-z0-9_ -]{0,39}")
 
 
 def join(home: SiteHome, kit_path: Path, *, new_keys: bool = False, declared_patients: int = 0) -> JoinRequest:
@@ -60,7 +63,11 @@ def _declared(home: SiteHome, kit: Kit, said: int) -> int:
         return said
     settings = home.read()
     if settings.name != kit.site:
-        raise ConfigError(f"{home.path} belongs to {settings.name}, the kit is for {kit.site}; use another --home")
+        raise ConfigError(
+            f"{home.path} belongs to {settings.name}, the kit is for {kit.site}. Ask for an invitation of "
+            f"{settings.name}: a second home for the same patients would have an account that knows nothing of the "
+            "first. Only a site with other patients has another --home"
+        )
     if said not in (0, settings.declared_patients):
         raise ConfigError(
             f"{home.site_file} declares {settings.declared_patients} patients, you say {said}; change it there first"
@@ -106,6 +113,7 @@ def _policy_yaml(kit: Kit, authority: str) -> str:
     privacy = {key: _plain(value) for key, value in kit.study.get("privacy", {}).items()}
     model = _plain(kit.study.get("model", {}).get("name"))
     asks = ", ".join(f"{key} {privacy.get(key)}" for key in ("mode", "epsilon", "delta", "max_images"))
+    columns = _columns(kit.study.get("evaluation", {}).get("subgroups"))
     epsilon = privacy.get("epsilon") if privacy.get("mode") != "none" else "0.0"
     return f"""\
 ## What this hospital allows, whatever the hub says. All is closed: this file says nothing yet.
@@ -123,6 +131,8 @@ def _policy_yaml(kit: Kit, authority: str) -> str:
 # hubs: ["{authority}"]
 ## Whether score histograms of validation and test patients may leave: once a round and once a run.
 # release_metrics: true
+## Columns of the manifest whose values may name groups of test patients to the hub; others are not told of.
+# subgroups: {columns}
 ## Epsilon that score counts with noise may cost a validation or test patient over all studies (evaluation.noise).
 # evaluation_ceiling: 3.0
 ## What may leave of models that this site trains without noise and keeps: none, verdict (helps, hurts or cannot tell),
@@ -145,6 +155,13 @@ def _policy_yaml(kit: Kit, authority: str) -> str:
 # min_sites: 3
 # assumed_colluders: 1
 """
+
+
+def _columns(subgroups: object) -> str:
+    """Returns the columns of a study's subgroups, as a list in YAML, without what is no name of a column."""
+    texts = subgroups if isinstance(subgroups, list | tuple) else ()
+    names = (str(text).partition(":")[0].strip() for text in texts)
+    return json.dumps(sorted({name for name in names if _COLUMN.fullmatch(name)}))
 
 
 def _plain(value: object) -> str:

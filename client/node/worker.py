@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from common.cli.terminal import TIMED, LineFormatter
 from common.flower.patches import HEARTBEAT_SECONDS, keep_beating, quicken
 from common.provenance import code_digest
 from common.services.supervisor import die_with_parent
@@ -38,7 +39,9 @@ def main() -> None:
     """Runs until SIGTERM, or until its daemon dies."""
     die_with_parent()
     arguments = _arguments()
-    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter(TIMED))
+    logging.basicConfig(handlers=[handler], level=logging.INFO)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     quicken(HEARTBEAT_SECONDS)
     keep_beating()
@@ -138,7 +141,15 @@ def _run_installed_app(address: str, token: str, deadline: float) -> None:
 
     vars(flower)["install_from_fab"] = lambda *_, **__: Path()
     vars(flower)["get_load_client_app_fn"] = lambda **_: lambda *__: bounded(_installed_app(), deadline)
+    vars(flower)["Error"] = wordless
     flower.run_clientapp(runtime_api_address=address, token=token, insecure=True)
+
+
+def wordless(*, code: int, reason: str) -> Any:
+    """Returns the error that Flower sends to the hub where this process could not answer, without the site's text."""
+    from flwr.app import Error
+
+    return Error(code=code, reason="")
 
 
 def _installed_app() -> Callable[..., Any]:
@@ -155,32 +166,53 @@ def bounded(app: Callable[..., Any], deadline: float) -> Callable[..., Any]:
 
     def answer(message: Any, context: Any) -> Any:
         started, found = time.monotonic(), list[Any]()
-        thread = threading.Thread(target=lambda: found.append(app(message, context)), daemon=True)
+
+        def work() -> None:
+            try:
+                found.append(app(message, context))
+            except Exception:  # Flower would send its text to the hub
+                log.exception("The request could not be answered")
+
+        thread = threading.Thread(target=work, daemon=True)
         thread.start()
         thread.join(deadline)
         if found:
             log.info("%s answered in %.1f s", message.metadata.message_type, time.monotonic() - started)
             return found[0]
-        log.error("The request did not end within %g s", deadline)
-        return _late(message)
+        log.error("The request was not answered within %g s", deadline)
+        return _unanswered(message)
 
     return answer
 
 
-def _late(message: Any) -> Any:
-    from flwr.app import Message
+def _unanswered(message: Any) -> Any:
+    """Returns a refusal, in the journal where that can be written; no word of what is wrong is in it, whatever is."""
+    from flwr.app import Message, RecordDict
 
-    from client.site import egress
-    from client.site.site_file import site_home
     from common.errors import SiteCode
     from common.protocol.messages import Refusal, pack_answer
     from common.protocol.signed_request import bind, claims_digest
 
-    home = site_home()
-    code = SiteCode.NO_ANSWER
-    content = bind(pack_answer(Refusal(site=home.read().name, code=code)), claims_digest(message.content))
-    egress.append(home.egress, purpose="deadline", run="", round_index=0, content=content, refusal=code)
+    claims = claims_digest(message.content if message.has_content() else RecordDict())
+    try:
+        content = _journalled(claims)
+    except Exception:
+        log.exception("The refusal could not be journalled, so a code alone left")
+        content = bind(pack_answer(Refusal(site="", code=SiteCode.UNKNOWN)), claims)
     return Message(content=content, reply_to=message)
+
+
+def _journalled(claims: str) -> Any:
+    from client.site import egress
+    from client.site.site_file import site_home
+    from common.errors import SiteCode
+    from common.protocol.messages import Refusal, pack_answer
+    from common.protocol.signed_request import bind
+
+    home, code = site_home(), SiteCode.NO_ANSWER
+    content = bind(pack_answer(Refusal(site=home.read().name, code=code)), claims)
+    egress.append(home.egress, purpose="deadline", run="", round_index=0, content=content, refusal=code)
+    return content
 
 
 def _warm_up() -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import DataError, ModelError
-from common.trust.durable import sync_folder
+from common.trust.durable import make_folder, sync_folder
 
 if TYPE_CHECKING:
     from common.config.study import StudyConfig
@@ -20,54 +19,63 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class KeptCheckpoints:
-    """A folder with a folder for each checkpoint, called by its digest."""
+    """A folder with a folder for each checkpoint, or a file of weights, called by its digest."""
 
     path: Path
 
     def folder(self, digest: str) -> Path:
-        """Returns the folder of a checkpoint.
+        """Returns the folder of a checkpoint, or the file of weights.
 
         Raises:
             ModelError: The hospital has none of that digest.
         """
-        if not (found := self.path / digest).is_dir():
+        if not (found := self.path / digest).exists():
             raise ModelError(
                 f"This hospital has no checkpoint {digest}; get its folder from the consortium, then: "
                 "oncofed-site checkpoint add FOLDER"
             )
         return found
 
-    def add(self, source: Path, own: Dataset) -> Checkpoint:
-        """Returns the checkpoint of ``source``, copied and read again.
+    def add(self, source: Path, own: Dataset) -> str:
+        """Returns the digest of the checkpoint, or the SHA-256 of the file, that was copied.
 
         Raises:
             ModelError: It is no checkpoint, or damaged.
             DataError: It was made from images that look like some of the hospital's ``own``.
         """
-        from common.models.checkpoints import FILES, read_checkpoint
+        from common.models.checkpoints import CARD, FILES, file_digest, read_checkpoint
 
+        if source.is_file():  # weights alone say nothing of what they were made from
+            _check_safetensors(source)
+            return self._copy({"": source}, file_digest(source))
         found = read_checkpoint(source)
         _refuse_own_images(found, own)
-        target, partial = self.path / found.digest, self.path / f".{found.digest}.partial"
-        if not _is_whole(target, found.digest):
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True, mode=0o700)
-            for name in (*FILES, "card.json"):
-                shutil.copyfile(source / name, partial / name)
-            shutil.rmtree(target, ignore_errors=True)
-            partial.rename(target)
-            sync_folder(self.path)
-        return read_checkpoint(target, found.digest)
+        return self._copy({name: source / name for name in (*FILES, CARD)}, found.digest)
+
+    def _copy(self, files: Mapping[str, Path], digest: str) -> str:
+        """Returns the digest, having copied all files or none; a damaged copy is replaced."""
+        partial, target = self.path / f".{digest}.partial", self.path / digest
+        make_folder(self.path)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        for name, file in files.items():
+            shutil.copyfile(file, partial / (name or digest))
+        if target.is_dir():
+            shutil.rmtree(target)
+        ((partial / digest) if "" in files else partial).replace(target)
+        shutil.rmtree(partial, ignore_errors=True)
+        sync_folder(self.path)
+        return digest
 
     def all(self) -> list[Checkpoint]:
-        """Returns the checkpoints, by digest.
+        """Returns the checkpoints that are folders, by digest.
 
         Raises:
             ModelError: One is damaged.
         """
         from common.models.checkpoints import read_checkpoint
 
-        folders = [one for one in self.path.glob("*") if not one.name.startswith(".")] if self.path.is_dir() else []
+        folders = [one for one in self.path.glob("[!.]*") if one.is_dir()]
         return [read_checkpoint(folder, folder.name) for folder in sorted(folders)]
 
 
@@ -87,12 +95,14 @@ def at_home(study: StudyConfig, folder: Callable[[str], Path] | None) -> StudyCo
     return dataclasses.replace(study, model=dataclasses.replace(study.model, weights=weights))
 
 
-def _is_whole(folder: Path, digest: str) -> bool:
-    from common.models.checkpoints import read_checkpoint
+def _check_safetensors(file: Path) -> None:
+    from safetensors import SafetensorError, safe_open
 
-    with contextlib.suppress(ModelError):
-        return read_checkpoint(folder, digest).digest == digest
-    return False
+    try:
+        with safe_open(file, framework="pt"):
+            pass
+    except (OSError, SafetensorError):
+        raise ModelError(f"{file} is no safetensors file; expected weights, or a checkpoint's folder") from None
 
 
 def _refuse_own_images(checkpoint: Checkpoint, own: Dataset) -> None:

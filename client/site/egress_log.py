@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from common.cli.terminal import printable
 from common.errors import DataError, UsageError
 
 _AGO = re.compile(r"(\d{1,5})([mhd])")
@@ -84,7 +85,8 @@ def sentence(row: Mapping[str, Any], *, fields: bool = False) -> list[str]:
     what = f"refused ({row['refusal']})" if row["refusal"] else str(row["purpose"])
     where = f", run {row['run']} round {row['round']}" if row["run"] else ""
     head = f"{row['time']} {what}{where}: {len(row['fields'])} fields, {row['bytes']} bytes"
-    return [head, *(_field(entry) for entry in row["fields"])] if fields else [head]
+    lines = [head, *(_field(entry) for entry in row["fields"])] if fields else [head]
+    return [printable(line) for line in lines]
 
 
 def _field(entry: Mapping[str, Any]) -> str:

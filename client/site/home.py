@@ -128,13 +128,13 @@ def _network(fresh: Classifier, study: StudyConfig) -> Classifier:
 def _tuning(name: str, start: Classifier, study: StudyConfig, epochs: float, lr: float) -> FineTuning | None:
     """Returns the recipe; None without passes, or for a head that is made of sums and takes no gradient."""
     from common.models.statistics_head import StatisticsHead
-    from common.training.recipes import LOOKS, FineTuning
+    from common.training.recipes import FineTuning
 
     if not epochs or isinstance(start.head, StatisticsHead):
         return None
     rules = study.evaluation
     training = dataclasses.replace(
-        study.training, method="dp_sgd", local_steps=0, local_epochs=epochs / LOOKS, lr=lr,
+        study.training, method="dp_sgd", local_steps=0, local_epochs=epochs, lr=lr,
         optimizer=rules.local_optimizer, batch_patients=rules.local_batch,
     )  # fmt: skip
     return FineTuning(name, start, training)

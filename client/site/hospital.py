@@ -19,8 +19,9 @@ from client.site.checkpoint import at_home
 from client.site.cohort_notes import note_scored as remember_scored
 from client.site.kept import KEPT, KeptUpdate
 from client.site.noised_scores import check_evaluation, noised_scores
-from client.site.policy import SitePolicy, check_request
+from client.site.policy import SitePolicy, check_request, check_weights
 from client.site.questions import Questions
+from client.site.remembered import check_questions, check_releases
 from client.site.run_keys import FOLDER as SUMS
 from client.site.run_keys import RunKeys, sum_key
 from client.site.scored import note_scored
@@ -109,7 +110,8 @@ class Site:
         from common.models.weights import frozen_digest
 
         study = request.study
-        check_request(self.policy, study, self.declared_patients)
+        self._check_request(study)
+        check_releases(self)
         self._questions(request).check_run()
         self.check_budget(request)
         noised = study.evaluation.noise > 0
@@ -163,7 +165,7 @@ class Site:
         from common.models.weights import load_trainable
 
         study = request.study
-        check_request(self.policy, study, self.declared_patients)
+        self._check_request(study)
         joined = Joined.of(self, request)
         questions = self._questions(request)
         questions.train(request.round_index, request.arrays)
@@ -204,9 +206,10 @@ class Site:
     def evaluate(self, request: Request) -> DocumentAnswer:
         """Returns the score state of the global weights on the site's ``request.split`` patients.
 
-        On test patients with the subgroups that the study names and that are large enough to leave; where the study
-        wants signatures for a release, what was scored is noted for them. A study with ``evaluation.noise`` has counts
-        with noise, of no subgroup, charged to the evaluation account before they are drawn.
+        On test patients with the subgroups that the study names, the policy allows and that are large enough to leave;
+        where the study wants signatures for a release, what was scored is noted for them. A study with
+        ``evaluation.noise`` has counts with noise, of no subgroup, charged to the evaluation account before they are
+        drawn.
 
         Raises:
             TrustError: The policy does not release metrics, or this run's test was opened with another model.
@@ -227,7 +230,8 @@ class Site:
             note_scored(self.home, self.name, request, state_digest(model.state_dict()))
         if noised:
             return self._noised_scores(model, data, request)
-        subgroups = request.study.evaluation.subgroups if request.split == "test" else ()
+        wanted = request.study.evaluation.subgroups if request.split == "test" else ()
+        subgroups = self.policy.told_subgroups(wanted)
         return self._scores(model, data, request.study, subgroups)
 
     def baseline(self, request: Request) -> DocumentAnswer:
@@ -303,10 +307,15 @@ class Site:
         if self.policy.own_models == "none":
             raise NotReleased("The site's policy keeps what its own models do (own_models: none)")
 
+    def _check_request(self, study: StudyConfig) -> None:
+        check_request(self.policy, study, self.declared_patients)
+        check_questions(self, study.digest())
+
     def _check_release(self, request: Request) -> None:
-        check_request(self.policy, request.study, self.declared_patients)
+        self._check_request(request.study)
         if not self.policy.release_metrics:
             raise TrustError("The site's policy does not release metrics (release_metrics: false)")
+        check_releases(self)
 
     def _input_shape(self, study: StudyConfig) -> tuple[int, ...]:
         data = self.cohort.load(study, "train")
@@ -315,6 +324,8 @@ class Site:
     def _model(self, study: StudyConfig, shape: tuple[int, ...]) -> Classifier:
         from common.training.study_model import study_model
 
+        if self.hub_key:  # an emulated hospital has no hub but the person who runs it
+            check_weights(study.model)
         return study_model(at_home(study, self.checkpoint), shape)
 
     def _plan(self, study: StudyConfig) -> PrivacyPlan | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,11 +12,13 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from common.config.settings_file import settings_text
-from common.config.study import StudyConfig
+from common.config.study import ModelConfig, StudyConfig
 from common.errors import BudgetExceeded, ConfigError, SiteClosed, TrustError
 from common.privacy.accounting import default_delta
 
 ANY = "*"
+_PUBLISHED = re.compile(r"\w+_Weights\.\w+")
+"""A name of torchvision's for weights that everybody can have."""
 EMULATED_CEILING = 1e6
 """Of an emulated hospital's evaluation account, whose patients are public: no limit, as JSON can hold it."""
 OwnLevel = Literal["none", "verdict", "rounded", "full"]
@@ -45,6 +49,8 @@ class SitePolicy:
         opening_hours: Local times ``("20:00", "06:00")`` between which the site works, over midnight if the second is
             the smaller; None: always. The policy's other limits hold at any hour.
         release_metrics: Whether score histograms of the site's patients, and how many a split has, may leave.
+        subgroups: Columns of the manifest whose values may name groups of test patients to the hub, where a study asks
+            for them; ``("*",)`` for any. Of others nothing leaves.
         own_models: What may leave of models that the site trains without noise and keeps: nothing, only whether the
             common model helps (a word on it alone and one on it with the home model), figures on a coarse grid, or
             everything, which is for public data.
@@ -76,6 +82,7 @@ class SitePolicy:
     after_unbounded: Literal["refuse", "allow"] = "refuse"
     opening_hours: tuple[Hour, Hour] | None = None
     release_metrics: bool = False
+    subgroups: tuple[str, ...] = ()
     own_models: OwnLevel = "none"
     evaluation_ceiling: Annotated[float, Field(ge=0)] = 0.0
     runs_per_study: Annotated[int, Field(ge=1)] | None = 1
@@ -97,6 +104,12 @@ class SitePolicy:
         """Whether single patients may be counted to the hub, training patients too; that is for public data."""
         return self.release_metrics and self.min_split == 1 and self.min_group == 1
 
+    def told_subgroups(self, wanted: Sequence[str]) -> tuple[str, ...]:
+        """Returns those of a study's ``evaluation.subgroups`` whose column may leave."""
+        if ANY in self.subgroups:
+            return tuple(wanted)
+        return tuple(one for one in wanted if one.partition(":")[0].strip() in self.subgroups)
+
     def open_at(self, now: datetime) -> bool:
         """Returns whether the site works at this local time."""
         if self.opening_hours is None:
@@ -111,6 +124,7 @@ class SitePolicy:
         return cls(
             ceiling=ceiling, delta_max=0.5, min_patients=1, max_images=1_000_000, models=(ANY,), studies=(ANY,),
             hubs=(ANY,), modes=("local", "distributed", "none"), release_metrics=True, after_unbounded="allow",
+            subgroups=(ANY,),
             own_models="full", evaluation_ceiling=EMULATED_CEILING, runs_per_study=None, min_split=1, min_group=1,
         )  # fmt: skip
 
@@ -165,6 +179,21 @@ def check_request(policy: SitePolicy, study: StudyConfig, declared_patients: int
     )
     if privacy.private:
         _check_private(policy, study, declared_patients)
+
+
+def check_weights(model: ModelConfig) -> None:
+    """Refuses weights at a place on this machine that the study does not name by what they hold.
+
+    The path is the hub's word. A file of the hospital's own could be there, made from its patients without noise.
+
+    Raises:
+        TrustError: The study names a path and no digest.
+    """
+    if model.weights not in (None, "package") and not _PUBLISHED.fullmatch(model.weights) and not model.checkpoint:
+        raise TrustError(
+            f"The study asks for weights at {model.weights!r} and does not say by model.checkpoint which they are: "
+            "the digest of a checkpoint's folder, or the SHA-256 of a file"
+        )
 
 
 def _check_private(policy: SitePolicy, study: StudyConfig, declared_patients: int) -> None:

@@ -196,7 +196,8 @@ class Questions:
         write_durably(self._scores_file(split, round_index, arrays), json.dumps(document))
 
     def _scores_file(self, split: str, round_index: int, arrays: Arrays) -> Path:
-        return self._file(f"{split}-{round_index}-{question_digest(arrays)[:16]}.json")
+        asked = f"val-{round_index}" if split == "val" else "test"  # there is one test, whatever round the hub names
+        return self._file(f"{asked}-{question_digest(arrays)[:16]}.json")
 
     def _check_round(self, round_index: int) -> None:
         rounds = self.study.training.rounds

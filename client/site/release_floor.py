@@ -2,7 +2,8 @@
 
 Whoever has two counts has their difference too. So a site remembers which sets of patients it has released counts of,
 over attributes, cut points, splits and studies. Those sets cut its patients into *atoms*: two patients are in one atom
-when they were in the same sets. Every sum and difference of released counts is constant on an atom, so if no atom is
+when they were in the same sets, in the same class: who was counted as benign and later as malignant is for the memory
+one who left and one who joined. Every sum and difference of released counts is constant on an atom, so if no atom is
 small, none of them singles out fewer patients than an atom has (the cells of a lattice of sets; Dwork and Roth 2014,
 section 1.1, for why differences must be refused).
 
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from common.config.study import StudyConfig
 
 FILE, KEY, LOCK = "released.json", "released.key", ".released.lock"
-Atom = frozenset[str]
+Counted = tuple[str, bool]
+"""A patient's fingerprint, and whether she was counted as malignant."""
+Atom = frozenset[Counted]
 Members = NDArray[np.bool_]
 Admits = Callable[[Iterable[Members]], bool]
 """Tells whether these groups may leave together, and if so remembers that they did."""
@@ -74,8 +77,8 @@ def releasing(site: Site, study: StudyConfig, patients: Sequence[str], labels: N
         memory = _Memory(site.home, patients, labels)
         if not memory.admits([np.ones(len(patients), dtype=bool)], site.policy.min_group):
             raise TooFewPatients(
-                "With what was counted before, this split would single out a few patients who joined or left; "
-                "its scores may leave once more patients have"
+                "With what was counted before, this split would single out a few patients who joined, left or were "
+                "diagnosed anew; its scores may leave once more patients have"
             )
         floor = max(site.policy.min_group, study.evaluation.min_cell)
         yield lambda groups: memory.admits(groups, floor)
@@ -92,39 +95,47 @@ def refined(atoms: Iterable[Atom], released: Atom) -> list[Atom]:
 
 
 class _Memory:
-    """The atoms of all that was released, and the class of everybody in them."""
+    """The atoms of all that was released, each patient in the class that she was counted in."""
 
     def __init__(self, home: Path, patients: Sequence[str], labels: NDArray[Any]) -> None:
         self._path, key = home / FILE, _key(home)
-        self._prints = [key.fingerprint(f"released:{patient}") for patient in patients]
-        self._key, (self._atoms, self._malignant) = key.public_hex, _read(self._path, key.public_hex)
+        prints = [key.fingerprint(f"released:{patient}") for patient in patients]
+        self._counted: list[Counted] = [(mark, label == 1) for mark, label in zip(prints, labels.tolist(), strict=True)]
+        self._key, self._atoms = key.public_hex, _read(self._path, key.public_hex)
         self._known = set(self._atoms)
-        for mark, label in zip(self._prints, labels.tolist(), strict=True):
-            (self._malignant.add if label == 1 else self._malignant.discard)(mark)
 
     def admits(self, groups: Iterable[Members], floor: int) -> bool:
         """Returns whether no new atom of these groups is small; if so, they count as released."""
         atoms = self._atoms
         for members in groups:
-            atoms = refined(atoms, frozenset(self._prints[index] for index in np.flatnonzero(members)))
+            atoms = refined(atoms, frozenset(self._counted[index] for index in np.flatnonzero(members)))
         if not all(self._fits(atom, floor) for atom in set(atoms) - set(self._atoms)):
             return False
         self._atoms = atoms
         return True
 
     def _fits(self, atom: Atom, floor: int) -> bool:
-        malignant = len(atom & self._malignant)
+        malignant = sum(is_malignant for _, is_malignant in atom)
         return len(atom) >= floor and _fits((malignant, len(atom) - malignant), floor)
 
     def keep(self) -> None:
         if set(self._atoms) != self._known:
-            document = [{"malignant": sorted(a & self._malignant), "benign": sorted(a - self._malignant)}
-                        for a in self._atoms]  # fmt: skip
+            document = [{"malignant": _of_class(a, True), "benign": _of_class(a, False)} for a in self._atoms]
             _write(self._path, self._key, document)
+
+
+def _of_class(atom: Atom, malignant: bool) -> list[str]:
+    return sorted(mark for mark, is_malignant in atom if is_malignant == malignant)
 
 
 def _fits(cells: tuple[int, int], floor: int) -> bool:
     return all(cell == 0 or cell >= floor for cell in cells)
+
+
+def begin_memory(home: Path) -> None:
+    """Writes an empty memory; first its file, so that a key without it is always damage, and a crash here never is."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _write(home / FILE, "", [])
 
 
 def _key(home: Path) -> SiteKey:
@@ -137,8 +148,8 @@ def _key(home: Path) -> SiteKey:
     if not path.exists():
         if key.exists():
             raise _damaged(path, "it is missing")
-        _write(path, "", [])  # first, so that a key without it is always damage, and a crash here never is
-    if not key.exists() and _read(path, None)[0]:
+        begin_memory(home)
+    if not key.exists() and _read(path, None):
         raise _damaged(key, "it is missing")
     return SiteKey.open(key)
 
@@ -147,15 +158,19 @@ def _write(path: Path, key: str, atoms: Sequence[Mapping[str, Sequence[str]]]) -
     write_durably(path, json.dumps({"schema_version": 1, "key": key, "atoms": atoms}))
 
 
-def _read(path: Path, key: str | None) -> tuple[list[Atom], set[str]]:
+def _read(path: Path, key: str | None) -> list[Atom]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        pairs = [(frozenset(map(str, a["malignant"])), frozenset(map(str, a["benign"]))) for a in document["atoms"]]
-        if pairs and key not in (None, document["key"]):
+        atoms = [_atom(row) for row in document["atoms"]]
+        if atoms and key not in (None, document["key"]):
             raise ValueError(f"{KEY} is another")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(path, f"it cannot be read ({error!r})") from None
-    return [both[0] | both[1] for both in pairs], {mark for malignant, _ in pairs for mark in malignant}
+    return atoms
+
+
+def _atom(row: Mapping[str, Sequence[str]]) -> Atom:
+    return frozenset((str(mark), name == "malignant") for name in ("malignant", "benign") for mark in row[name])
 
 
 def _damaged(path: Path, why: str) -> DataError:

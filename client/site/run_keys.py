@@ -31,6 +31,17 @@ def sum_key(folder: Path) -> Path:
     return folder / "site.ed25519"
 
 
+def forget_all(home: Path) -> int:
+    """Removes the keys of all runs; returns how many there were.
+
+    Files that were put back may be older than the masks that were used since. Without a key the next run enrols anew.
+    """
+    keys = list((home / FOLDER).glob("*.json"))
+    for path in keys:
+        path.unlink(missing_ok=True)
+    return len(keys)
+
+
 @dataclass(frozen=True, slots=True)
 class RunKeys:
     """The key of one run, in a file of the site's home.

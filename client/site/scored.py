@@ -23,11 +23,8 @@ def note_scored(home: Path, site: str, request: Request, weights: str) -> None:
     """Notes the digest of the weights that a run's test is opened with, durably, before they are scored.
 
     Raises:
-        ConfigError: The hub names the run otherwise than in hex.
         TrustError: The test of this run was opened with other weights before.
     """
-    if not _RUN.fullmatch(request.run):
-        raise ConfigError("Expected the name of the run in hex from the hub")
     path = home / FOLDER / f"{request.run}.json"
     study = request.study
     noted = {"site": site, "study": study.digest(), "study_name": study.name, "run": request.run, "weights": weights}

@@ -15,12 +15,12 @@ from client.site.checkpoint import KeptCheckpoints
 from client.site.hospital import Cohort, Site, require_classes
 from client.site.policy import check_hub, load_policy
 from client.site.proof import pinned_hub
-from client.site.register import pinned_register
 from client.site.run_keys import FOLDER as SUMS
 from client.site.run_keys import sum_key
 from common.config.settings_file import settings_text
 from common.config.study import DataConfig
 from common.errors import ConfigError
+from common.trust.hospitals import pinned_register
 from common.trust.pki import certificate_facts
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from common.errors import ConfigError, TrustError
 from common.privacy.exposure import OwnShare
 from common.privacy.shares import LEAST_HONEST, NoiseShare, noise_share, weight_of
 from common.protocol.messages import MaskedAnswer, Request
-from common.protocol.secure_sum import Announcement, RunKey, check_roster, masked
+from common.protocol.secure_sum import Announcement, RunKey, check_roster, masked, summed_run
 from common.protocol.signed_request import sum_of
 from common.trust.signing import SiteKey
 
@@ -45,7 +45,11 @@ def announcement(site: Site, request: Request) -> Announcement | None:
 def _announced(site: Site, request: Request, key: RunKey) -> Announcement:
     """Ed25519 is deterministic, so a key is announced with the same bits whenever it is asked for."""
     plain = Announcement(site=site.name, patients=site.declared_patients, key=key.public_hex)
-    return plain.signed(request.run, request.study.digest(), SiteKey.open(site.sum_key))
+    return plain.signed(_run(request), request.study.digest(), SiteKey.open(site.sum_key))
+
+
+def _run(request: Request) -> str:
+    return summed_run(request.run, rehearsal=request.rehearsal)
 
 
 def colluders_of(policy: SitePolicy, request: Request) -> int:
@@ -109,7 +113,7 @@ class Joined:
             attempt=request.attempt,
             weight=weight_of(request.study, site.declared_patients),
             epsilon_spent=spent,
-            masked=masked(values, self.own, request.roster, self.key, request.run, self.digest),
+            masked=masked(values, self.own, request.roster, self.key, _run(request), self.digest),
         )
 
     def _noisy(
@@ -128,7 +132,7 @@ def _check(site: Site, request: Request, own: Announcement) -> None:
     if not request.attempt:
         raise ConfigError("Expected the number of the attempt at a secure sum, from 1")
     study, roster, least = request.study.digest(), request.roster, site.policy.min_sites
-    check_roster(roster, run=request.run, study=study, register=site.register(), own=own)
+    check_roster(roster, run=_run(request), study=study, register=site.register(), own=own)
     colluders = colluders_of(site.policy, request)
     if len(roster) < least or len(roster) - colluders < LEAST_HONEST:
         raise TrustError(

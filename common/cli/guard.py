@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
+from common.cli.terminal import printable
 from common.errors import OncoFedError, UsageError
 
 BUG = 70
@@ -65,7 +66,7 @@ def _report_bug(error: Exception) -> NoReturn:
 
 def say(text: str) -> None:
     """Writes one paragraph to stderr: wrapped for a person at a terminal, one line for a log, which is searched."""
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))
     if sys.stderr.isatty():
         line = textwrap.fill(line, WIDTH, break_long_words=False, break_on_hyphens=False)
     print(line, file=sys.stderr)

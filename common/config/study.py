@@ -21,6 +21,7 @@ from common.config.overrides import take_paths
 from common.config.statistics import StatisticsConfig, problem_of_statistics
 from common.errors import ConfigError
 
+MAX_NAME = 100
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "configs"
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -121,7 +122,8 @@ class ModelConfig:
     """``package`` (the installed weight package), a torchvision weight name, the path of a file or of a checkpoint's
     folder; None: random."""
     checkpoint: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
-    """Digest of the public checkpoint in the folder ``weights``; a simulation that names none takes what is there."""
+    """Digest of the public checkpoint in the folder ``weights``, or SHA-256 of the file ``weights``; a simulation that
+    names none takes what is there, a hospital refuses."""
     features: FeatureKind = "gradient"
     """``linearised`` only: which public features of the checkpoint the model is linear in."""
     dimensions: Annotated[int, Field(ge=0, le=1024)] = 0
@@ -296,6 +298,8 @@ class StudyConfig:
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
+        if len(self.name) > MAX_NAME or not self.name.isprintable():
+            raise ValueError(f"name: expected at most {MAX_NAME} printable characters")
         if self.training.method == "statistics" and (problem := problem_of_statistics(self)):
             raise ValueError(problem)
         if self.privacy.distributed:

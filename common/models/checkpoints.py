@@ -102,7 +102,7 @@ def read_checkpoint(folder: Path, digest: str = "") -> Checkpoint:
     if set(card.files) != set(FILES):
         raise ModelError(f"{folder / CARD} names the files {sorted(card.files)}; expected {sorted(FILES)}")
     for name, expected in card.files.items():
-        if (came := _file_digest(folder / name)) != expected:
+        if (came := file_digest(folder / name)) != expected:
             raise ModelError(
                 f"{folder / name} is not the file that the card names: expected SHA-256 {expected}, got {came}; copy "
                 "the whole folder again"
@@ -152,7 +152,7 @@ def write_checkpoint(
     arrays = {f"{kind}.{part}": np.ascontiguousarray(getattr(bases[kind], part)) for kind in KINDS for part in _PARTS}
     save_file(arrays, folder / BASIS)
     save_file({"hashes": lookalikes}, folder / LOOKALIKES)
-    complete = dataclasses.replace(card, files={name: _file_digest(folder / name) for name in FILES})
+    complete = dataclasses.replace(card, files={name: file_digest(folder / name) for name in FILES})
     (folder / CARD).write_text(json.dumps(complete.to_json(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return read_checkpoint(folder, complete.digest())
 
@@ -168,7 +168,12 @@ def _small_text(path: Path) -> str:
         ) from None
 
 
-def _file_digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """Returns the SHA-256 (hex) of a file.
+
+    Raises:
+        ModelError: It cannot be read, or is too large for a file of weights.
+    """
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ModelError(f"{path} is larger than {MAX_BYTES // 2**20} MiB: this is no file of a checkpoint")

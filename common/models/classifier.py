@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from common.rows import RowLinear
+
 
 class Classifier(nn.Module):
     """A trunk, global average pooling and a linear head with one output.
@@ -26,7 +28,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.trunk = trunk
         self.dropout = nn.Dropout(dropout) if dropout > 0 else nn.Identity()
-        self.head = nn.Linear(features, 1)
+        self.head = RowLinear(features, 1)
         self.channels = channels
         self.normalise = normalise
 

@@ -121,4 +121,4 @@ def _filled(rows: Tensor) -> Tensor:
 
 
 def _unit(found: dict[FeatureKind, Tensor], rows: int) -> dict[FeatureKind, Tensor]:
-    return {kind: normalize(features[:rows], dim=1) for kind, features in found.items()}
+    return {kind: normalize(features, dim=1)[:rows] for kind, features in found.items()}

@@ -13,6 +13,7 @@ from common.models.basis import PublicBasis
 from common.models.checkpoints import Checkpoint, read_checkpoint
 from common.models.classifier import Classifier
 from common.models.feature_maps import FeatureMaps
+from common.rows import by_rows
 
 NAME = "linearised"
 
@@ -40,9 +41,9 @@ class PublicCoordinates(nn.Module):
         return super().train(False)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Returns the coordinates (N, d) of images (N, C, H, W), with no gradient."""
+        """Returns the coordinates (N, d) of images (N, C, H, W), with no gradient; no row hangs on the others."""
         features = self._maps(inputs, (self._kind,))[self._kind]
-        return (features - self.mean) @ self.directions
+        return by_rows(features - self.mean, self.directions.T)
 
 
 def build(config: ModelConfig, input_shape: tuple[int, ...]) -> Classifier:

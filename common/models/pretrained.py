@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import torch
@@ -36,6 +37,21 @@ def given_file(weights: str, *, otherwise: str) -> Path:
     if not path.is_file():
         raise ModelError(f"model.weights={weights!r}: expected the path of a file, and there is none; {otherwise}")
     return path
+
+
+def check_digest(path: Path, digest: str) -> None:
+    """Checks that a file of weights is the one that the study names.
+
+    Raises:
+        ModelError: Its SHA-256 is not ``digest``.
+    """
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != digest:
+        raise ModelError(
+            f"{path} has SHA-256 {found}, and the study names {digest} (model.checkpoint); get the file that the study "
+            "was agreed with"
+        )
 
 
 def torchvision_file(architecture: str, weights: str) -> Path:

@@ -15,7 +15,7 @@ from common.models import linearised
 from common.models.checkpoints import load_checkpoint_into
 from common.models.classifier import Classifier
 from common.models.nets import backbones, mlp, small_cnn, torchvision_nets
-from common.models.pretrained import given_file
+from common.models.pretrained import check_digest, given_file
 from common.models.weights import load_weights
 
 __all__ = ["ARCHITECTURES", "Architecture", "Classifier", "build_model", "model_names"]
@@ -60,7 +60,8 @@ def build_model(config: ModelConfig, input_shape: tuple[int, ...], seed: int) ->
         seed: Seed of the random weights; the global generator is left as it was.
 
     Raises:
-        ModelError: The name is unknown, the network does not read such inputs, or its weights cannot be had.
+        ModelError: The name is unknown, the network does not read such inputs, or its weights cannot be had, or are not
+            those that the study names.
     """
     if config.name == linearised.NAME:
         return _started(linearised.build(config, input_shape), config.prior)
@@ -72,6 +73,8 @@ def build_model(config: ModelConfig, input_shape: tuple[int, ...], seed: int) ->
         kind, other = ("images", "tables") if architecture.images else ("tables", "images")
         names = ", ".join(model_names(images=not architecture.images))
         raise ModelError(f"{config.name} reads {kind}, and these data are {other}; choose one of {names}")
+    if config.checkpoint and config.weights is not None and Path(config.weights).is_file():
+        check_digest(Path(config.weights), config.checkpoint)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = architecture.build(config, input_shape)

@@ -180,7 +180,7 @@ def _missing(
     found += release_everything(rows)
     # How often patients were counted since, and with how much noise, nobody can tell: as if it had been without.
     new = sorted(scored_patients(rows).union(since.scored) - exactly_scored(rows))
-    return [*found, {"kind": "scored", "patients": new}] if new else found
+    return [*found, {"kind": "scored", "patients": new, "run": RUN}] if new else found
 
 
 def _studies(rows: Sequence[Row], since: Since) -> list[Promise]:

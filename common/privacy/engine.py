@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from common.errors import ModelError
 from common.privacy import layers
 from common.privacy.layers import Patients, Piece
+from common.rows import RowLinear, by_rows
 
 log = logging.getLogger("oncofed")
 RowLoss = Callable[[Tensor], Tensor]
@@ -89,7 +90,7 @@ def _known(layer: nn.Module) -> bool:
         return False
     if type(layer) is nn.Conv2d:
         return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-    return type(layer) in (nn.Linear, nn.GroupNorm, nn.LayerNorm)
+    return type(layer) in (nn.Linear, RowLinear, nn.GroupNorm, nn.LayerNorm)
 
 
 def clip_factors(squares: Tensor, clip_norm: float) -> tuple[Tensor, Tensor]:
@@ -203,26 +204,15 @@ class _Linear(torch.autograd.Function):
     def forward(ctx: Any, inputs: Tensor, dummy: Tensor, layer: nn.Linear, engine: BookKeepingEngine) -> Tensor:
         ctx.save_for_backward(inputs)
         ctx.layer, ctx.engine = layer, engine
-        return F.linear(_whole(inputs), layer.weight, layer.bias)[: len(inputs)]
+        found = by_rows(inputs, layer.weight)
+        return found if layer.bias is None else found + layer.bias
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (inputs,), layer, grad = ctx.saved_tensors, ctx.layer, grads[0]
         ctx.engine.record(layer, lambda patients: layers.linear(layer, inputs, grad, patients))
-        before = (_whole(grad) @ layer.weight)[: len(grad)] if ctx.needs_input_grad[0] else None
+        before = by_rows(grad, layer.weight.T) if ctx.needs_input_grad[0] else None
         return before, None, None, None
-
-
-def _whole(rows: Tensor) -> Tensor:
-    """Returns ``rows`` (N, F) with zeros after them up to a multiple of 16; others (N, ..., F) as they are.
-
-    Libraries multiply what is left over from whole blocks of rows in another order, so that the last bits of a row
-    would hang on how many there are.
-    """
-    return F.pad(rows, (0, 0, 0, -len(rows) % _BLOCK_ROWS)) if rows.dim() == 2 else rows
-
-
-_BLOCK_ROWS = 16
 
 
 class _GroupNorm(torch.autograd.Function):
@@ -296,6 +286,7 @@ class _LayerNorm(torch.autograd.Function):
 _FUNCTIONS: dict[type[nn.Module], Any] = {
     nn.Conv2d: _Conv2d,
     nn.Linear: _Linear,
+    RowLinear: _Linear,
     nn.GroupNorm: _GroupNorm,
     nn.LayerNorm: _LayerNorm,
 }
@@ -310,6 +301,7 @@ class HooksEngine:
         from opacus import GradSampleModule
 
         self._trained = [p for p in model.parameters() if p.requires_grad]
+        GradSampleModule.GRAD_SAMPLERS[RowLinear] = GradSampleModule.GRAD_SAMPLERS[nn.Linear]
         try:
             self._wrapped = GradSampleModule(model, loss_reduction="sum")
         except (NotImplementedError, ValueError) as error:

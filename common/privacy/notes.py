@@ -122,6 +122,11 @@ def exactly_scored(rows: Sequence[Row]) -> frozenset[str]:
     return frozenset(patient for row in exact for patient in row["patients"])
 
 
+def released_patients(rows: Sequence[Row]) -> frozenset[str]:
+    """Returns those of :func:`exactly_scored` whose scores are known to have left: a restore supposes it of others."""
+    return exactly_scored([row for row in rows if "run" not in row])
+
+
 def trained_patients(rows: Sequence[Row]) -> frozenset[str]:
     """Returns the fingerprints of all patients of a cohort that a study was trained on."""
     spent = {row["cohort"] for row in rows if row["kind"] in ("charge", "unbounded")}
@@ -133,7 +138,7 @@ def scoring(rows: Sequence[Row], patients: Collection[str], *, noised: bool) -> 
 
     Who was scored with noise is noted once more when her scores leave without.
     """
-    new = sorted(set(patients) - (scored_patients(rows) if noised else exactly_scored(rows)))
+    new = sorted(set(patients) - (scored_patients(rows) if noised else released_patients(rows)))
     return {"kind": "scored", "patients": new} | ({"noised": True} if noised else {}) if new else None
 
 

@@ -35,6 +35,9 @@ LEAST_STD = 1 << 12
 """Smallest share in grid steps, far above where a sum of discrete Gaussians differs from one Gaussian."""
 HEADROOM = 2.0 ** (61 - FRACTION_BITS)
 """Largest sum, in units, that stays far from the modulus 2^64."""
+LARGEST_STEPS = 2.0**61
+"""Where a site's own sum ends, in steps of the grid, on both sides; a clip moves no two sums further apart. Only a
+cohort many times as large as all declared ones together comes so far."""
 TAIL = 40.0
 """Deviations that noise does not pass."""
 MOST_PATIENTS = 2
@@ -103,7 +106,8 @@ class NoiseShare:
         """
         if len(clipped_sum) > MAX_VALUES:
             raise ConfigError(f"Expected at most {MAX_VALUES} values in a private step, got {len(clipped_sum)}")
-        found = np.rint(clipped_sum * (self.factor / GRID)).astype(np.int64)
+        steps = np.rint(clipped_sum * (self.factor / GRID))
+        found = np.clip(steps, -LARGEST_STEPS, LARGEST_STEPS).astype(np.int64)
         done = 0
         for block in draw_steps(len(found), self.std_steps, stream):
             found[done : done + len(block)] += block.astype(np.int64)

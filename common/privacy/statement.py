@@ -27,7 +27,7 @@ from common.privacy.mechanism_facts import (
 from common.privacy.notes import cohort_changes
 from common.privacy.plan import PrivacyPlan
 from common.privacy.pricing import most_charges
-from common.privacy.summed_statement import DISTRIBUTED, LOCAL, SUM_RELEASED, sum_facts
+from common.privacy.summed_statement import DISTRIBUTED, LOCAL, OVERLAP, OVERLAP_SUMMED, SUM_RELEASED, sum_facts
 from common.privacy.verification import recompute, verify_statement
 from common.trust.journal import Head
 
@@ -247,10 +247,7 @@ def privacy_statement(
         "released": _released(noised, summed=summed is not None),
         "not_covered": not_covered(True, noised),
         "randomness": randomness_words(seeded),
-        "overlap": (
-            "Epsilons of hospitals are not added, because their patients are taken to be different people; a woman "
-            "who was seen at two hospitals of the study has spent both."
-        ),
+        "overlap": OVERLAP_SUMMED if summed is not None else OVERLAP,
         "empirical_audit": EMPIRICAL_AUDIT,
         "plain_words": plain_words(epsilon, plan.delta) if events else None,
     }  # fmt: skip

@@ -20,6 +20,15 @@ DISTRIBUTED = (
     "secure_sum holds"
 )
 SUM_RELEASED = "the sum of all sites' updates of every round, to the hub; this site's own update left only masked"
+OVERLAP = (
+    "Epsilons of hospitals are not added, because their patients are taken to be different people; a woman who was "
+    "seen at two hospitals of the study has spent both."
+)
+OVERLAP_SUMMED = (
+    "Epsilons of hospitals are not added, because their patients are taken to be different people. A woman who was "
+    "seen at two hospitals of the study moves a sum twice under one noise: her epsilon is that of half the noise, "
+    "which can be more than both together."
+)
 SLACK = 1e-6
 """What rounding to the grid and floating point may take off a share, relative."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -42,6 +43,8 @@ MAX_PROTOCOL = 1_000_000
 MAX_TENSORS = 4096
 MAX_DIMENSIONS = 8
 MAX_VALUES = 200_000_000
+_RUN = re.compile(rf"[0-9a-f]{{1,{MAX_RUN}}}")
+"""No words, which people would read in journals, and none of a site's own, as ``restore`` in its ledger."""
 Purpose = Literal["enrol", "train", "evaluate", "baseline", "statement"]
 Split = Literal["val", "test"]
 Arrays = Mapping[str, NDArray[np.float32]]
@@ -86,8 +89,8 @@ class Request:
         if len(self.roster) > MAX_ROSTER:
             raise ConfigError(f"Expected at most {MAX_ROSTER} sites in a secure sum")
         received.check_flag("rehearsal", self.rehearsal)
-        if not isinstance(self.run, str) or not 0 < len(self.run) <= MAX_RUN:
-            raise ConfigError(f"Expected the name of a run, 1 to {MAX_RUN} characters, from the hub")
+        if not isinstance(self.run, str) or not _RUN.fullmatch(self.run):
+            raise ConfigError(f"Expected the name of a run, 1 to {MAX_RUN} hex digits, from the hub")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,8 @@ KIND = "oncofed-sum-key/1"
 KEY_BYTES = 32
 _PAIR, _MASK = b"oncofed secure sum: pair 1", b"oncofed secure sum: mask 1"
 """Salts of the two derivations."""
-_KEY = re.compile(r"[0-9a-f]{64}")
+_KEY = re.compile(r"[0-9a-f]{62}[0-7][0-9a-f]")
+"""X25519 ignores the top bit (RFC 7748, section 5): a key with it is another spelling of one without."""
 Words = NDArray[np.uint64]
 
 
@@ -45,7 +46,7 @@ class Announcement:
     Attributes:
         site: Its name.
         patients: Declared training patients, public by agreement.
-        key: X25519 public key of this run, 64 lower-case hex digits.
+        key: X25519 public key of this run, 64 lower-case hex digits, the top bit 0.
         signature: Ed25519, hex, of the site's long-term key over :meth:`text`.
     """
 
@@ -66,6 +67,14 @@ class Announcement:
     def is_of(self, public_hex: str, run: str, study: str) -> bool:
         """Returns whether the long-term key with this public half signed it for that run and study."""
         return bool(_KEY.fullmatch(self.key)) and signature_holds(public_hex, self.text(run, study), self.signature)
+
+
+def summed_run(run: str, *, rehearsal: bool) -> str:
+    """Returns the run that a key is announced for; no run of hospitals is named as its rehearsal is.
+
+    Else a hub could sum one hospital's update with parts of others that are of nobody.
+    """
+    return f"rehearsal of {run}" if rehearsal else run
 
 
 Roster = tuple[Announcement, ...]
@@ -155,16 +164,33 @@ class RunKey:
             raise TrustError(f"{other.site} announces this site's own key of the run")
         first, second = sorted((own, other), key=lambda one: one.site)
         info = canonical({"run": run, "sites": [first.site, second.site], "keys": [first.key, second.key]})
-        return _derived(self._shared(other), _PAIR, info.encode())
-
-    def _shared(self, other: Announcement) -> bytes:
         try:
-            shared = self._private.exchange(X25519PublicKey.from_public_bytes(bytes.fromhex(other.key)))
+            return _derived(self.shared(other.key), _PAIR, info.encode())
+        except TrustError:
+            raise TrustError(f"{other.site} announces a key that shares no secret with anybody") from None
+
+    def shared(self, public_hex: str) -> bytes:
+        """Returns the secret shared with the owner of a public key, 32 bytes.
+
+        Raises:
+            TrustError: It is no key, or one that makes the secret zero.
+        """
+        try:
+            shared = self._private.exchange(X25519PublicKey.from_public_bytes(bytes.fromhex(public_hex)))
         except (ValueError, InternalError):  # a point of low order, or no key at all
             shared = bytes(KEY_BYTES)
         if hmac.compare_digest(shared, bytes(KEY_BYTES)):
-            raise TrustError(f"{other.site} announces a key that shares no secret with anybody")
+            raise TrustError("The key shares no secret with anybody")
         return shared
+
+
+def shares_secrets(public_hex: str) -> bool:
+    """Returns whether others can agree on a secret with the private half of this key: it is a key, of no low order."""
+    try:
+        RunKey.fresh().shared(public_hex)
+    except TrustError:
+        return False
+    return True
 
 
 def masked(values: NDArray[np.int64], own: Announcement, roster: Roster, key: RunKey, run: str, request: str) -> Words:

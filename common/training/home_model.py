@@ -81,11 +81,13 @@ def home_model(recipes: Sequence[Recipe], data: PatientTensors, *, folds: int, s
     found = [
         (option, number)
         for number, recipe in enumerate(recipes)
-        for option in _held_out(recipe, data, of_fold, partial(_fit_of, fresh, number * fits))
+        for option in _held_out(recipe, recipe.prepared(data), of_fold, partial(_fit_of, fresh, number * fits))
     ]
     chosen, number = max(found, key=lambda pair: pair[0].merit_of(everybody))
-    last = [recipes[number].fit(data, fresh(number * fits + folds + seed))[chosen.name] for seed in range(seeds)]
-    return dataclasses.replace(chosen, score=mean_of(last))
+    recipe = recipes[number]
+    own = recipe.prepared(data)
+    last = mean_of([recipe.fit(own, fresh(number * fits + folds + seed))[chosen.name] for seed in range(seeds)])
+    return dataclasses.replace(chosen, score=lambda other: last(recipe.prepared(other)))
 
 
 def _fit_of(fresh: Fresh, first: int, fold: int) -> Randomness:

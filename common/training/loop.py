@@ -320,6 +320,18 @@ def _batch(patients: list[Tensor], least: int) -> _Batch:
     return _Batch(torch.cat([*patients, patients[0][:1].repeat(missing)]), Patients(of_row, len(sizes)), share)
 
 
+def _sigmoid(logits: Tensor) -> Tensor:
+    """Returns the sigmoid of ``logits`` (N,), each with bits of its own.
+
+    The library takes what fills no vector of the processor one by one, with other last bits.
+    """
+    return F.pad(logits, (0, -len(logits) % _VECTOR)).sigmoid()[: len(logits)]
+
+
+_VECTOR = 64
+"""A multiple of what any processor takes at once."""
+
+
 def predict(model: Classifier, data: PatientTensors, batch: int = 64) -> Tensor:
     """Returns each patient's probability of malignancy, the mean over images, float32 (P,) in [0, 1].
 
@@ -332,6 +344,6 @@ def predict(model: Classifier, data: PatientTensors, batch: int = 64) -> Tensor:
         if model.trunk_frozen:
             rows, score = embedded(model, data.inputs), HeadOnly(model).eval()
         logits = torch.cat([score(_in_blocks(chunk))[: len(chunk)] for chunk in rows.split(batch)])
-        probabilities = logits.sigmoid()
+        probabilities = _sigmoid(logits)
         total = torch.zeros(data.num_patients, dtype=probabilities.dtype).index_add_(0, data.patient_of, probabilities)
         return (total / torch.bincount(data.patient_of, minlength=data.num_patients)).float()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -24,15 +25,19 @@ from common.training.loop import embedded, predict, train
 Logits = NDArray[np.float64]
 """(P,), finite: one a patient."""
 Scorer = Callable[[PatientTensors], Logits]
-LOOKS = 8
-"""How often a training is looked at; each look is a model that can be chosen."""
+MOST_LOOKS = 8
+"""How often a training is looked at, at most; each look is a model that can be chosen."""
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
 """Inverse strengths of the ridge penalty, in units of the features' mean square."""
 _LEAST = 1e-6
 
 
 class Recipe(Protocol):
-    """Makes models of patients."""
+    """Makes models of patients, as it has prepared them."""
+
+    def prepared(self, data: PatientTensors) -> PatientTensors:
+        """Returns what the recipe needs of the patients, in the same order; what is costly and fixed is done here."""
+        ...
 
     def fit(self, data: PatientTensors, randomness: Randomness) -> Mapping[str, Scorer]:
         """Returns the recipe's models by name, always the same names."""
@@ -46,20 +51,30 @@ class FineTuning:
     Attributes:
         name: What its looks are called.
         start: Where each fit starts; left as it is.
-        training: Optimizer, learning rate and the passes of one of :data:`LOOKS` parts.
+        training: Optimizer, learning rate and the passes of all looks together.
     """
 
     name: str
     start: Classifier
     training: TrainingConfig
 
+    def prepared(self, data: PatientTensors) -> PatientTensors:
+        """Returns the patients as they are."""
+        return data
+
+    @property
+    def looks(self) -> int:
+        """One for each pass, at most :data:`MOST_LOOKS`."""
+        return min(MOST_LOOKS, math.ceil(self.training.local_epochs))
+
     def fit(self, data: PatientTensors, randomness: Randomness) -> Mapping[str, Scorer]:
-        """Returns the network after each look, ``NAME 1/8`` to ``NAME 8/8``."""
-        model, looks = copy.deepcopy(self.start), dict[str, Scorer]()
-        for look in range(1, LOOKS + 1):
-            train(model, data, self.training, randomness=randomness, plan=None)
-            looks[f"{self.name} {look}/{LOOKS}"] = network_scorer(copy.deepcopy(model))
-        return looks
+        """Returns the network after each look, such as ``NAME 1/8`` to ``NAME 8/8``."""
+        part = dataclasses.replace(self.training, local_epochs=self.training.local_epochs / self.looks)
+        model, found = copy.deepcopy(self.start), dict[str, Scorer]()
+        for look in range(1, self.looks + 1):
+            train(model, data, part, randomness=randomness, plan=None)
+            found[f"{self.name} {look}/{self.looks}"] = network_scorer(copy.deepcopy(model))
+        return found
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -72,28 +87,29 @@ class Ridge:
 
     network: Classifier
 
+    def prepared(self, data: PatientTensors) -> PatientTensors:
+        """Returns a row a patient: the mean features (P, D) of her images; what is no number is 0."""
+        rows = torch.nan_to_num(embedded(self.network, data.inputs).double(), posinf=0.0, neginf=0.0)
+        total = torch.zeros(data.num_patients, rows.shape[1], dtype=torch.float64)
+        total.index_add_(0, data.patient_of, rows)
+        means = total / torch.bincount(data.patient_of, minlength=data.num_patients)[:, None]
+        return PatientTensors(means, data.patient_labels(), torch.arange(data.num_patients), data.patients)
+
     def fit(self, data: PatientTensors, randomness: Randomness) -> Mapping[str, Scorer]:
         """Returns a model for each of :data:`STRENGTHS`; it draws nothing."""
         from sklearn.linear_model import LogisticRegression
 
-        features, labels = self._features(data), data.patient_labels().numpy()
+        features, labels = data.inputs.numpy(), data.patient_labels().numpy()
         centre = features.mean(0)
         scale = float(np.sqrt(np.square(features - centre).sum(1).mean())) or 1.0
 
         def scorer(strength: float) -> Scorer:
             fitted = LogisticRegression(C=strength, max_iter=10_000).fit((features - centre) / scale, labels)
             return lambda other: np.asarray(
-                fitted.decision_function((self._features(other) - centre) / scale), dtype=np.float64
+                fitted.decision_function((other.inputs.numpy() - centre) / scale), dtype=np.float64
             )
 
         return {f"ridge {strength:g}": scorer(strength) for strength in STRENGTHS}
-
-    def _features(self, data: PatientTensors) -> NDArray[np.float64]:
-        """Returns the mean features of each patient, (P, D)."""
-        rows = embedded(self.network, data.inputs).double()
-        total = torch.zeros(data.num_patients, rows.shape[1], dtype=torch.float64)
-        total.index_add_(0, data.patient_of, rows)
-        return np.asarray((total / torch.bincount(data.patient_of, minlength=data.num_patients)[:, None]).numpy())
 
 
 def network_scorer(model: Classifier) -> Scorer:

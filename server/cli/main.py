@@ -13,6 +13,7 @@ import typer
 
 from common.cli.command_line import command_line
 from common.cli.guard import say
+from common.cli.terminal import TIMED, LineFormatter
 from server.cli import heads as heads_cli
 from server.cli import sites as sites_cli
 from server.cli.study import Home, register
@@ -195,7 +196,7 @@ heads_cli.register(app)
 def _log() -> None:
     logger = logging.getLogger("oncofed")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(LineFormatter(TIMED))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
 

@@ -21,7 +21,7 @@ Declared = Annotated[int, typer.Option(help="Training patients that the site dec
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to ``oncofed-hub``."""
-    for command in (approve, agree, revoke, sites):
+    for command in (approve, agree, revoke, sites, trust_roster):
         app.command()(command)
 
 
@@ -143,3 +143,25 @@ def sites(json_: Json = False, home: Home = None) -> None:
         say(f"{row['name']}: {row['status']} since {row['changed']}{size}{ends}")
     if not rows:
         say("No sites yet; invite one: oncofed-hub invite NAME")
+
+
+def trust_roster(
+    file: Annotated[Path, typer.Argument(help="Lines of NAME KEY: what each hospital's sum-key prints.")],
+    home: Home = None,
+) -> None:
+    """Keep the register that the hospitals of secure sums have compared, so that one with another key is named.
+
+    The same file as theirs: without it such a hospital ends a run, and the others are named who refused.
+
+    Example: oncofed-hub trust-roster hospitals.txt
+    """
+    from common.trust.hospitals import HOSPITALS, read_register, write_register
+    from server.hub.home import hub_home
+    from server.hub.journal import record
+
+    place = hub_home(home)
+    known = read_register(file)
+    fingerprint = write_register(place.sites_file.with_name(HOSPITALS), known)
+    record(place, "trust-roster", sites=" ".join(known), fingerprint=fingerprint)
+    say(f"Keys of secure sums are known of {', '.join(known)}; the hospitals' fingerprint must be the same")
+    print(fingerprint)

@@ -16,6 +16,7 @@ from common.evaluation.subgroups import are_asked_for
 from common.models.classifier import Classifier
 from common.models.weights import frozen_digest
 from common.protocol.messages import Refusal, SiteCard
+from common.protocol.secure_sum import Announcement, shares_secrets
 from common.provenance import PROTOCOL_VERSION, mathematics_digest
 from common.training.study_model import study_model
 
@@ -37,6 +38,8 @@ class Expected:
             site is believed.
         ready: Tells whether a card holds its site's own certificate of readiness; None: none is asked for.
         summed: Whether a card must announce a key for secure sums.
+        signed: Tells whether an announcement is signed by its site's long-term key; None: the hub has no register of
+            these keys, and the other sites alone see it.
     """
 
     shape: tuple[int, ...]
@@ -44,6 +47,7 @@ class Expected:
     declared: Mapping[str, int] | None = None
     ready: Callable[[SiteCard], bool] | None = None
     summed: bool = False
+    signed: Callable[[Announcement], bool] | None = None
 
 
 def hub_model(study: StudyConfig) -> tuple[Classifier, tuple[int, ...]]:
@@ -96,15 +100,24 @@ def _fault(card: SiteCard, name: str, expected: Expected) -> tuple[SiteCode, str
         return SiteCode.BAD_ANSWER, f"counts more patients than {card.declared_patients} declared ones allow"
     if expected.ready is not None and not expected.ready(card):
         return SiteCode.DATA_UNFIT, "has no certificate of readiness that holds"
-    if expected.summed != _announces(card):
-        return SiteCode.BAD_ANSWER, "does not announce its own name, patients and key for secure sums as the study asks"
+    if expected.summed != _announces(card) or not _is_usable(card, expected):
+        return (
+            SiteCode.BAD_ANSWER,
+            "does not announce name, patients and signed key of its own for secure sums as the study asks",
+        )
     return None
 
 
 def _announces(card: SiteCard) -> bool:
-    """Returns whether a card announces a key in its own name; whether it is the site's, the other sites see."""
+    """Returns whether a card announces a key in its own name."""
     said = card.announcement
     return said is not None and (said.site, said.patients) == (card.site, card.declared_patients)
+
+
+def _is_usable(card: SiteCard, expected: Expected) -> bool:
+    """Returns whether other sites would sum with what a card announces, as far as the hub can tell."""
+    said = card.announcement
+    return said is None or (shares_secrets(said.key) and (expected.signed is None or expected.signed(said)))
 
 
 def most_scored(declared_patients: int) -> int:

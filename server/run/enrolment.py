@@ -15,7 +15,9 @@ from common.config.study import StudyConfig
 from common.errors import ConfigError, FederationError, SiteCode, TrustError
 from common.protocol.aggregation import MAX_TOTAL_WEIGHT
 from common.protocol.messages import Request, SiteCard
+from common.protocol.secure_sum import Announcement, summed_run
 from common.trust.certificate import check_certificate
+from common.trust.hospitals import HOSPITALS, pinned_register
 from common.trust.kit import check_site_name
 from server.hub.registry import Registry
 from server.run.cards import Expected, card_fault
@@ -70,6 +72,7 @@ def enrol(
     answers = ask(grid, messages, "query", study.strategy.round_timeout)
     ready = _ready(registered_keys()) if study.strategy.require_readiness else None
     expected = replace(expected, declared=registered_sizes(), ready=ready, summed=study.privacy.distributed)
+    expected = replace(expected, signed=announcements_of(summed_run(run, rehearsal=rehearsal), study.digest()))
     roster = _roster(answers, registered, expected)
     if study.strategy.weighting == "declared":
         roster = _countable(roster)
@@ -114,6 +117,19 @@ def registered_sizes() -> dict[str, int] | None:
     if not path:
         return None
     return {site.name: site.declared_patients for site in Registry(Path(path)).by_status("approved")}
+
+
+def announcements_of(run: str, study: str) -> Callable[[Announcement], bool] | None:
+    """Returns whether an announcement for that run and study is one that the other hospitals believe.
+
+    None where the hub has no register of their long-term keys: ``oncofed-hub trust-roster`` gives it one.
+
+    Raises:
+        TrustError: The register is damaged.
+    """
+    path = os.environ.get(REGISTER)
+    keys = pinned_register(Path(path).with_name(HOSPITALS)) if path else {}
+    return (lambda said: said.is_of(keys.get(said.site, ""), run, study)) if keys else None
 
 
 def registered_keys() -> dict[str, str]:

@@ -22,7 +22,7 @@ from common.errors import NetworkError
 OPEN = {
     "ceiling": 1000.0, "delta_max": 0.01, "min_patients": 1, "models": ["*"], "studies": ["*"],
     "modes": ["local", "distributed", "none"], "hubs": ["*"], "release_metrics": True, "own_models": "full",
-    "runs_per_study": None, "after_unbounded": "allow",
+    "subgroups": ["*"], "runs_per_study": None, "after_unbounded": "allow",
     "min_split": 1, "min_group": 1,
 }  # fmt: skip
 COMMAND_SECONDS = 120.0

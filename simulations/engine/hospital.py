@@ -69,7 +69,7 @@ def request(study: StudyConfig, data: PatientTensors, round_index: int = 1) -> R
     from common.models.weights import trainable_state
 
     arrays = trainable_state(network(study, data))
-    return Request(purpose="train", study=study, run="audit", round_index=round_index, arrays=arrays)
+    return Request(purpose="train", study=study, run="ad", round_index=round_index, arrays=arrays)
 
 
 def gradients_of_round(site: Site, study: StudyConfig, data: PatientTensors) -> Tensor:

@@ -121,6 +121,21 @@ def test_two_cut_points_in_two_studies(site: Site) -> None:
     assert _singled_out([first, second]) == []
 
 
+@pytest.mark.parametrize(
+    ("allowed", "told"),
+    [((), {""}), (("age",), {"", "age"}), (("scanner",), {"", "scanner"}), (("*",), {"", "age"})],
+)
+def test_words_of_the_manifest_leave_only_of_columns_that_the_policy_names(
+    site: Site, allowed: tuple[str, ...], told: set[str]
+) -> None:
+    """Before: a hub named any column, as of wards or referring doctors, and its words left as names of groups.
+
+    With any column allowed the second one cuts the first into groups that are too small.
+    """
+    closed = dataclasses.replace(site, policy=dataclasses.replace(site.policy, subgroups=allowed))
+    assert {name.partition("=")[0] for name in _asked(closed, "age:46", "scanner")} == told
+
+
 def test_a_study_that_lowers_min_cell_does_not_lower_the_site_s_floor(site: Site) -> None:
     young = sum(age < 39 for age in _ages())
     assert 0 < young < 5
@@ -133,6 +148,32 @@ def test_a_split_with_one_patient_more_is_refused_until_enough_have_joined(site:
         _asked(_site(tmp_path, PATIENTS + 1))
     assert refused.value.code is SiteCode.TOO_FEW
     assert _asked(_site(tmp_path, PATIENTS + 20))[""].patients == PATIENTS + 20
+
+
+def _relabelled(site: Site, patients: int) -> Site:
+    """The site after its people corrected the diagnosis of so many women, from the seventh on."""
+    data = site.cohort.load(STUDY, "test")
+    labels = data.labels.clone()
+    labels[TARGET : TARGET + patients] = 1 - labels[TARGET : TARGET + patients]
+    corrected = dataclasses.replace(data, labels=labels)
+    return dataclasses.replace(site, cohort=dataclasses.replace(site.cohort, load=lambda study, split: corrected))
+
+
+@pytest.mark.parametrize("min_cell", [5, 4], ids=["same study", "another study"])
+def test_a_corrected_diagnosis_is_not_the_difference_of_two_answers(site: Site, min_cell: int) -> None:
+    """Before: who was counted as benign, then as malignant, moved alone from one histogram to the other, at her score.
+
+    The same weights are asked about before and after.
+    """
+    first = _asked(site)
+    with pytest.raises(TooFewPatients):
+        _asked(_relabelled(site, 1), min_cell=min_cell)
+    assert _asked(site) == first, "with the old labels nothing new is told"
+
+
+def test_diagnoses_corrected_of_a_whole_group_may_leave(site: Site) -> None:
+    _asked(site)
+    assert _asked(_relabelled(site, PATIENTS // 2))
 
 
 def test_the_same_question_is_answered_again_and_large_groups_leave(site: Site) -> None:

@@ -68,7 +68,7 @@ def bare_noise(site: Site, *layers: str) -> NDArray[np.float64]:
         if name.startswith(("trunk", "head")):
             arrays[name] = np.zeros_like(values)
     arrays["trunk.3.norm.bias"][:] = 1.0
-    answer = site.train(Request(purpose="train", study=STUDY, run="r", round_index=1, arrays=arrays))
+    answer = site.train(Request(purpose="train", study=STUDY, run="ab", round_index=1, arrays=arrays))
     plan = PrivacyPlan.for_site(STUDY.privacy, STUDY.training, PATIENTS)
     seen = np.concatenate([answer.arrays[name].astype(np.float64).ravel() for name in layers])
     noise = -seen * plan.expected_batch_patients / (plan.noise_multiplier * plan.clip_norm)

@@ -70,7 +70,9 @@ def asked(
     monkeypatch.setattr("client.app.open_site", lambda context: site)
     model = build_model(study.model, (6,), study.seed)
     select_part(model, study.model.part)
-    content = pack_request(Request(purpose="train", study=study, run="r", round_index=1, arrays=trainable_state(model)))
+    content = pack_request(
+        Request(purpose="train", study=study, run="ab", round_index=1, arrays=trainable_state(model))
+    )
     fields(content).update({"purpose": purpose, **body})
     (reply,) = InProcessGrid(app, num_nodes=1).send_and_receive([Message(content, 1, KINDS.get(purpose, "query"))])
     return unpack_answer(reply.content)
@@ -148,7 +150,7 @@ def test_the_text_of_an_error_stays_at_the_site(
 
     monkeypatch.setattr(Site, purpose, broken)
     monkeypatch.setattr("client.app.open_site", lambda context: site)
-    content = pack_request(Request(purpose="train", study=STUDY, run="r"))
+    content = pack_request(Request(purpose="train", study=STUDY, run="ab"))
     fields(content)["purpose"] = purpose
     (reply,) = InProcessGrid(app, num_nodes=1).send_and_receive([Message(content, 1, KINDS[purpose])])
     assert set(reply.content) == {BODY} and set(reply.content[BODY]) == {"status", "site", "code", "nonce"}
@@ -160,7 +162,7 @@ def test_a_site_that_cannot_open_says_no_more_than_a_code(monkeypatch: pytest.Mo
         raise DataError(SECRET)
 
     monkeypatch.setattr("client.app.open_site", broken)
-    request = pack_request(Request(purpose="train", study=STUDY, run="r"))
+    request = pack_request(Request(purpose="train", study=STUDY, run="ab"))
     (reply,) = InProcessGrid(app, num_nodes=1).send_and_receive([Message(request, 1, "train")])
     assert "Smith" not in repr(reply.content)
     assert unpack_answer(reply.content) == Refusal(site="", code=SiteCode.DATA_UNFIT)
@@ -187,11 +189,11 @@ def test_every_field_that_leaves_is_in_the_journal(purpose: str, site: Site, mon
 
     model = build_model(STUDY.model, (6,), STUDY.seed)
     select_part(model, STUDY.model.part)
-    request = Request(purpose="train", study=STUDY, run="r", round_index=2, arrays=trainable_state(model))
+    request = Request(purpose="train", study=STUDY, run="ab", round_index=2, arrays=trainable_state(model))
     content = pack_request(request)
     fields(content)["purpose"] = purpose
     InProcessGrid(watched, num_nodes=1).send_and_receive([Message(content, 1, KINDS[purpose])])
     left = {f"{record}.{name}" for record, values in sent[0].content.items() for name in values}
     last = journal(site)[-1]
     assert {entry["field"] for entry in last["fields"]} == left
-    assert (last["purpose"], last["run"], last["round"]) == (purpose, "r", 2)
+    assert (last["purpose"], last["run"], last["round"]) == (purpose, "ab", 2)

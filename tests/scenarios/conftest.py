@@ -23,7 +23,8 @@ from simulations.engine.grid import InProcessGrid
 QUICK = (
     "seed=17 data.patients=120 data.image_size=32 model.width=4 training.rounds=2 training.batch_patients=10 "
     "training.local_epochs=1 training.lr=0.1 "
-    "evaluation.local_epochs=1 evaluation.bins=256 partition.sites=3 privacy.accountant=rdp"
+    "evaluation.local_epochs=1 evaluation.home_folds=2 evaluation.personal_epochs=1 evaluation.bins=256 "
+    "partition.sites=3 privacy.accountant=rdp"
 )
 Mutation = Callable[[Any], TrainAnswer | MaskedAnswer | Exception | None]
 Tampering = Callable[[Request, str, RecordDict], None]

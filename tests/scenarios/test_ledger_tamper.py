@@ -79,7 +79,7 @@ class Hospital:
     def asked_to_train(self, round_index: int, monkeypatch: pytest.MonkeyPatch) -> TrainAnswer | Refusal:
         """Returns what the site answers the hub."""
         monkeypatch.setattr("client.app.open_site", lambda context: self.site)
-        request = Request(purpose="train", study=STUDY, run="r", round_index=round_index, arrays=self._weights)
+        request = Request(purpose="train", study=STUDY, run="ab", round_index=round_index, arrays=self._weights)
         (reply,) = InProcessGrid(app, num_nodes=1).send_and_receive([Message(pack_request(request), 1, "train")])
         answer = unpack_answer(reply.content)
         assert isinstance(answer, TrainAnswer | Refusal)

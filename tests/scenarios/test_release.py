@@ -195,7 +195,7 @@ def test_a_run_opens_its_test_with_one_model_only(federation: Federation, hub: H
     note_scored(home, "site_1", request, note["weights"])
     with pytest.raises(TrustError, match="another model"):
         note_scored(home, "site_1", request, "00" * 32)
-    with pytest.raises(ConfigError, match="in hex"):
+    with pytest.raises(ConfigError, match="hex digits"):
         note_scored(home, "site_1", dataclasses.replace(request, run="../up"), note["weights"])
     assert scored(home) == [note]
 

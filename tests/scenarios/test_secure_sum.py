@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pytest
+from flwr.app import RecordDict
 
 from common.errors import SiteCode
 from common.privacy.statement import verify_statement
-from common.protocol.messages import MaskedAnswer, Refusal, Request
+from common.protocol.messages import BODY, MaskedAnswer, Refusal, Request
 from server.run import rounds
 from server.run.exchange import ask
 from tests.scenarios.conftest import Federation
@@ -182,3 +184,18 @@ def test_a_run_that_goes_on_after_a_crash_sums_on(federation: Federation, monkey
     assert run["status"] == "COMPLETED"
     said = statement(federation, "site_1")
     assert len(said["events"]) == 2, "round 1 was asked again and answered by what was kept"
+
+
+def test_a_key_of_low_order_keeps_its_own_site_out_and_nobody_else(federation: Federation) -> None:
+    """Before: the others refused to sum with it, so the run ended and named them."""
+
+    def low_order(request: Request, site: str, content: RecordDict) -> None:
+        if request.purpose == "enrol" and site == "site_2":
+            answer = json.loads(str(content[BODY]["answer"]))
+            answer["announcement"]["key"] = "00" * 32
+            content[BODY]["answer"] = json.dumps(answer)
+
+    federation.tamper = low_order
+    run = federation.run(f"{SUMMED} training.rounds=1")
+    assert run["status"] == "PARTIAL" and run["reason"] == "lost: site_2 (bad-answer)"
+    assert federation.rounds()[0]["joined"] == ["site_1", "site_3", "site_4"]

@@ -6,12 +6,13 @@ from torch import nn
 
 from common.config.study import ModelConfig
 from common.models.classifier import Classifier
+from common.rows import RowLinear
 
 
 def build(config: ModelConfig, input_shape: tuple[int, ...]) -> Classifier:
     """Returns input -> Linear(width) -> tanh -> head; tanh bounds the gradients that clipping must bound."""
     (columns,) = input_shape
-    trunk = nn.Sequential(nn.Linear(columns, config.width), nn.Tanh())
+    trunk = nn.Sequential(RowLinear(columns, config.width), nn.Tanh())
     return Classifier(trunk, config.width, channels=0, dropout=config.dropout)
 
 

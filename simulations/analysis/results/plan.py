@@ -9,7 +9,9 @@ SEEDS = (0, 1, 2, 3, 4)
 BUSBRA = ("data=bus_bra", "partition=natural", "model=lite0", "model.prior=0.32", "data.image_size=128")
 BUSI = ("data=busi", "partition=iid", "partition.sites=3", "model=lite0", "model.prior=0.32", "data.image_size=128")
 HEAD = ("training.local_steps=1", "training.batch_patients=1000", "training.rounds=30")
-SHARED = ("experiment=statistics_busbra", "data.image_size=128", "privacy.mode=distributed")
+SHARED = (
+    "experiment=statistics_busbra", "data.image_size=128", "privacy.mode=distributed", "evaluation.local_epochs=0",
+)  # fmt: skip
 ALONE = ("experiment=statistics_busbra", "data.image_size=128", "privacy.epsilon=3", "evaluation.local_baseline=false")
 BUSI_START = ("data=busi", "data.image_size=128", "model=lite0")
 WHOLE = (
@@ -97,7 +99,8 @@ STUDIES = (
         overrides=(*BUSI, *HEAD, "privacy.clip_norm=0.4"), rates=(8.0, 16.0, 32.0), own_rates=(0.03, 0.1, 0.3),
     ),
     Study(
-        name="busbra-statistics-eps8", title="BUS-BRA by scanner, sums at a BUSI checkpoint, shared noise, epsilon 8",
+        name="busbra-statistics-eps8",
+        title="BUS-BRA by scanner, sums at a BUSI checkpoint, shared noise, at home ridge regression only, epsilon 8",
         data="bus_bra", root="bus-bra/BUSBRA", overrides=(*SHARED, "privacy.epsilon=8"), rates=(), own_rates=(),
         public=BUSI_START, public_root="busi/Dataset_BUSI_with_GT",
     ),

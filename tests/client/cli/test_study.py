@@ -15,9 +15,10 @@ from client.cli.main import app
 from client.node.join import join
 from client.site.budget import charge_round, reserve_study
 from client.site.hospital import Site
+from client.site.run_keys import RunKeys
 from client.site.site_file import SiteHome, open_real_site
 from common.config.study import StudyConfig, compose
-from common.errors import DataError
+from common.errors import DataError, TrustError
 from common.privacy.ledger import Ledger
 from common.privacy.plan import PrivacyPlan
 from common.privacy.pricing import promises_in
@@ -88,8 +89,12 @@ def test_a_lost_ledger_is_restored_and_has_charged_the_study_to_its_end(
     for file in home.path.glob("ledger.sqlite*"):
         file.unlink()
     shutil.rmtree(home.path / "studies")
+    key = RunKeys(home.path, "r")
+    key.made()
     said = type_("ledger", "restore", str(tmp_path / "b.json"))
     assert said.exit_code == 0, said.output
+    with pytest.raises(TrustError, match="no key of that run"):  # what it has masked since is not known any more
+        key.held()
     with Ledger(home.path / "ledger.sqlite") as ledger:
         assert len(ledger.charges()) == 5  # three rounds and two for crashes
     assert type_("ledger", "restore", str(tmp_path / "b.json")).exit_code != 0

@@ -66,6 +66,26 @@ def test_no_word_of_a_study_leaves_the_comment_of_the_policy(tmp_path: Path, end
     assert len(path.read_text().splitlines()) == len((tmp_path / "plain/home/policy.yaml").read_text().splitlines())
 
 
+@pytest.mark.parametrize(
+    ("subgroups", "columns"),
+    [
+        (["scanner", "age:40,50"], ("age", "scanner")),
+        (["a]\nceiling: 9", "b{: 1", "\u2028"], ()),
+        ("scanner", ()),
+        (None, ()),
+    ],
+)
+def test_the_policy_names_the_columns_of_the_study_and_no_other_words(
+    tmp_path: Path, subgroups: object, columns: tuple[str, ...]
+) -> None:
+    study = json.loads(json.dumps(STUDY))
+    study["evaluation"]["subgroups"] = subgroups
+    path = _joined(tmp_path, study).path / "policy.yaml"
+    (line,) = [line for line in path.read_text().splitlines() if line.startswith("# subgroups:")]
+    path.write_text(line[2:])
+    assert load_policy(path).subgroups == columns
+
+
 def _plain_policy(folder: Path) -> Any:
     folder.mkdir()
     return yaml.safe_load((_joined(folder).path / "policy.yaml").read_text())
@@ -96,3 +116,12 @@ def test_declared_patients_stand_in_the_request_and_the_settings(tmp_path: Path)
     assert join(fresh, kit).declared_patients == 200
     with pytest.raises(ConfigError, match="change it there first"):
         join(fresh, kit, declared_patients=300)
+
+
+def test_a_kit_of_another_name_does_not_advise_a_second_account(tmp_path: Path) -> None:
+    """Before: the text told a hospital to use another home, whose ledger knows nothing of what its patients spent."""
+    _joined(tmp_path)
+    (tmp_path / "kit.zip").unlink()
+    with pytest.raises(ConfigError, match=r"invitation of north.*second home.*account that knows nothing"):
+        _joined(tmp_path, site="north-2")
+    assert SiteHome(tmp_path / "home").read().name == "north"

@@ -80,7 +80,7 @@ def test_adding_it_again_mends_a_damaged_copy(made: Checkpoint, kept: KeptCheckp
     kept.add(made.folder, STRANGERS)
     for damage in (lambda file: file.write_bytes(b"other"), Path.unlink):
         damage(kept.folder(made.digest) / "weights.safetensors")
-        assert kept.add(made.folder, STRANGERS).digest == made.digest
+        assert kept.add(made.folder, STRANGERS) == made.digest
     assert [one.digest for one in kept.all()] == [made.digest]
 
 
@@ -99,6 +99,13 @@ def test_what_is_no_checkpoint_is_refused_in_words(kept: KeptCheckpoints, tmp_pa
 def test_a_hospital_without_checkpoints_is_told_so(joined: SiteHome) -> None:
     listed = CliRunner().invoke(app, ["checkpoint", "list", "--home", str(joined.path)])
     assert listed.exit_code == 0 and "keeps no checkpoint" in listed.stderr and not listed.stdout
+
+
+def test_a_file_of_weights_is_kept_by_its_hash(made: Checkpoint, kept: KeptCheckpoints) -> None:
+    file = made.folder / "weights.safetensors"
+    digest = kept.add(file, STRANGERS)
+    assert kept.folder(digest).read_bytes() == file.read_bytes() and kept.all() == []
+    assert [one.name for one in kept.path.iterdir()] == [digest] and kept.add(file, STRANGERS) == digest
 
 
 def test_the_command_keeps_it_and_prints_its_digest(made: Checkpoint, joined: SiteHome, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def site(tmp_path: Path) -> Site:
 def request_() -> Request:
     model = build_model(STUDY.model, (6,), STUDY.seed)
     select_part(model, STUDY.model.part)
-    return Request(purpose="train", study=STUDY, run="r", round_index=1, arrays=trainable_state(model))
+    return Request(purpose="train", study=STUDY, run="ab", round_index=1, arrays=trainable_state(model))
 
 
 def charges(site: Site) -> int:
@@ -90,7 +90,7 @@ def test_anything_else_is_trained_and_paid(site: Site, request_: Request, change
     other, asked = site, request_
     match change:
         case "run":
-            asked = dataclasses.replace(asked, run="another")
+            asked = dataclasses.replace(asked, run="cd")
         case "round":
             asked = dataclasses.replace(asked, round_index=2)
         case "study":

@@ -161,3 +161,11 @@ def test_a_restored_account_has_no_bound_for_whoever_was_counted(site: Site, tmp
     assert ask(site, STUDY, "statement").document["evaluation_account"]["lifetime_epsilon"] == "unbounded"
     with pytest.raises(BudgetExceeded, match="without noise"):
         ask(site, STUDY, "evaluate", 3, 2, split="val")
+
+
+def test_the_test_is_one_question_whatever_round_the_hub_names(site: Site) -> None:
+    """Before: each round that a hub named beside the same weights had the counts again, with other noise."""
+    ask(site, STUDY, "evaluate", split="val")
+    answers = [ask(site, STUDY, "evaluate", index, split="test").document for index in range(4)]
+    assert all(answer == answers[0] for answer in answers)
+    assert [row["split"] for row in charges(site)] == ["val", "test"]

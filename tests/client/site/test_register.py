@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from client.cli.main import app
-from client.site.register import combined, pin_register, pinned_register, register_fingerprint
 from client.site.site_file import SiteHome, open_real_site
 from common.errors import ConfigError, TrustError
+from common.trust.hospitals import combined, pin_register, pinned_register, register_fingerprint
 
 A, B, C = ("ab" * 32, "cd" * 32, "ef" * 32)
 

@@ -23,7 +23,7 @@ from common.trust.pki import certificate_facts, create_authority
 from tests.common.data.layouts_screening import rsna, rsna_row
 
 STUDY = StudyConfig(name="mammae")
-REQUEST = Request(purpose="enrol", study=STUDY, run="r")
+REQUEST = Request(purpose="enrol", study=STUDY, run="ab")
 
 
 @pytest.fixture

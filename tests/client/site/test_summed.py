@@ -17,6 +17,7 @@ from client.site.forecast import forecast
 from client.site.hospital import Cohort, Site
 from client.site.kept import KEPT
 from client.site.policy import SitePolicy
+from client.site.rehearsal import twin
 from client.site.run_keys import RunKeys
 from common.config.study import DataConfig, ModelConfig, PrivacyConfig, StudyConfig, TrainingConfig
 from common.data.loading import PatientTensors
@@ -42,7 +43,7 @@ STUDY = StudyConfig(
 )
 LOCAL = dataclasses.replace(STUDY, privacy=dataclasses.replace(STUDY.privacy, mode="local"))
 NAMES = ("east", "north", "south", "west")
-RUN = "r"
+RUN = "ab"
 
 
 def hospital(folder: Path, name: str, register: Callable[[], Mapping[str, str]]) -> Site:
@@ -243,7 +244,7 @@ FORGED: dict[str, Callable[[Request], Request]] = {
     "without this site": lambda r: dataclasses.replace(r, roster=tuple(o for o in r.roster if o.site != "north")),
     "empty": lambda r: dataclasses.replace(r, roster=()),
     "unsorted": lambda r: dataclasses.replace(r, roster=r.roster[::-1]),
-    "announced for another run": lambda r: dataclasses.replace(r, run="another"),
+    "announced for another run": lambda r: dataclasses.replace(r, run="cd"),
     "no attempt": lambda r: dataclasses.replace(r, attempt=0),
     "two sites only": lambda r: dataclasses.replace(r, roster=r.roster[:2]),
 }
@@ -368,3 +369,22 @@ def test_a_forecast_tells_both_figures() -> None:
     assert found["epsilon_at_end"] < alone[3] < alone[10] < alone[30]
     assert "with all other sites" in found["text"] and f"{alone[10]:.1f} among 10" in found["text"]
     assert forecast(LOCAL, 40, 10.0)["shared_noise"] is None
+
+
+def test_a_rehearsal_is_summed_with_no_hospital_s_patients(sites: dict[str, Site], north: Site) -> None:
+    """Before: a hub summed north's true update with parts of rehearsals of the same run, which hold nobody's."""
+    study = dataclasses.replace(STUDY, data=DataConfig(name="wdbc", image_size=0))
+    request = enrolled(sites, study=study)
+    rehearsed = {name: twin(sites[name], enrolling(study, rehearsal=True)) for name in ("east", "south")}
+    played = {name: site.enrol(enrolling(study, rehearsal=True)).announcement for name, site in rehearsed.items()}
+    roster = tuple(played.get(one.site) or one for one in request.roster if one.site != "west")
+    mixed = dataclasses.replace(request, roster=roster)
+    with pytest.raises(TrustError, match="did not sign"):
+        north.train(mixed)
+    with pytest.raises(TrustError, match="did not sign"):
+        rehearsed["east"].train(dataclasses.replace(mixed, rehearsal=True))
+    assert charges(north) == 0
+
+
+def enrolling(study: StudyConfig, *, rehearsal: bool = False) -> Request:
+    return Request(purpose="enrol", study=study, run=RUN, rehearsal=rehearsal)

@@ -102,7 +102,8 @@ def test_an_answer_of_a_site_that_cannot_be_opened_is_in_its_journal(
 
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
     monkeypatch.setattr("client.app.open_site", lambda context: 1 / 0)
-    message: Any = SimpleNamespace(content=RecordDict({"oncofed": ConfigRecord({"claims": "{}"})}))
+    asked = RecordDict({"oncofed": ConfigRecord({"claims": "{}"})})
+    message: Any = SimpleNamespace(content=asked, has_content=lambda: True)
     context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={})
     monkeypatch.setattr("client.app.Message", lambda content, reply_to: content)
     answer: Any = _respond(message, context, {})

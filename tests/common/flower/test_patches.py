@@ -70,6 +70,7 @@ def test_the_worker_still_finds_what_it_replaces_and_how_it_is_called() -> None:
 
     source = inspect.getsource(module.run_clientapp)
     assert "install_from_fab(fab.content, skip_prompt=True)" in source
+    assert "Message(Error(code=e_code, reason=reason), reply_to=message)" in source
     assert "load_client_app_fn(\n            run.fab_id, run.fab_version, fab.hash_str" in source
     assert {"runtime_api_address", "token", "insecure"} <= set(inspect.signature(module.run_clientapp).parameters)
     assert "/flwr.proto.Runtime/AcquireTask" in _SUPEREXEC_AUTH_METHODS

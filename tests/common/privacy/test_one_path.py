@@ -314,7 +314,7 @@ def site(tmp_path: Path) -> Site:
 def train_a_round(site: Site) -> None:
     model = build_model(STUDY.model, (5,), STUDY.seed)
     select_part(model, STUDY.model.part)
-    site.train(Request(purpose="train", study=STUDY, run="r", round_index=1, arrays=trainable_state(model)))
+    site.train(Request(purpose="train", study=STUDY, run="ab", round_index=1, arrays=trainable_state(model)))
 
 
 def detour(watch: Watch) -> str | None:

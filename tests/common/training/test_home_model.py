@@ -19,7 +19,7 @@ from common.evaluation.comparison import paired_difference
 from common.models.zoo import build_model
 from common.privacy.randomness import Randomness
 from common.training.home_model import HeldOut, concordance, fold_of, home_model, standard_error, with_federation
-from common.training.recipes import LOOKS, FineTuning, Ridge, Scorer, joined, some_patients
+from common.training.recipes import FineTuning, Ridge, Scorer, joined, some_patients
 
 
 def patients(count: int, seed: int, signal: float = 1.5) -> PatientTensors:
@@ -45,6 +45,9 @@ class Memory:
 
     def __init__(self) -> None:
         self.asked: list[tuple[set[str], set[str]]] = []
+
+    def prepared(self, data: PatientTensors) -> PatientTensors:
+        return data
 
     def fit(self, data: PatientTensors, drawn: Randomness) -> Mapping[str, Scorer]:
         known = dict(zip(data.patients, data.patient_labels().tolist(), strict=True))
@@ -73,7 +76,7 @@ def test_what_ranks_new_patients_is_preferred_to_what_knows_old_ones_by_heart() 
 @pytest.mark.parametrize("kind", ["ridge", "tuned"])
 def test_either_recipe_learns(kind: str) -> None:
     network = build_model(ModelConfig(name="linear"), (5,), 0)
-    training = TrainingConfig(optimizer="adam", lr=0.05, local_epochs=2.0, batch_patients=16)
+    training = TrainingConfig(optimizer="adam", lr=0.05, local_epochs=16.0, batch_patients=16)
     recipe = Ridge(network) if kind == "ridge" else FineTuning("tuned", network, training)
     found = home_model([recipe], patients(80, 1), folds=3, seeds=2, fresh=randomness)
     other = patients(200, 2)
@@ -81,12 +84,31 @@ def test_either_recipe_learns(kind: str) -> None:
     assert found.name.startswith(kind)
 
 
+def test_features_of_an_image_are_computed_once_whatever_the_folds() -> None:
+    network, seen = build_model(ModelConfig(name="linear"), (5,), 0), list[int]()
+    network.trunk.register_forward_hook(lambda module, arguments, output: seen.append(len(output)))
+    network.trunk.requires_grad_(False)
+    data = patients(40, 1)
+    home_model([Ridge(network)], data, folds=4, seeds=2, fresh=randomness)
+    assert sum(seen) == len(data.inputs)
+
+
+def test_a_row_that_is_no_number_spoils_no_model() -> None:
+    data = patients(60, 1)
+    broken = data.inputs.clone()
+    broken[3] = float("nan")
+    data = PatientTensors(broken, data.labels, data.patient_of, data.patients)
+    found = home_model([Ridge(build_model(ModelConfig(name="linear"), (5,), 0))], data, folds=3, seeds=1,
+                       fresh=randomness)  # fmt: skip
+    assert np.isfinite(found.logits).all() and found.merit_of(everybody(data)) > 0.7
+
+
 def test_tuning_leaves_the_start_as_it_was_and_shows_each_look() -> None:
     network, data = build_model(ModelConfig(name="linear"), (5,), 0), patients(40, 1)
     before = [parameter.clone() for parameter in network.parameters()]
-    training = TrainingConfig(optimizer="adam", lr=0.05, local_epochs=1.0, batch_patients=16)
+    training = TrainingConfig(optimizer="adam", lr=0.05, local_epochs=3.0, batch_patients=16)
     looks = FineTuning("tuned", network, training).fit(data, randomness(0))
-    assert list(looks) == [f"tuned {look}/{LOOKS}" for look in range(1, LOOKS + 1)]
+    assert list(looks) == ["tuned 1/3", "tuned 2/3", "tuned 3/3"]
     scores = [look(data) for look in looks.values()]
     assert all(not np.array_equal(one, other) for one, other in itertools.pairwise(scores))
     assert all(torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True))

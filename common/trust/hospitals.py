@@ -1,7 +1,8 @@
-"""The register of hospitals that a site sums with: names and long-term keys that people compared beforehand.
+"""The register of hospitals that sum together: names and long-term keys that people compared beforehand.
 
 The hub may hand the file round; it is believed once the hospitals have read each other its fingerprint by telephone. A
-hub that puts hospitals of its own into it changes the fingerprint.
+hub that puts hospitals of its own into it changes the fingerprint. A hub that has the file too can name a hospital
+whose announcement the others would not believe.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from common.trust.journal import canonical
 from common.trust.kit import check_site_name
 from common.trust.signing import SiteKey
 
+HOSPITALS = "hospitals.json"
+"""Name of the hub's file, beside its register of sites."""
 DIGITS = 40
 _KEY = re.compile(r"[0-9a-f]{64}")
 
@@ -73,6 +76,11 @@ def pin_register(path: Path, register: Mapping[str, str], *, own: tuple[str, str
     name, key = own
     if register.get(name) != key:
         raise TrustError(f"The register does not hold this site as {name} {key}; add it, then compare again")
+    return write_register(path, register)
+
+
+def write_register(path: Path, register: Mapping[str, str]) -> str:
+    """Writes the register to ``path``, durably; returns its fingerprint."""
     write_durably(path, json.dumps(dict(sorted(register.items())), indent=2))
     return register_fingerprint(register)
 
@@ -89,4 +97,4 @@ def pinned_register(path: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, AttributeError, ConfigError):
-        raise TrustError(f"{path} is damaged; pin the register anew: oncofed-site trust-roster FILE") from None
+        raise TrustError(f"{path} is damaged; pin the register anew with: trust-roster FILE") from None
