@@ -243,7 +243,7 @@ class EvaluationConfig:
     does."""
     local_baseline: bool = True
     """Whether each site makes the best model it can at home, without noise, to compare with; it is never released."""
-    local_epochs: NonNegative = 8.0
+    local_epochs: NonNegative = 16.0
     """Most passes of the network that is tuned at home; 0: only a linear model of its features is tried."""
     local_batch: Count = 16
     """Patients a step at home."""

@@ -303,7 +303,7 @@ class TestOwnModels:
     def test_a_verdict_has_no_figure(self, site: Site) -> None:
         found = ask(opened(site), "baseline", 0, 1)
         assert isinstance(found, DocumentAnswer)
-        assert set(found.document) == {"level", "verdict"}
+        assert set(found.document) == {"level", "verdict", "joining"}
         assert found.document["verdict"] in ("helps", "hurts", "cannot tell")
 
     def test_rounded_figures_lie_on_the_grid(self, site: Site) -> None:
@@ -311,7 +311,7 @@ class TestOwnModels:
         found = ask(opened(rounded), "baseline", 0, 1).document
         figures = [*found["auroc"].values(), *(v for row in found["differences"].values() for v in row.values())]
         assert figures and all(abs(v / 0.05 - round(v / 0.05)) < 1e-9 for v in figures)
-        assert set(found) == {"level", "verdict", "auroc", "differences"}, "no histogram and no threshold"
+        assert set(found) == {"level", "verdict", "joining", "auroc", "differences"}, "no histogram and no threshold"
 
     def test_full_is_for_public_data(self, site: Site) -> None:
         public = dataclasses.replace(site, policy=SitePolicy.emulated(100.0))

@@ -56,7 +56,7 @@ def own_model(tmp_path: Path) -> Path:
 
 def _enrol(site: Site, weights: str | None, digest: str = "") -> None:
     model = dataclasses.replace(STUDY.model, weights=weights, checkpoint=digest)
-    site.enrol(Request(purpose="enrol", study=dataclasses.replace(STUDY, model=model), run="r"))
+    site.enrol(Request(purpose="enrol", study=dataclasses.replace(STUDY, model=model), run="ab"))
 
 
 def test_a_file_of_the_hospital_is_not_taken_because_a_hub_knows_where_it_is(site: Site, own_model: Path) -> None:

@@ -54,7 +54,7 @@ def test_hospitals_that_took_no_part_have_a_table_of_their_own() -> None:
 def test_the_generated_part_takes_the_place_of_the_old_one() -> None:
     part = page([TINY], {"tiny": [cell("tiny", 17, 0.7, 0.6)]}, "command")
     text = inserted(f"before\n{BEGIN}\nold\n{END}\nafter", part)
-    assert text.startswith("before\n") and text.endswith("\nafter") and "old" not in text and "+0.100" in text
+    assert text.startswith("before\n") and text.endswith("\nafter") and "\nold\n" not in text and "+0.100" in text
     assert inserted(text, part) == text
     with pytest.raises(ValueError, match="results: begin"):
         inserted("no place", part)

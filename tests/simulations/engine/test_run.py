@@ -71,7 +71,7 @@ def test_a_finished_run_is_shown_with_its_report(copied: Path) -> None:
     document = json.loads(result.stdout)
     assert document["schema_version"] == 1 and document["data"]["status"] == "COMPLETED"
     assert [row["site"] for row in document["data"]["table"]] == ["site_1", "site_2", "site_3", "pooled"]
-    assert "local-only AUROC" in result.stderr and "Research use only" in result.stderr
+    assert "at home" in result.stderr and "Research use only" in result.stderr
     assert (copied / "report.html").exists()
 
 
