@@ -138,8 +138,9 @@ def _show(folder: Path, screen: Any, *, as_json: bool, judge: bool = True) -> No
     from simulations.engine.run import status_of
 
     record, rows, page = status_of(folder), headline_table(folder), folder / "report.html"
+    files = read_run(folder)
     screen.print(headline(rows, private=record["private"]))
-    for line in filter(None, [gain_of_some(rows), *outside_advice(read_run(folder))]):
+    for line in filter(None, [gain_of_some(rows), *outside_advice(files)]):
         screen.print(line, highlight=False, soft_wrap=True, markup=False)
     screen.print(verdict(record), highlight=False, soft_wrap=True)
     for site, why in sorted(reasons(folder).items()):
@@ -147,7 +148,7 @@ def _show(folder: Path, screen: Any, *, as_json: bool, judge: bool = True) -> No
     screen.print(f"{RESEARCH_ONLY}.", highlight=False)
     screen.print(f"Report: {page}", highlight=False, soft_wrap=True, markup=False)
     if as_json:
-        outside = (read_run(folder).outside or {}).get("sites", {})
+        outside = (files.outside or {}).get("sites", {})
         facts = {key: record[key] for key in ("status", "reason", "name", "run_id", "rounds_planned", "rounds_done")}
         _print_json("ok", facts | {"folder": str(folder), "report": str(page), "table": rows, "outside": outside})
     if problem := record.get("report_error"):

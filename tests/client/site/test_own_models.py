@@ -16,21 +16,12 @@ from common.evaluation.answers import OwnModels
 from common.models.zoo import Classifier, build_model
 from common.privacy.randomness import Randomness
 from common.training.loop import predict
+from tests.common.training.test_home_model import patients
 
 FAST = [
     *("evaluation.local_epochs=80", "evaluation.personal_epochs=80", "evaluation.local_lr=0.05"),
     *("evaluation.personal_lr=0.05", "evaluation.resamples=50", "evaluation.bins=256"),
 ]
-
-
-def patients(count: int, seed: int, signal: float = 1.5) -> PatientTensors:
-    """Tables whose first feature follows the label, two rows for every third patient."""
-    generator = torch.Generator().manual_seed(seed)
-    of_row = torch.tensor([p for p in range(count) for _ in range(2 if p % 3 == 0 else 1)])
-    labels = (of_row % 2).float()
-    inputs = torch.randn(len(of_row), 5, generator=generator)
-    inputs[:, 0] += signal * labels
-    return PatientTensors(inputs, labels, of_row, tuple(f"p{p}" for p in range(count)))
 
 
 SPLITS = {"train": patients(80, 1), "val": patients(30, 2), "test": patients(60, 3)}
