@@ -60,7 +60,7 @@ packages: ## the Debian packages that the tests need, as root
 unit: install packages ## pytest; ARGS='-k grid' narrows it
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
-SCENARIOS := kills stops faults network hosts clock machine bad_updates hostile_hub intruders pause_and_pages sums
+SCENARIOS := kills stops faults network hosts clock machine bad_updates hostile_hub intruders pause_and_pages sums checkpoints
 deployment-tests: install packages ## break on purpose what a hub and three hospitals run; about an hour, as root, with nginx
 	@for name in $(SCENARIOS); do $(BIN)/python -m pytest tests/scenarios/deployment/$$name.py --durations=0 $(ARGS) || exit 1; done
 
