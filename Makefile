@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := simulation,lite0,medmnist,dicom,jpeg12,hdf5,dp-check,dev
+EXTRAS := simulation,lite0,medmnist,dicom,jpeg12,hdf5,dp-check,tool,sweep,dev
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 CHOSEN := $(if $(filter command% environment%,$(origin PYTHON)),chosen)
 # A virtual environment of another Python is complete no more.
