@@ -18,7 +18,6 @@ from common.errors import DataError
 from common.inference.reasons import Reason
 from common.trust.durable import exclusive, make_folder
 
-SCHEMA_VERSION = 1
 FILE = "records.jsonl"
 CLASSES = ("benign", "malignant")
 
@@ -60,7 +59,7 @@ class InferenceRecord:
 
     __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     record: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
     exam: Key
     patient: Key
