@@ -17,6 +17,8 @@ MODALITIES: dict[Modality, tuple[str, ...]] = {
 }
 """DICOM modality of each public layout; a hospital's own manifest says none."""
 SCREENING_VIEWS = ("CC", "MLO")
+USUAL = 0.5
+"""Share of marked training images from which marks are no reason to abstain."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +29,8 @@ class Expects:
         modality: DICOM modality; None: not stated, so it is not checked.
         views: Mammography views; empty: any.
         intent: PresentationIntentType that mammograms must have where they state one.
+        marked_share: Share of training images with letters or calipers burned in, where the writer could look; None: not
+            known.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
@@ -35,14 +39,21 @@ class Expects:
     modality: Modality | None
     views: tuple[Annotated[str, Field(pattern=r"^[A-Z]{2,4}$")], ...]
     intent: Literal["presentation"] = "presentation"
+    marked_share: Annotated[float, Field(ge=0, le=1)] | None = None
+
+    @property
+    def takes_marks(self) -> bool:
+        """Whether images with marks are like those of the training, so that they get an answer, and a note."""
+        return self.marked_share is not None and self.marked_share >= USUAL
 
 
 ADAPTER = TypeAdapter(Expects)
 
 
-def expected_of(study: StudyConfig) -> Expects:
-    """Returns what the study's data tell of the images."""
+def expected_of(study: StudyConfig, marked_share: float | None = None) -> Expects:
+    """Returns what the study's data tell of the images, and which share of them is marked, if that is known."""
     modality = next((kind for kind, names in MODALITIES.items() if study.data.name in names), None)
     column, _, values = study.data.only.partition(":")
     chosen = tuple(value.strip() for value in values.split(",")) if column == "view" else ()
-    return Expects(modality=modality, views=chosen or (SCREENING_VIEWS if modality == "MG" else ()))
+    views = chosen or (SCREENING_VIEWS if modality == "MG" else ())
+    return Expects(modality=modality, views=views, marked_share=marked_share)

@@ -104,6 +104,7 @@ def _input(files: RunFiles, expects: Expects) -> dict[str, Any]:
         "views": list(expects.views) or UNKNOWN,
         "presentation": "for presentation" if expects.modality == "MG" else UNKNOWN,
         "pixels": f"[0, 1] as displayed, resized to {data.get('image_size')} px, {data.get('channels')} channel(s)",
+        "training_images_with_text_or_calipers": UNKNOWN if expects.marked_share is None else expects.marked_share,
         "images_of_an_exam": "one or more; the score is the mean over them",
         "age": UNKNOWN,
     }

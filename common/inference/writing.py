@@ -56,14 +56,16 @@ class Wishes:
     Attributes:
         emulated: Whether its hospitals were emulated.
         appearance: Reference of the training images' looks, where it may leave; None: it may not.
-        sanity: float32 (N, C, S, S), images of patients on which it is tried whether attention follows the weights, where
-            the writer holds some; None: the golden images.
+        marked_share: Share of the training images with letters or calipers burned in; None: not known.
+        sanity: float32 (N, C, S, S), images of patients, where the writer holds some, on which it is tried whether
+            attention follows the weights; None: the golden images.
         valid_days: Days from now until the validation expires.
         now: When it is written, UTC.
     """
 
     emulated: bool
     appearance: Mapping[str, Any] | None = None
+    marked_share: float | None = None
     sanity: NDArray[np.float32] | None = None
     valid_days: int = VALID_DAYS
     now: datetime = dataclasses.field(default_factory=lambda: datetime.now(UTC))
@@ -202,7 +204,7 @@ def _write_documents(
     folder: Path, files: RunFiles, study: StudyConfig, facts: manifest.Manifest, attention: Mapping[str, Any],
     wishes: Wishes,
 ) -> None:  # fmt: skip
-    expects = expected_of(study)
+    expects = expected_of(study, wishes.marked_share)
     found = label.label(files, facts, expects, attention)
     documents: dict[str, Mapping[str, Any]] = {
         PREPROCESS: to_document(study.data),

@@ -23,6 +23,8 @@ from simulations.cli.compare import HELP as COMPARE_HELP
 from simulations.cli.compare import compare
 from simulations.cli.explain import HELP as EXPLAIN_HELP
 from simulations.cli.explain import explain
+from simulations.cli.package import HELP as PACKAGE_HELP
+from simulations.cli.package import package
 from simulations.cli.pretrain import HELP as PRETRAIN_HELP
 from simulations.cli.pretrain import pretrain
 
@@ -39,6 +41,8 @@ Examples:
   oncofed-sim report runs/20261123T180000Z-study
 
   oncofed-sim explain runs/20261123T180000Z-study
+
+  oncofed-sim package runs/20261123T180000Z-study --out packages/study
 
   oncofed-sim compare runs/eps3 runs/eps8
 
@@ -164,6 +168,7 @@ def _print_json(status: str, data: Any) -> None:
 app.command("audit", help=AUDIT_HELP)(audit)
 app.command("compare", help=COMPARE_HELP)(compare)
 app.command("explain", help=EXPLAIN_HELP)(explain)
+app.command("package", help=PACKAGE_HELP)(package)
 app.command("pretrain", help=PRETRAIN_HELP)(pretrain)
 
 if importlib.util.find_spec("simulations.cli.data") is not None:
