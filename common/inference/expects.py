@@ -29,7 +29,7 @@ class Expects:
         modality: DICOM modality; None: not stated, so it is not checked.
         views: Mammography views; empty: any.
         intent: PresentationIntentType that mammograms must have where they state one.
-        marked_share: Share of training images with letters or calipers burned in, where the writer could look; None: not
+        marked_share: Share of training images with letters or calipers burned in; None: not
             known.
     """
 

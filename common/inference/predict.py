@@ -36,6 +36,8 @@ Floats = NDArray[np.float32]
 State = Literal["active", "shadow", "none"]
 SHOWN = 1024
 """Pixels of the longer side at which an image is kept for a picture."""
+MOST_IMAGES = 32
+"""Of an exam; a folder with more is one of many patients."""
 FLAT = 1e-3
 """Range of values below which an image shows nothing."""
 MOST_BYTES = 1 << 30
@@ -246,7 +248,7 @@ def of_headers(exam: Exam, expects: Expects) -> set[Reason]:
         found.add(Reason.WRONG_VIEW)
     if any(header.burned_in for header in headers):
         found.add(Reason.BURNED_IN_TEXT)
-    if len({header.patient for header in headers}) > 1:
+    if len({header.patient for header in headers}) > 1 or len(exam.files) > MOST_IMAGES:
         found.add(Reason.MIXED)
     return found
 

@@ -26,7 +26,7 @@ MEANINGS = {
     Reason.BURNED_IN_TEXT: "an image has text or marks drawn into its pixels",
     Reason.WRONG_MODALITY: "the exam is of another modality than the model was trained on",
     Reason.WRONG_VIEW: "an image is of another view or presentation than the model was trained on",
-    Reason.MIXED: "its files name more than one patient",
+    Reason.MIXED: "its files name more than one patient, or are more than one exam has",
     Reason.UNLIKE_TRAINING: "the images look unlike those that the model was trained on",
     Reason.FEATURES_FAR: "the network's features lie far from those of this site's own patients",
     Reason.AMBIGUOUS: "benign and malignant are both possible at the agreed error level",

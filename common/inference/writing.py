@@ -114,9 +114,10 @@ def _fill(folder: Path, files: RunFiles, study: StudyConfig, wishes: Wishes) -> 
     shutil.copyfile(files.path / "model" / "calibration.json", folder / CALIBRATION)
     shutil.copyfile(files.path / "threshold.json", folder / THRESHOLD)
     network, reason = _network(folder, model, study)
-    head = head_of(model)
+    images = _golden_inputs(study)
+    head = head_of(model) if network(images)[1].ndim == 4 else None
     golden.write_golden(folder, network, study.data, head)
-    attention = attention_facts(model, network, (_golden_inputs(study), wishes.sanity), head, study.seed)
+    attention = attention_facts(model, network, (images, wishes.sanity), head, study.seed)
     facts = _manifest(files, model, reason, attention, wishes)
     _write_documents(folder, files, study, facts, attention, wishes)
     listed = {name: manifest.file_digest(folder / name) for name in manifest.listed(folder)}
@@ -161,7 +162,7 @@ def _keep_checkpoint(folder: Path, study: StudyConfig) -> None:
 
 
 def head_of(model: Classifier) -> tuple[NDArray[np.float32], bool] | None:
-    """Returns the head's weight, float32 (D,), and whether it reads normalised features; None: no map of places."""
+    """Returns a linear head's weight, float32 (D,), and whether it reads normalised features; None: it is not linear."""
     import torch
 
     if not isinstance(model.head, torch.nn.Linear):
