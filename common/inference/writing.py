@@ -162,7 +162,7 @@ def _keep_checkpoint(folder: Path, study: StudyConfig) -> None:
 
 
 def head_of(model: Classifier) -> tuple[NDArray[np.float32], bool] | None:
-    """Returns a linear head's weight, float32 (D,), and whether it reads normalised features; None: it is not linear."""
+    """Returns a linear head's weight, float32 (D,), and whether it reads normalised features; None: not linear."""
     import torch
 
     if not isinstance(model.head, torch.nn.Linear):

@@ -94,7 +94,7 @@ def test_another_network_is_refused_by_its_golden_scores_though_every_hash_fits(
     document["probability"][0] += 2e-4
     (folder / "golden" / "expected.json").write_text(json.dumps(document))
     _sealed(folder, package)
-    with pytest.raises(ModelError, match="golden images up to 0.0002"):
+    with pytest.raises(ModelError, match=r"golden images up to 0\.0002"):
         load_package(folder, NOW)
     document["probability"][0] -= 1.5e-4
     (folder / "golden" / "expected.json").write_text(json.dumps(document))
