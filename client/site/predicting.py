@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,7 +79,7 @@ def _kept(kept: KeptPackages, threads: int) -> tuple[Predictor, Predictor | None
     return Predictor(active, read_local(active), "active"), silent
 
 
-def read_exams(exams: Sequence[Exam], using: Reading) -> Iterator[tuple[Prediction, dict[str, Any]]]:
+def read_exams(exams: Iterable[Exam], using: Reading) -> Iterator[tuple[Prediction, dict[str, Any]]]:
     """Yields each exam's prediction with its document, once its record is durable and its files are written.
 
     One exam is in memory at a time.
