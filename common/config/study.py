@@ -19,6 +19,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from common.config.overrides import take_paths
 from common.config.statistics import StatisticsConfig, problem_of_statistics
+from common.config.tuned import TunedConfig
 from common.errors import ConfigError
 
 MAX_NAME = 100
@@ -241,6 +242,8 @@ class EvaluationConfig:
     select_by: Literal["auroc", "log_loss", "last"] = "auroc"
     """What makes a round the best on validation patients, a later one wins a tie; ``last``: the last round, whatever it
     does."""
+    test: bool = True
+    """Whether the chosen round's model is tested at the end; a sweep leaves the test patients unopened."""
     local_baseline: bool = True
     """Whether each site makes the best model it can at home, without noise, to compare with; it is never released."""
     local_epochs: NonNegative = 16.0
@@ -296,6 +299,7 @@ class StudyConfig:
     privacy: PrivacyConfig = dataclasses.field(default_factory=PrivacyConfig)
     strategy: StrategyConfig = dataclasses.field(default_factory=StrategyConfig)
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+    tuned: TunedConfig = dataclasses.field(default_factory=TunedConfig)
 
     def __post_init__(self) -> None:
         if len(self.name) > MAX_NAME or not self.name.isprintable():
@@ -304,6 +308,16 @@ class StudyConfig:
             raise ValueError(problem)
         if self.privacy.distributed:
             _check_summed(self)
+
+    @property
+    def tuning_problem(self) -> str:
+        """Why no hospital may take part: a sweep chose the settings on the study's own patients. Empty: none did."""
+        if not self.tuned.on(self.data.name):
+            return ""
+        return (
+            f"the study's settings were chosen on its own patients ({self.tuned.trials} trials on {self.tuned.data}), "
+            "which no epsilon covers; expected settings from public or synthetic data, or without a sweep"
+        )
 
     def travelling(self) -> dict[str, Any]:
         """Returns the part of the study that sites receive: no path, no emulation.

@@ -25,6 +25,8 @@ from simulations.cli.explain import HELP as EXPLAIN_HELP
 from simulations.cli.explain import explain
 from simulations.cli.pretrain import HELP as PRETRAIN_HELP
 from simulations.cli.pretrain import pretrain
+from simulations.cli.sweep import HELP as SWEEP_HELP
+from simulations.cli.sweep import sweep
 
 HELP = """Emulated hospitals on one machine train one classifier, privately.
 
@@ -41,6 +43,8 @@ Examples:
   oncofed-sim explain runs/20261123T180000Z-study
 
   oncofed-sim compare runs/eps3 runs/eps8
+
+  oncofed-sim sweep sweep=head_lr trials=20
 
   oncofed-sim audit privacy.epsilon=3
 
@@ -165,6 +169,7 @@ app.command("audit", help=AUDIT_HELP)(audit)
 app.command("compare", help=COMPARE_HELP)(compare)
 app.command("explain", help=EXPLAIN_HELP)(explain)
 app.command("pretrain", help=PRETRAIN_HELP)(pretrain)
+app.command("sweep", help=SWEEP_HELP)(sweep)
 
 if importlib.util.find_spec("simulations.cli.data") is not None:
     from simulations.cli.data import app as data_app
