@@ -19,6 +19,8 @@ from common.config.overrides import expanded
 from common.errors import FederationError, OncoFedError
 from simulations.cli.audit import HELP as AUDIT_HELP
 from simulations.cli.audit import audit
+from simulations.cli.baselines import HELP as BASELINES_HELP
+from simulations.cli.baselines import baselines
 from simulations.cli.compare import HELP as COMPARE_HELP
 from simulations.cli.compare import compare
 from simulations.cli.explain import HELP as EXPLAIN_HELP
@@ -166,6 +168,7 @@ def _print_json(status: str, data: Any) -> None:
 
 
 app.command("audit", help=AUDIT_HELP)(audit)
+app.command("baselines", help=BASELINES_HELP)(baselines)
 app.command("compare", help=COMPARE_HELP)(compare)
 app.command("explain", help=EXPLAIN_HELP)(explain)
 app.command("pretrain", help=PRETRAIN_HELP)(pretrain)
