@@ -70,6 +70,7 @@ def since(site: Site, backup: Backup, evidence: Evidence) -> Since:
         heads=[*(_head(one["ledger_head"]) for one in statements), *_hub_heads(evidence.heads, key.public_hex)],
         lifetime=[event for one in statements for event in events_of(one)],
         unbounded=open_ or evidence.assume_unbounded,
+        plain={study.digest() for study in studies if not study.privacy.private},
         patients=fingerprints(key, site.cohort.train_patients),
         scored=fingerprints(key, apart) if apart else (),
     )

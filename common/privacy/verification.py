@@ -49,7 +49,7 @@ def verify_statement(statement: Mapping[str, Any]) -> float:
             _check(statement, "lifetime_epsilon", _events(statement, "lifetime_events"))
         _check_alone(statement)
         return _check(statement, "epsilon", _events(statement, "events"))
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise TrustError(f"The statement of {statement.get('site')} cannot be read ({error!r})") from None
 
 
@@ -62,7 +62,7 @@ def check_consistency(statement: Mapping[str, Any]) -> None:
     try:
         _check_derived(statement)
         check_chain(statement)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise TrustError(f"The statement of {statement.get('site')} cannot be read ({error!r})") from None
 
 
