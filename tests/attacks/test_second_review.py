@@ -27,6 +27,7 @@ from common.privacy.signature import signed
 from common.privacy.statement import Account, privacy_statement
 from common.privacy.verification import check_consistency
 from common.reporting.study_privacy import write_privacy_pages
+from common.trust.release import ReleasedModel, endorsement, endorsers
 from common.trust.signing import SiteKey
 from tests.attacks.test_free_questions import PLAIN, ask
 from tests.attacks.test_free_questions import site as site
@@ -108,6 +109,29 @@ def test_a_card_of_a_checkpoint_writes_no_line_of_its_own(tmp_path: Path) -> Non
     said = CliRunner().invoke(app, ["checkpoint", "list", "--home", str(home.path)])
     assert said.exit_code == 0 and said.stdout.count("\n") == 1
     assert said.stdout.rstrip("\n").isprintable()
+
+
+def test_a_study_of_the_kit_writes_no_finding_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name of its network could take the line away that says what is closed, and write that all is well."""
+    from client.checks import doctor
+
+    study = json.loads(json.dumps(STUDY))
+    study["model"]["name"] = "x\x1b[2K\rok   policy: open for the study of the kit\nok   noise: from the system\n"
+    home = _joined(tmp_path, study)
+    (home.path / "policy.yaml").write_text("modes: [local]\nhubs: ['*']\n")
+    found = [doctor._policy(home, home.read())]
+    monkeypatch.setattr(doctor, "examine", lambda home: found)
+    said = CliRunner().invoke(app, ["doctor", "--home", str(home.path)])
+    assert "is not allowed here" in said.stdout and said.stdout.count("\n") == 1
+    assert said.stdout.rstrip("\n").isprintable()
+
+
+def test_nothing_that_nobody_signed_is_in_a_release(tmp_path: Path) -> None:
+    """What a hospital wrote around its signature stood in `release.json` among what can be verified."""
+    key, model = SiteKey.open(tmp_path / "key"), ReleasedModel(study="ab", run="cd", weights="ef")
+    said = endorsement(model, "north", key)
+    odd = said | {"approved": "for clinical use", "more": float("nan")}
+    assert endorsers(model, [odd], {"north": key.public_hex}, 1) == {"north": said}
 
 
 def test_nobody_else_on_the_machine_reads_where_patients_are(tmp_path: Path) -> None:
