@@ -26,7 +26,9 @@ from common.privacy.plan import PrivacyPlan
 from common.privacy.signature import signed
 from common.privacy.statement import Account, privacy_statement
 from common.privacy.verification import check_consistency
+from common.protocol.received import MAX_LINE
 from common.reporting.study_privacy import write_privacy_pages
+from common.trust.journal import GENESIS, digest_of
 from common.trust.release import ReleasedModel, endorsement, endorsers
 from common.trust.signing import SiteKey
 from tests.attacks.test_free_questions import PLAIN, ask
@@ -73,8 +75,16 @@ ODD_ACCOUNTS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("account", ODD_ACCOUNTS, ids=["no noise", "too much noise"])
-def test_no_figure_of_one_site_takes_the_privacy_pages_of_all(tmp_path: Path, account: dict[str, Any]) -> None:
+def odd_row(key: SiteKey) -> dict[str, Any]:
+    """A ledger of one signed row, of more brackets than Python recurses through."""
+    text = "[" * (MAX_LINE - 100)
+    digest = digest_of(1, text, GENESIS)
+    row = {"digest": digest, "text": text, "signature": key.sign(bytes.fromhex(digest))}
+    return {"ledger_rows": [row], "ledger_head": {"seq": 1, "digest": digest}}
+
+
+@pytest.mark.parametrize("odd", [*ODD_ACCOUNTS, odd_row], ids=["no noise", "too much noise", "brackets"])
+def test_no_figure_of_one_site_takes_the_privacy_pages_of_all(tmp_path: Path, odd: Any) -> None:
     """A division by nothing in one signed statement ended the page with the statements of all sites."""
     from common.config.study import compose
 
@@ -83,11 +93,12 @@ def test_no_figure_of_one_site_takes_the_privacy_pages_of_all(tmp_path: Path, ac
     none = Account(rows=(), lifetime_epsilon=0.0, ceiling=5.0, public_key=key.public_hex, lifetime_rows=(), chain=())
     facts: dict[str, Any] = {"study_digest": study.digest(), "seeded": False, "synthetic": False}
     said = privacy_statement(site="north", plan=plan, account=none, declared_patients=40, trained_values=9, **facts)
-    odd = signed(said | {"evaluation_account": account}, key.sign)
+    wrong = odd(key) if callable(odd) else {"evaluation_account": odd}
+    statement = signed(said | wrong, key.sign)
     with pytest.raises(TrustError, match="cannot be read"):
-        check_consistency(odd)
+        check_consistency(statement)
     (tmp_path / "privacy").mkdir()
-    (tmp_path / "privacy" / "north.json").write_text(json.dumps(odd))
+    (tmp_path / "privacy" / "north.json").write_text(json.dumps(statement))
     write_privacy_pages(tmp_path)
     assert "cannot be read" in (tmp_path / "privacy.html").read_text(encoding="utf-8")
 
