@@ -60,7 +60,7 @@ class Since:
         heads: Later heads that somebody has seen; the restored ledger names them.
         lifetime: Events over all studies, as later statements tell them.
         unbounded: Whether a study without privacy, or one that nobody can name, may have run.
-        plain: Digests of the studies without privacy that may have run; what they asked is not known any more.
+        plain: Digests of studies that may have run without privacy, as far as is known; what they asked is forgotten.
         patients: Fingerprints of the patients who may have been trained on.
         scored: Fingerprints of the patients who may have been validated or tested on.
     """

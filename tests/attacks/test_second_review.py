@@ -18,6 +18,7 @@ from client.site.hospital import Site
 from client.site.policy import load_policy
 from client.site.restore import Evidence, since
 from client.site.site_file import SiteHome
+from common.config.study import StudyConfig
 from common.errors import ConfigError, TrustError
 from common.models.checkpoints import CARD, Checkpoint
 from common.privacy.backup import read_backup, restore, write_backup
@@ -32,6 +33,7 @@ from common.trust.journal import GENESIS, digest_of
 from common.trust.release import ReleasedModel, endorsement, endorsers
 from common.trust.signing import SiteKey
 from tests.attacks.test_free_questions import PLAIN, ask
+from tests.attacks.test_free_questions import STUDY as PRIVATE
 from tests.attacks.test_free_questions import site as site
 from tests.attacks.test_memory_lost import ALL, refused
 from tests.client.node.test_join import STUDY, _joined
@@ -52,20 +54,26 @@ def test_a_line_of_the_policy_opens_one_network_and_one_mode(tmp_path: Path, gro
         assert len(getattr(load_policy(path), line)) == 1
 
 
-def test_a_study_without_privacy_asks_nothing_more_after_a_restore(site: Site, tmp_path: Path) -> None:
-    """The restore noted that some study without privacy ran, not which: that study asked everything once more."""
-    site = dataclasses.replace(site, policy=dataclasses.replace(site.policy, studies=(PLAIN.digest(),)))
+@pytest.mark.parametrize(
+    ("asked", "forgotten"), [(PLAIN, "questions"), (PRIVATE, "studies")], ids=["without privacy", "given up"]
+)
+def test_a_study_that_a_restore_cannot_count_asks_nothing_more(
+    site: Site, tmp_path: Path, asked: StudyConfig, forgotten: str
+) -> None:
+    """The restore noted that some study ran without a bound, not which: that study asked everything once more."""
+    site = dataclasses.replace(site, policy=dataclasses.replace(site.policy, studies=(asked.digest(),)))
     with Ledger(site.ledger_path) as ledger:
         write_backup(ledger, tmp_path / "backup.json")
-    ask(site, "evaluate", 1, study=PLAIN)
-    ask(site, "train", 1, study=PLAIN)
-    shutil.rmtree(site.home / "questions")
+    ask(site, "evaluate", 1, study=asked)
+    ask(site, "train", 1, study=asked)
+    for lost in {"questions", forgotten}:
+        shutil.rmtree(site.home / lost)
     site.ledger_path.with_name(site.ledger_path.name + ".head").unlink()
     site.ledger_path.unlink()
     backup = read_backup(tmp_path / "backup.json")
-    restore(site.ledger_path, backup, since(site, backup, Evidence()))
-    assert refused(site, PLAIN) == ALL
-    stated = ask(site, "statement", study=PLAIN).document
+    restore(site.ledger_path, backup, since(site, backup, Evidence(assume_unbounded=forgotten == "studies")))
+    assert refused(site, asked) == ALL
+    stated = ask(site, "statement", study=asked).document
     assert (stated["lifetime_epsilon"], stated["unbounded_runs"]) == ("unbounded", 1)
 
 
