@@ -59,9 +59,9 @@ def since(site: Site, backup: Backup, evidence: Evidence) -> Since:
     unknown = _unnamed(site, backup, {study.digest() for study in studies})
     if unknown and not evidence.assume_unbounded:
         raise DataError(
-            f"The policy allows {_in_words(unknown)}: what it spent since the backup cannot be charged. Name each study "
-            "that may have run with --study FILE and allow these only (`studies` in policy.yaml), or give the account of these "
-            "patients up for good with --assume-unbounded"
+            f"The policy allows {_in_words(unknown)}: what it spent since the backup cannot be charged. Name each "
+            "study that may have run with --study FILE and allow these only (`studies` in policy.yaml), or give the "
+            "account of these patients up for good with --assume-unbounded"
         )
     open_ = any(not study.privacy.private for study in studies) or any(_is_unbounded(one) for one in statements)
     apart = [name for name, (split, _) in site.cohort.members.items() if split in ("val", "test")]
