@@ -16,12 +16,14 @@ from typer.testing import CliRunner
 from client.cli.main import app
 from client.site.hospital import Site
 from client.site.policy import load_policy
+from client.site.release_floor import suppose_released
 from client.site.restore import Evidence, since
 from client.site.site_file import SiteHome
 from common.config.study import StudyConfig
-from common.errors import ConfigError, TrustError
+from common.errors import ConfigError, TooFewPatients, TrustError
 from common.models.checkpoints import CARD, Checkpoint
-from common.privacy.backup import read_backup, restore, write_backup
+from common.privacy.backup import Since, read_backup, restore, write_backup
+from common.privacy.fingerprints import fingerprints
 from common.privacy.ledger import Ledger
 from common.privacy.plan import PrivacyPlan
 from common.privacy.signature import signed
@@ -35,7 +37,8 @@ from common.trust.signing import SiteKey
 from tests.attacks.test_free_questions import PLAIN, ask
 from tests.attacks.test_free_questions import STUDY as PRIVATE
 from tests.attacks.test_free_questions import site as site
-from tests.attacks.test_memory_lost import ALL, refused
+from tests.attacks.test_groups_subtracted import PATIENTS, _asked
+from tests.attacks.test_memory_lost import ALL, RELEASED, hospital, lose_memory, refused
 from tests.client.node.test_join import STUDY, _joined
 from tests.simulations.data.test_public_overlap import _checkpoint
 
@@ -75,6 +78,33 @@ def test_a_study_that_a_restore_cannot_count_asks_nothing_more(
     assert refused(site, asked) == ALL
     stated = ask(site, "statement", study=asked).document
     assert (stated["lifetime_epsilon"], stated["unbounded_runs"]) == ("unbounded", 1)
+
+
+def test_a_memory_that_was_lost_with_the_ledger_supposes_that_all_were_counted(tmp_path: Path) -> None:
+    """With a backup older than the first scores, a split with one patient more was counted after the restore."""
+    home = tmp_path / "home"
+    site = hospital(home, PATIENTS)
+    with Ledger(site.ledger_path) as ledger:
+        write_backup(ledger, tmp_path / "backup.json")
+    _asked(site)
+    lose_memory(home)
+    site.ledger_path.with_name(site.ledger_path.name + ".head").unlink()
+    site.ledger_path.unlink()
+    backup = read_backup(tmp_path / "backup.json")
+    prints = fingerprints(SiteKey.from_pem(backup.key_pem), list(site.cohort.members))
+    restore(site.ledger_path, backup, Since(unbounded=True, scored=prints))
+    suppose_released(home, site.cohort.members)
+    with pytest.raises(TooFewPatients):
+        _asked(hospital(home, PATIENTS + 1))
+    assert _asked(hospital(home, PATIENTS))
+
+
+def test_a_memory_that_is_there_stays(tmp_path: Path) -> None:
+    site = hospital(tmp_path, PATIENTS)
+    _asked(site)
+    before = (tmp_path / RELEASED).read_text()
+    suppose_released(tmp_path, {"somebody": ("test", 1)})
+    assert (tmp_path / RELEASED).read_text() == before
 
 
 ODD_ACCOUNTS: list[dict[str, Any]] = [
