@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from client.cli.main import app
 from client.site.hospital import Site
 from client.site.policy import load_policy
+from client.site.release_floor import FILE as RELEASED
 from client.site.release_floor import suppose_released
 from client.site.restore import Evidence, since
 from client.site.site_file import SiteHome
@@ -38,7 +39,7 @@ from tests.attacks.test_free_questions import PLAIN, ask
 from tests.attacks.test_free_questions import STUDY as PRIVATE
 from tests.attacks.test_free_questions import site as site
 from tests.attacks.test_groups_subtracted import PATIENTS, _asked
-from tests.attacks.test_memory_lost import ALL, RELEASED, hospital, lose_memory, refused
+from tests.attacks.test_memory_lost import ALL, hospital, lose_memory, refused
 from tests.client.node.test_join import STUDY, _joined
 from tests.simulations.data.test_public_overlap import _checkpoint
 
