@@ -12,7 +12,7 @@ import typer
 
 from client.cli import sums
 from common.cli.guard import say
-from common.cli.terminal import TIMED, LineFormatter
+from common.cli.terminal import TIMED, LineFormatter, printable
 from common.errors import NetworkError
 from common.version import version_line
 
@@ -90,7 +90,7 @@ def doctor(json_: Json = False, home: Home = None) -> None:
     else:
         for finding in findings:
             fix = f" To do: {finding.fix}." if finding.fix else ""
-            print(f"{finding.status:4} {finding.check}: {finding.found}.{fix}")
+            print(printable(f"{finding.status:4} {finding.check}: {finding.found}.{fix}"))
     raise typer.Exit(exit_code(findings))
 
 

@@ -12,9 +12,8 @@ from client.site.proof import pin_hub
 from client.site.site_file import SiteHome
 from common.errors import ConfigError
 from common.trust.client_certificate import create_client_certificate
-from common.trust.durable import write_durably
 from common.trust.kit import JoinRequest, Kit, read_kit, signed_request, write_request
-from common.trust.pki import certificate_facts, create_node_key
+from common.trust.pki import certificate_facts, create_node_key, write_private
 from common.trust.signing import SiteKey
 
 _COLUMN = re.compile(r"[A-Za-z][A-Za-z0-9_ -]{0,39}")
@@ -83,7 +82,7 @@ def _put_aside(home: SiteHome) -> None:
 
 def _write_once(path: Path, text: str) -> None:
     if not path.exists():
-        write_durably(path, text)
+        write_private(path, text.encode())  # a folder that was there keeps its mode, and the split's seed is secret
 
 
 def _site_yaml(kit: Kit, declared_patients: int) -> str:
@@ -111,7 +110,7 @@ monitor_port: null
 
 def _policy_yaml(kit: Kit, authority: str) -> str:
     privacy = {key: _plain(value) for key, value in kit.study.get("privacy", {}).items()}
-    model = _plain(kit.study.get("model", {}).get("name"))
+    model, mode = (json.dumps(_plain(value)) for value in (kit.study.get("model", {}).get("name"), privacy.get("mode")))
     asks = ", ".join(f"{key} {privacy.get(key)}" for key in ("mode", "epsilon", "delta", "max_images"))
     columns = _columns(kit.study.get("evaluation", {}).get("subgroups"))
     epsilon = privacy.get("epsilon") if privacy.get("mode") != "none" else "0.0"
@@ -126,7 +125,7 @@ def _policy_yaml(kit: Kit, authority: str) -> str:
 ## The digest of the study, to allow it and no other; its network and its way to be private.
 # studies: [{kit.study_digest}]
 # models: [{model}]
-# modes: [{privacy.get("mode")}]
+# modes: [{mode}]
 ## The authority that proves the hub of the kit (SHA-256 of its certificate); compare it with the consortium's.
 # hubs: ["{authority}"]
 ## Whether score histograms of validation and test patients may leave: once a round and once a run.
