@@ -10,7 +10,9 @@ from client.cli import backup as backup_cli
 from client.cli import checkpoint as checkpoint_cli
 from client.cli import daemon as daemon_cli
 from client.cli import data as data_cli
+from client.cli import model as model_cli
 from client.cli import overlap as overlap_cli
+from client.cli import predict as predict_cli
 from client.cli import privacy as privacy_cli
 from client.cli import study as study_cli
 from common.cli.command_line import command_line
@@ -40,6 +42,10 @@ Examples:
 
   oncofed-site checkpoint add FOLDER
 
+  oncofed-site model add FOLDER
+
+  oncofed-site predict --in FOLDER --out RESULTS
+
   oncofed-site privacy report --out reports
 
   oncofed-site privacy verify reports/REPORT.json
@@ -57,6 +63,8 @@ checkpoint_cli.register(app)
 data_cli.register(app)
 overlap_cli.register(app)
 appearance_cli.register(app)
+model_cli.register(app)
+predict_cli.register(app)
 
 
 def main() -> None:

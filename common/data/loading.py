@@ -100,8 +100,19 @@ def to_tensors(dataset: Dataset, data: DataConfig, cache: Path | None = None) ->
 
 def _input(dataset: Dataset, key: str, data: DataConfig) -> NDArray[np.float32]:
     pixels = dataset.read(key)
-    if dataset.kind == "table":
-        return normalise(pixels)
+    return normalise(pixels) if dataset.kind == "table" else network_input(pixels, data)
+
+
+def network_input(pixels: NDArray[np.float32], data: DataConfig) -> NDArray[np.float32]:
+    """Returns what a network gets of one image, float32 (C, S, S) in [-1, 1]: in training and in use, this is the way.
+
+    Args:
+        pixels: float32 (H, W) or (H, W, 3) in [0, 1], as they were read.
+        data: Of it ``image_size``, ``channels`` and ``breast_crop``.
+
+    Raises:
+        DataError: The array is no image.
+    """
     shown = crop_and_turn(pixels) if data.breast_crop else pixels
     return preprocess(shown, data.image_size, data.channels)
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from common.notice import RESEARCH_USE
 from common.reporting.sections import POOLED, unmeasured
-from common.reporting.templates.base import RESEARCH_USE
 from common.runs.run_files import UNTOLD, RunFiles, read_run
 
 SCHEMA_VERSION = 1

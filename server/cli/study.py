@@ -176,17 +176,22 @@ def release(
 ) -> None:
     """Release a run's model, once as many sites have signed it as the study asks for.
 
+    Beside the weights stands a package that departments can try (oncofed-site model add), signed by this hub.
+
     Example: oncofed-hub release runs/x --endorsement north.json --endorsement south.json --out release
     """
     from server.hub.home import hub_home
     from server.hub.journal import record
+    from server.hub.packaging import package
     from server.hub.release import release as release_model
 
     place = hub_home(home)
     found = release_model(place, folder, endorsement or [], out)
     names = ", ".join(document["site"] for document in found["endorsements"])
-    record(place, "release", run=found["run"], weights=found["weights"], sites=names)
+    digest, reason = package(place, folder, out)
+    record(place, "release", run=found["run"], weights=found["weights"], sites=names, package=digest or "none")
     say(f"Released to {out}, signed by: {names or 'nobody, as the study asks for no signatures'}.")
+    say(f"Package for departments: {out / 'package'}, {digest}." if digest else f"There is no package: {reason}.")
     print(out)
 
 

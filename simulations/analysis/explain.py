@@ -19,9 +19,9 @@ from common.explain.attention import Share, attention, mean_shares, within
 from common.explain.explanation_state import OUTCOMES, ExplanationState
 from common.explain.gradcam import Method
 from common.explain.randomisation import sanity
+from common.explain.randomised import randomised
 from common.runs.run_folder import RunFolder
 from simulations.analysis.gallery import LABEL, Picture, gallery_page
-from simulations.analysis.randomised import randomised
 from simulations.engine.reopened import ReopenedRun, reopen
 
 if TYPE_CHECKING:

@@ -25,6 +25,8 @@ from simulations.cli.compare import HELP as COMPARE_HELP
 from simulations.cli.compare import compare
 from simulations.cli.explain import HELP as EXPLAIN_HELP
 from simulations.cli.explain import explain
+from simulations.cli.package import HELP as PACKAGE_HELP
+from simulations.cli.package import package
 from simulations.cli.pretrain import HELP as PRETRAIN_HELP
 from simulations.cli.pretrain import pretrain
 from simulations.cli.sweep import HELP as SWEEP_HELP
@@ -43,6 +45,8 @@ Examples:
   oncofed-sim report runs/20261123T180000Z-study
 
   oncofed-sim explain runs/20261123T180000Z-study
+
+  oncofed-sim package runs/20261123T180000Z-study --out packages/study
 
   oncofed-sim compare runs/eps3 runs/eps8
 
@@ -171,6 +175,7 @@ app.command("audit", help=AUDIT_HELP)(audit)
 app.command("baselines", help=BASELINES_HELP)(baselines)
 app.command("compare", help=COMPARE_HELP)(compare)
 app.command("explain", help=EXPLAIN_HELP)(explain)
+app.command("package", help=PACKAGE_HELP)(package)
 app.command("pretrain", help=PRETRAIN_HELP)(pretrain)
 app.command("sweep", help=SWEEP_HELP)(sweep)
 

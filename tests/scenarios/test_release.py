@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from client.site.scored import endorse, note_scored, scored
 from common.config.overrides import split_overrides
 from common.config.study import compose
 from common.errors import ConfigError, TrustError
+from common.inference.package import load_package
 from common.protocol.messages import Request
 from common.trust.kit import JoinRequest
 from common.trust.signing import SiteKey
@@ -160,6 +162,10 @@ def test_the_command_journals_what_it_released(
     assert done.exit_code == 0, done.output
     entry = json.loads(read(hub)[-1].text)
     assert (entry["event"], entry["sites"]) == ("release", "site_1, site_2, site_3")
+    signed = {"hub": SiteKey.open(hub.signing_key).public_hex}
+    package = load_package(tmp_path / "out" / "package", datetime.now(UTC), signed)
+    assert package.digest == entry["package"] and package.digest in done.output
+    assert not package.manifest.emulated and package.appearance is None
     again = CliRunner().invoke(app, ["release", str(federation.folder), *given, *out])
     assert again.exit_code == 3 and "exists" in again.output
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from common.notice import RESEARCH_USE
+
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-RESEARCH_USE = "Research use only - not a medical device"
 
 STYLE = """
 :root { color-scheme: light dark;

@@ -18,10 +18,10 @@ from typer.testing import CliRunner, Result
 
 from common.errors import ConfigError, DataError, UsageError
 from common.explain.explanation_state import ExplanationState
+from common.explain.randomised import STAGES, randomised
 from simulations.analysis import explain as explain_module
 from simulations.analysis.explain import ExplainOptions, explain_run, outcome_of, spread
 from simulations.analysis.gallery import LABEL, OUTLINE, outlined, overlay
-from simulations.analysis.randomised import STAGES, randomised
 from simulations.cli.main import app
 from simulations.engine.reopened import reopen
 from simulations.engine.run import run_study

@@ -1,0 +1,134 @@
+"""Exams through the packages of a site: one result each, one line each in the site's records, files where asked."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from client.site.packages import RECORDS, KeptPackages
+from common.errors import ConfigError
+from common.notice import RESEARCH_USE
+
+if TYPE_CHECKING:
+    from common.inference.exams import Exam
+    from common.inference.predict import Prediction, Predictor
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reading:
+    """What is used for the exams.
+
+    Attributes:
+        active: Whose results are shown and written.
+        shadow: Runs on the same exams, and leaves a record only; None: there is none.
+        records: File of the records; None: none are kept.
+        out: Folder of results and pictures; None: none are written.
+    """
+
+    active: Predictor
+    shadow: Predictor | None
+    records: Path | None
+    out: Path | None
+
+
+def reading(home: Path, package: Path | None, out: Path | None, threads: int = 1) -> Reading:
+    """Returns what a site reads exams with.
+
+    Args:
+        home: The site's folder, which need not be there where ``package`` is named.
+        package: Folder of a package named by hand; None: the active one of the site.
+        out: Folder of the results, made if need be.
+        threads: Processor threads of the network.
+
+    Raises:
+        ConfigError: No package is named and none is active.
+        ModelError, TrustError: A package is refused.
+    """
+    kept = KeptPackages(home)
+    if package is not None:
+        active, shadow = _by_hand(package, threads), None
+    else:
+        active, shadow = _kept(kept, threads)
+    records = kept.records if home.is_dir() else out / RECORDS if out is not None else None
+    return Reading(active, shadow, records, out)
+
+
+def _by_hand(package: Path, threads: int) -> Predictor:
+    from common.inference.local import read_local
+    from common.inference.package import load_package
+    from common.inference.predict import Predictor
+
+    found = load_package(package, datetime.now(UTC), threads=threads)
+    return Predictor(found, read_local(found))
+
+
+def _kept(kept: KeptPackages, threads: int) -> tuple[Predictor, Predictor | None]:
+    from common.inference.local import read_local
+    from common.inference.predict import Predictor
+
+    pointer = kept.pointer()
+    if pointer.active is None:
+        raise ConfigError("No model is active at this site; name a package with --package FOLDER")
+    active, shadow = (None if one is None else kept.load(one, threads) for one in (pointer.active, pointer.shadow))
+    assert active is not None
+    silent = None if shadow is None else Predictor(shadow, read_local(shadow), "shadow")
+    return Predictor(active, read_local(active), "active"), silent
+
+
+def read_exams(exams: Sequence[Exam], using: Reading) -> Iterator[tuple[Prediction, dict[str, Any]]]:
+    """Yields each exam's prediction with its document, once its record is durable and its files are written.
+
+    One exam is in memory at a time.
+
+    Raises:
+        DataError: A record or a file cannot be written.
+    """
+    from common.inference.record import append
+
+    for exam in exams:
+        found = using.active.predict(exam)
+        # Files first: an exam that has a record has all of its files.
+        document = written(found, using.active, exam, using.out)
+        if using.records is not None:
+            append(using.records, found.record)
+            if using.shadow is not None:
+                append(using.records, using.shadow.predict(exam).record)
+        yield found, document
+
+
+def written(found: Prediction, by: Predictor, exam: Exam, out: Path | None) -> dict[str, Any]:
+    """Returns the exam's document, having written it and the pictures to ``out``; None: nothing is written."""
+    from common.inference.picture import verdict, write_pictures
+    from common.inference.record import to_line
+
+    name = file_name(exam.key, found.record.record)
+    pictures = [] if out is None else write_pictures(found, by.package, out, name)
+    record: dict[str, Any] = json.loads(to_line(found.record))
+    document = record | {
+        "notice": RESEARCH_USE,
+        "files": [path.name for path in exam.files],
+        "scores": list(found.scores),
+        "told": list(found.told),
+        "calibrated": {"where": found.calibration.where, "patients": found.calibration.patients},
+        "attention": {"label": by.package.attention["label"], "check": verdict(by.package.attention)},
+        "pictures": pictures,
+    }
+    if out is not None:
+        (out / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return document
+
+
+def file_name(exam: str, record: str) -> str:
+    """Returns the name of an exam's files without suffix; no two records share one."""
+    from common.names import plain_slug
+
+    return "-".join(filter(None, (plain_slug(exam)[:60], record[:12])))
+
+
+def unread(documents: Sequence[bool]) -> bool:
+    """Returns whether no exam at all could be read."""
+    return bool(documents) and all(documents)
