@@ -73,7 +73,7 @@ def _rows(variant: Variant, words: list[str], seeds: Sequence[int], out: Path, p
 
 def _row(name: str, variant: Variant, areas: dict[int, float], runs: dict[int, str], used: float) -> Row:
     federated = name == variant.title or name.endswith(": federated")
-    rival = f"{variant.title}: public checkpoint" if name.endswith(": federated") else HOME
+    rival = f"{variant.title}: public checkpoint" if variant.name.startswith("without-") else HOME
     return Row(name=name, areas=areas, runs=runs, rival=rival, passes=used if federated else None)
 
 

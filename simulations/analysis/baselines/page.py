@@ -61,4 +61,9 @@ def write_page(folder: Path, document: Baselines) -> Path:
 
 def ordered(document: Baselines) -> list[Row]:
     """Returns the rows as they are read: the best first, hospitals without labels after them, the missing last."""
-    return sorted(document.rows, key=lambda row: (bool(row.missing), "no labels" in row.name, -(row.mean or 0.0)))
+    return sorted(document.rows, key=_place)
+
+
+def _place(row: Row) -> tuple[bool, str, float]:
+    hospital = row.name.partition(":")[0] if "no labels" in row.name else ""
+    return bool(row.missing), hospital, -(row.mean or 0.0)
