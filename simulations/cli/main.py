@@ -16,7 +16,7 @@ import typer
 
 from common.cli.command_line import command_line
 from common.config.overrides import expanded
-from common.errors import FederationError, OncoFedError
+from common.errors import FederationError, OncoFedError, UsageError
 from simulations.cli.audit import HELP as AUDIT_HELP
 from simulations.cli.audit import audit
 from simulations.cli.baselines import HELP as BASELINES_HELP
@@ -70,6 +70,8 @@ Examples:
 
   oncofed-sim run partition=dirichlet partition.sites=10 privacy=none
 
+  oncofed-sim run -m seed=0,1,2 privacy.epsilon=1,3 --engine inprocess --out runs/grid
+
   oncofed-sim run --resume runs/mnist
 """
 
@@ -98,6 +100,9 @@ def run(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="Show nothing while it runs.")] = False,
+    multirun: Annotated[
+        bool, typer.Option("--multirun", "-m", help="Run each combination of values, as in seed=0,1,2.")
+    ] = False,
 ) -> None:
     """Runs one study."""
     from simulations.engine.display import console, progress_on
@@ -105,6 +110,8 @@ def run(
 
     screen = console()
     try:
+        if multirun:
+            return _run_grid(overrides or [], engine, out, resume, as_json=as_json, quiet=no_progress)
         with progress_on(screen, wanted=not no_progress) as progress:
             folder = run_study(expanded(overrides or []), engine.value, out, resume, progress)
     except OncoFedError as error:
@@ -112,6 +119,22 @@ def run(
             _print_json("error", {"exit_code": error.exit_code, "message": str(error)})
         raise
     _show(folder, screen, as_json=as_json)
+
+
+def _run_grid(
+    overrides: list[str], engine: EngineName, out: Path | None, resume: Path | None, *, as_json: bool, quiet: bool
+) -> None:
+    from common.reporting.run_report import headline_table
+    from simulations.cli.multirun import run_grid
+
+    if resume:
+        raise UsageError("-m goes on by itself where --out names its folder; leave --resume out")
+    folders = run_grid(expanded(overrides), engine.value, out, quiet=quiet)
+    for folder in folders:
+        print(f"{folder}", file=sys.stderr)
+    print(f"Compare them: oncofed-sim compare {' '.join(map(str, folders))}", file=sys.stderr)
+    if as_json:
+        _print_json("ok", [{"folder": str(folder), "table": headline_table(folder)} for folder in folders])
 
 
 @app.command()
