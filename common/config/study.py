@@ -27,6 +27,10 @@ CONFIG_DIR = Path(__file__).resolve().parents[2] / "configs"
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+LEAST_NORM, LARGEST_NORM = 1e-4, 1e6
+"""Clipping norms of a study. Under far smaller ones what is clipped ends among float32's last numbers, where rounding
+bounds nothing."""
+Norm = Annotated[float, Field(ge=LEAST_NORM, le=LARGEST_NORM, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Subgroup = Annotated[
     str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_ -]{0,39}(:-?\d{1,6}(\.\d{1,3})?(,-?\d{1,6}(\.\d{1,3})?)*)?$")
@@ -171,7 +175,7 @@ class PrivacyConfig:
     """Target for all rounds of the study together, per site."""
     delta: Annotated[float, Field(gt=0, lt=1)] | None = None
     """None: min(1e-5, 0.1 / declared patients)."""
-    clip_norm: Positive = 1.0
+    clip_norm: Norm = 1.0
     max_images: Annotated[int, Field(ge=1, le=1000)] = 8
     """Images of one patient that enter a step at most."""
     accountant: Literal["prv", "rdp"] = "prv"
