@@ -247,8 +247,9 @@ class _RowLoss:
     def __call__(self, logits: Tensor) -> Tensor:
         """Returns binary cross-entropy (N,), malignant weighted, divided by the patient's images."""
         weight = None if self.positive_weight is None else torch.tensor(self.positive_weight, dtype=logits.dtype)
-        loss = F.binary_cross_entropy_with_logits(logits, self.labels, reduction="none", pos_weight=weight)
-        return loss * self.share
+        wide, labels = _whole_vectors(logits), _whole_vectors(self.labels)
+        loss = F.binary_cross_entropy_with_logits(wide, labels, reduction="none", pos_weight=weight)
+        return loss[: len(logits)] * self.share
 
 
 def _inputs(data: PatientTensors, part: _Batch, training: TrainingConfig, randomness: Randomness) -> Tensor:
@@ -310,11 +311,16 @@ def _batch(patients: list[Tensor], least: int) -> _Batch:
 
 
 def _sigmoid(logits: Tensor) -> Tensor:
-    """Returns the sigmoid of ``logits`` (N,), each with bits of its own.
+    """Returns the sigmoid of ``logits`` (N,), each with bits of its own."""
+    return _whole_vectors(logits).sigmoid()[: len(logits)]
 
-    The library takes what fills no vector of the processor one by one, with other last bits.
+
+def _whole_vectors(values: Tensor) -> Tensor:
+    """Returns ``values`` (N,) and zeros up to whole vectors of the processor.
+
+    The library takes what fills none one by one, with other last bits.
     """
-    return F.pad(logits, (0, -len(logits) % _VECTOR)).sigmoid()[: len(logits)]
+    return F.pad(values, (0, -len(values) % _VECTOR))
 
 
 _VECTOR = 64
