@@ -32,6 +32,9 @@ LEAST_NORM, LARGEST_NORM = 1e-4, 1e6
 bounds nothing."""
 Norm = Annotated[float, Field(ge=LEAST_NORM, le=LARGEST_NORM, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+LARGEST_BATCH = 4096
+"""Images that go through a network at once. Float32 adds them up: of 60,000 patients one moved such a sum by more than
+arithmetic is allowed."""
 Subgroup = Annotated[
     str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_ -]{0,39}(:-?\d{1,6}(\.\d{1,3})?(,-?\d{1,6}(\.\d{1,3})?)*)?$")
 ]
@@ -148,7 +151,7 @@ class TrainingConfig:
     local_epochs: Positive = 4.0
     batch_patients: Count = 100
     """Expected patients a step: public, and the normaliser of the private sum."""
-    physical_batch: Count = 128
+    physical_batch: Annotated[int, Field(ge=1, le=LARGEST_BATCH)] = 128
     """Images that go through the network at once; memory only, no effect on the result of a step. A private step takes
     16 at least."""
     optimizer: Literal["sgd", "adam"] = "sgd"
