@@ -28,7 +28,14 @@ CONFIG_DIR = Path(__file__).resolve().parents[2] / "configs"
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+LEAST_NORM, LARGEST_NORM = 1e-4, 1e6
+"""Clipping norms of a study. Under far smaller ones what is clipped ends among float32's last numbers, where rounding
+bounds nothing."""
+Norm = Annotated[float, Field(ge=LEAST_NORM, le=LARGEST_NORM, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+LARGEST_BATCH = 4096
+"""Images that go through a network at once. Float32 adds them up: of 60,000 patients one moved such a sum by more than
+arithmetic is allowed."""
 Subgroup = Annotated[
     str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_ -]{0,39}(:-?\d{1,6}(\.\d{1,3})?(,-?\d{1,6}(\.\d{1,3})?)*)?$")
 ]
@@ -145,7 +152,7 @@ class TrainingConfig:
     local_epochs: Positive = 4.0
     batch_patients: Count = 100
     """Expected patients a step: public, and the normaliser of the private sum."""
-    physical_batch: Count = 128
+    physical_batch: Annotated[int, Field(ge=1, le=LARGEST_BATCH)] = 128
     """Images that go through the network at once; memory only, no effect on the result of a step. A private step takes
     16 at least."""
     optimizer: Literal["sgd", "adam"] = "sgd"
@@ -172,7 +179,7 @@ class PrivacyConfig:
     """Target for all rounds of the study together, per site."""
     delta: Annotated[float, Field(gt=0, lt=1)] | None = None
     """None: min(1e-5, 0.1 / declared patients)."""
-    clip_norm: Positive = 1.0
+    clip_norm: Norm = 1.0
     max_images: Annotated[int, Field(ge=1, le=1000)] = 8
     """Images of one patient that enter a step at most."""
     accountant: Literal["prv", "rdp"] = "prv"
