@@ -10,7 +10,7 @@ from pathlib import Path
 
 from client.site.proof import pin_hub
 from client.site.site_file import SiteHome
-from common.errors import ConfigError
+from common.errors import ConfigError, TrustError
 from common.trust.client_certificate import create_client_certificate
 from common.trust.kit import JoinRequest, Kit, read_kit, signed_request, write_request
 from common.trust.pki import certificate_facts, create_node_key, write_private
@@ -19,7 +19,9 @@ from common.trust.signing import SiteKey
 _COLUMN = re.compile(r"[A-Za-z][A-Za-z0-9_ -]{0,39}")
 
 
-def join(home: SiteHome, kit_path: Path, *, new_keys: bool = False, declared_patients: int = 0) -> JoinRequest:
+def join(
+    home: SiteHome, kit_path: Path, *, new_keys: bool = False, declared_patients: int = 0, another_hub: bool = False
+) -> JoinRequest:
     """Returns the request, which also lies in ``request.json``; an existing ``site.yaml`` or policy is kept.
 
     Keys are kept too, unless ``new_keys``; the old ones are then put aside. The hub's key is pinned.
@@ -29,13 +31,16 @@ def join(home: SiteHome, kit_path: Path, *, new_keys: bool = False, declared_pat
         kit_path: The zip that the hub sent.
         new_keys: Whether to make new keys.
         declared_patients: Public size of the training cohort, for the hub's register; 0: told by telephone.
+        another_hub: Whether the kit may be of another hub than the one that this home knows.
 
     Raises:
         ConfigError: This home belongs to another site, or cannot be written.
-        TrustError: The kit is damaged or was changed.
+        TrustError: The kit is damaged or was changed, or comes from another hub.
     """
     kit = read_kit(kit_path)
     declared_patients = _declared(home, kit, declared_patients)
+    if not another_hub:
+        _check_hub(home, kit)
     try:
         for folder in (home.path, home.node_key.parent, home.logs):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -72,6 +77,17 @@ def _declared(home: SiteHome, kit: Kit, said: int) -> int:
             f"{home.site_file} declares {settings.declared_patients} patients, you say {said}; change it there first"
         )
     return settings.declared_patients
+
+
+def _check_hub(home: SiteHome, kit: Kit) -> None:
+    """Refuses a kit that would put another hub in the place of the one that this home knows: it is only a file."""
+    known = {home.hub_key: kit.hub_key, home.ca: kit.ca}
+    if any(path.exists() and path.read_text(encoding="utf-8").strip() != word.strip() for path, word in known.items()):
+        raise TrustError(
+            "The kit comes from another hub than this home knows, or its hub has new keys. Nothing was changed. Ask "
+            "the hub's operator by telephone for the fingerprint of its key (oncofed-hub key), then join with "
+            "--another-hub"
+        )
 
 
 def _put_aside(home: SiteHome) -> None:
