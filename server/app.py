@@ -26,7 +26,9 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Conducts one run; keys of the run-config: ``overrides``, ``out-dir``, ``resume``, ``ticket``, ``rehearsal``.
+    """Conducts one run.
+
+    Keys of the run-config: ``overrides``, ``out-dir``, ``resume``, ``ticket``, ``rehearsal``, ``pages``.
 
     Raises:
         OncoFedError: The run FAILED; Flower then marks it failed.
@@ -59,7 +61,7 @@ def conduct(grid: Grid, context: Context) -> tuple[RunFolder, str]:
     try:
         status = run.conduct()
     finally:
-        if not run.rehearsal:
+        if not run.rehearsal and context.run_config.get("pages", "true") == "true":
             render(folder.path)
     return folder, status
 

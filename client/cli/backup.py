@@ -55,6 +55,7 @@ def ledger_restore(
 
     Example: oncofed-site ledger restore north-ledger.json --statement north.json --head north-head.json
     """
+    from client.site.release_floor import suppose_released
     from client.site.restore import Evidence, since
     from client.site.run_keys import forget_all
     from client.site.site_file import open_real_site, site_home
@@ -71,4 +72,5 @@ def ledger_restore(
         )
         forget_all(place.path)
         added = restore(site.ledger_path, backup, since(site, backup, evidence))
+        suppose_released(place.path, site.cohort.members)
     say(f"The ledger is restored; {added} rows were added for what may have been spent since. See: ledger show")

@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from client.cli.privacy import Home
 from common.cli.guard import Guarded, say
+from common.cli.terminal import printable
 
 if TYPE_CHECKING:
     from common.models.checkpoints import Checkpoint
@@ -60,7 +61,7 @@ def list_kept(home: Home = None) -> None:
 
     found = site_home(home).checkpoints.all()
     for kept in found:
-        print(kept.digest, _described(kept))
+        print(kept.digest, printable(_described(kept)))
     if not found:
         say("This hospital keeps no checkpoint; add one with: oncofed-site checkpoint add FOLDER")
 

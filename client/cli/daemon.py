@@ -12,7 +12,7 @@ import typer
 
 from client.cli import sums
 from common.cli.guard import say
-from common.cli.terminal import TIMED, LineFormatter
+from common.cli.terminal import TIMED, LineFormatter, printable
 from common.errors import NetworkError
 from common.version import version_line
 
@@ -36,6 +36,9 @@ def join(
     declared_patients: Annotated[
         int, typer.Option(help="Public, rounded size of your training cohort; the hub's register fixes it.", min=0)
     ] = 0,
+    another_hub: Annotated[
+        bool, typer.Option("--another-hub", help="The kit may be of another hub than this home knows.")
+    ] = False,
     home: Home = None,
 ) -> None:
     """Make this site's keys and the request for the hub.
@@ -48,7 +51,7 @@ def join(
     from common.trust.hub_key import hub_fingerprint
 
     place = site_home(home)
-    request = join_hub(place, kit, new_keys=new_keys, declared_patients=declared_patients)
+    request = join_hub(place, kit, new_keys=new_keys, declared_patients=declared_patients, another_hub=another_hub)
     fingerprint = hub_fingerprint(pinned_hub(place.hub_key))
     say(f"The hub signs with the key {fingerprint}: its operator must read you the same (oncofed-hub key).")
     say(f"Send {place.path / 'request.json'} to the hub, and read its operator this fingerprint: {request.fingerprint}")
@@ -90,7 +93,7 @@ def doctor(json_: Json = False, home: Home = None) -> None:
     else:
         for finding in findings:
             fix = f" To do: {finding.fix}." if finding.fix else ""
-            print(f"{finding.status:4} {finding.check}: {finding.found}.{fix}")
+            print(printable(f"{finding.status:4} {finding.check}: {finding.found}.{fix}"))
     raise typer.Exit(exit_code(findings))
 
 

@@ -10,17 +10,18 @@ from pathlib import Path
 
 from client.site.proof import pin_hub
 from client.site.site_file import SiteHome
-from common.errors import ConfigError
+from common.errors import ConfigError, TrustError
 from common.trust.client_certificate import create_client_certificate
-from common.trust.durable import write_durably
 from common.trust.kit import JoinRequest, Kit, read_kit, signed_request, write_request
-from common.trust.pki import certificate_facts, create_node_key
+from common.trust.pki import certificate_facts, create_node_key, write_private
 from common.trust.signing import SiteKey
 
 _COLUMN = re.compile(r"[A-Za-z][A-Za-z0-9_ -]{0,39}")
 
 
-def join(home: SiteHome, kit_path: Path, *, new_keys: bool = False, declared_patients: int = 0) -> JoinRequest:
+def join(
+    home: SiteHome, kit_path: Path, *, new_keys: bool = False, declared_patients: int = 0, another_hub: bool = False
+) -> JoinRequest:
     """Returns the request, which also lies in ``request.json``; an existing ``site.yaml`` or policy is kept.
 
     Keys are kept too, unless ``new_keys``; the old ones are then put aside. The hub's key is pinned.
@@ -30,13 +31,16 @@ def join(home: SiteHome, kit_path: Path, *, new_keys: bool = False, declared_pat
         kit_path: The zip that the hub sent.
         new_keys: Whether to make new keys.
         declared_patients: Public size of the training cohort, for the hub's register; 0: told by telephone.
+        another_hub: Whether the kit may be of another hub than the one that this home knows.
 
     Raises:
         ConfigError: This home belongs to another site, or cannot be written.
-        TrustError: The kit is damaged or was changed.
+        TrustError: The kit is damaged or was changed, or comes from another hub.
     """
     kit = read_kit(kit_path)
     declared_patients = _declared(home, kit, declared_patients)
+    if not another_hub:
+        _check_hub(home, kit)
     try:
         for folder in (home.path, home.node_key.parent, home.logs):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -75,6 +79,17 @@ def _declared(home: SiteHome, kit: Kit, said: int) -> int:
     return settings.declared_patients
 
 
+def _check_hub(home: SiteHome, kit: Kit) -> None:
+    """Refuses a kit that would put another hub in the place of the one that this home knows: it is only a file."""
+    known = {home.hub_key: kit.hub_key, home.ca: kit.ca}
+    if any(path.exists() and path.read_text(encoding="utf-8").strip() != word.strip() for path, word in known.items()):
+        raise TrustError(
+            "The kit comes from another hub than this home knows, or its hub has new keys. Nothing was changed. Ask "
+            "the hub's operator by telephone for the fingerprint of its key (oncofed-hub key), then join with "
+            "--another-hub"
+        )
+
+
 def _put_aside(home: SiteHome) -> None:
     for path in (home.node_key, home.signing_key, home.tls_key, home.tls):
         if path.exists():
@@ -83,7 +98,7 @@ def _put_aside(home: SiteHome) -> None:
 
 def _write_once(path: Path, text: str) -> None:
     if not path.exists():
-        write_durably(path, text)
+        write_private(path, text.encode())  # a folder that was there keeps its mode, and the split's seed is secret
 
 
 def _site_yaml(kit: Kit, declared_patients: int) -> str:
@@ -111,7 +126,7 @@ monitor_port: null
 
 def _policy_yaml(kit: Kit, authority: str) -> str:
     privacy = {key: _plain(value) for key, value in kit.study.get("privacy", {}).items()}
-    model = _plain(kit.study.get("model", {}).get("name"))
+    model, mode = (json.dumps(_plain(value)) for value in (kit.study.get("model", {}).get("name"), privacy.get("mode")))
     asks = ", ".join(f"{key} {privacy.get(key)}" for key in ("mode", "epsilon", "delta", "max_images"))
     columns = _columns(kit.study.get("evaluation", {}).get("subgroups"))
     epsilon = privacy.get("epsilon") if privacy.get("mode") != "none" else "0.0"
@@ -126,7 +141,7 @@ def _policy_yaml(kit: Kit, authority: str) -> str:
 ## The digest of the study, to allow it and no other; its network and its way to be private.
 # studies: [{kit.study_digest}]
 # models: [{model}]
-# modes: [{privacy.get("mode")}]
+# modes: [{mode}]
 ## The authority that proves the hub of the kit (SHA-256 of its certificate); compare it with the consortium's.
 # hubs: ["{authority}"]
 ## Whether score histograms of validation and test patients may leave: once a round and once a run.

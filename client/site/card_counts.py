@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from client.site.cohort_notes import note_scored
 from client.site.release_floor import releasing
 from common.errors import TooFewPatients
 
@@ -26,19 +27,26 @@ def card_counts(site: Site, study: StudyConfig) -> dict[str, dict[str, int | Non
     """Returns patients by split and class; None stands for what is not told.
 
     Of a site whose policy lets single patients be counted, which is for public data, those from the study's
-    ``min_cell`` on. Of a study whose score counts hold noise nothing is told: an exact number would take it off.
+    ``min_cell`` on. Of a study whose score counts hold noise nothing is told: an exact number would take it off. So the
+    ledger notes who was counted without noise, as it does of scores.
 
     Raises:
-        DataError: What was released before cannot be read; nothing leaves until it is restored.
+        DataError: What was released before cannot be read, so nothing leaves until it is restored; or a patient who
+            would be counted was trained on.
     """
     if study.evaluation.noise:
         return {split: dict.fromkeys(row) for split, row in site.cohort.counts.items()}
+    told = {split: _told(site, study, split, row) for split, row in site.cohort.counts.items()}
+    for split in SCORED:
+        if any(count is not None for count in told.get(split, {}).values()):
+            note_scored(site, study.digest(), split)
+    return told
+
+
+def _told(site: Site, study: StudyConfig, split: str, row: Mapping[str, int]) -> dict[str, int | None]:
     if site.policy.counts_anybody:
-        return {split: suppress(row, study.evaluation.min_cell) for split, row in site.cohort.counts.items()}
-    return {
-        split: dict(row) if _may_leave(site, study, split) else dict.fromkeys(row)
-        for split, row in site.cohort.counts.items()
-    }
+        return suppress(row, study.evaluation.min_cell)
+    return dict(row) if _may_leave(site, study, split) else dict.fromkeys(row)
 
 
 def suppress(row: Mapping[str, int], min_cell: int) -> dict[str, int | None]:

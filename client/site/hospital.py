@@ -19,7 +19,7 @@ from client.site.checkpoint import at_home
 from client.site.cohort_notes import note_scored as remember_scored
 from client.site.kept import KEPT, KeptUpdate
 from client.site.noised_scores import check_evaluation, noised_scores
-from client.site.policy import SitePolicy, check_request, check_weights
+from client.site.policy import SitePolicy, check_request, check_tuning, check_weights
 from client.site.questions import Questions
 from client.site.remembered import check_questions, check_releases
 from client.site.run_keys import FOLDER as SUMS
@@ -308,6 +308,8 @@ class Site:
             raise NotReleased("The site's policy keeps what its own models do (own_models: none)")
 
     def _check_request(self, study: StudyConfig) -> None:
+        if self.hub_key:  # whoever emulates hospitals sees all of their patients anyway
+            check_tuning(study)
         check_request(self.policy, study, self.declared_patients)
         check_questions(self, study.digest())
 

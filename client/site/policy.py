@@ -196,6 +196,15 @@ def check_weights(model: ModelConfig) -> None:
         )
 
 
+def check_tuning(study: StudyConfig) -> None:
+    """Refuses settings that a sweep chose on the study's own patients: each trial told of them, at no charge.
+
+    Raises:
+        TrustError: The study says so of itself.
+    """
+    _require(not study.tuning_problem, study.tuning_problem)
+
+
 def _check_private(policy: SitePolicy, study: StudyConfig, declared_patients: int) -> None:
     privacy = study.privacy
     delta = privacy.delta if privacy.delta is not None else default_delta(declared_patients)

@@ -164,6 +164,8 @@ class Questions:
             QuestionRefused: The study does not ask this.
         """
         weights = question_digest(arrays)
+        if split == "test" and not self.study.evaluation.test:
+            raise QuestionRefused("The study leaves the test patients unopened (evaluation.test=false)")
         if split == "test":
             return self._note(lambda asked: asked.open_test(weights))
         self._check_round(round_index)

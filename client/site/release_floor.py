@@ -138,6 +138,23 @@ def begin_memory(home: Path) -> None:
     _write(home / FILE, "", [])
 
 
+def suppose_released(home: Path, members: Mapping[str, tuple[str, int]]) -> None:
+    """Begins a memory that was lost, as if each split had been counted as it is now; one that is there stays.
+
+    Args:
+        home: The site's folder.
+        members: Split and label of every patient, by identifier.
+    """
+    with exclusive(home / LOCK):
+        if (home / FILE).exists() or (home / KEY).exists():
+            return
+        for counted in ("val", "test"):
+            labels = {patient: label for patient, (split, label) in members.items() if split == counted}
+            memory = _Memory(home, tuple(labels), np.array(list(labels.values()), dtype=int))
+            memory.admits([np.ones(len(labels), dtype=bool)], floor=1)
+            memory.keep()
+
+
 def _key(home: Path) -> SiteKey:
     """Returns the key of the memory's fingerprints; with another one nobody would be known again.
 

@@ -59,9 +59,9 @@ def since(site: Site, backup: Backup, evidence: Evidence) -> Since:
     unknown = _unnamed(site, backup, {study.digest() for study in studies})
     if unknown and not evidence.assume_unbounded:
         raise DataError(
-            f"The policy allows {unknown}: what it spent since the backup cannot be charged. Name each study that may "
-            "have run with --study FILE and allow these only (`studies` in policy.yaml), or give the account of these "
-            "patients up for good with --assume-unbounded"
+            f"The policy allows {_in_words(unknown)}: what it spent since the backup cannot be charged. Name each "
+            "study that may have run with --study FILE and allow these only (`studies` in policy.yaml), or give the "
+            "account of these patients up for good with --assume-unbounded"
         )
     open_ = any(not study.privacy.private for study in studies) or any(_is_unbounded(one) for one in statements)
     apart = [name for name, (split, _) in site.cohort.members.items() if split in ("val", "test")]
@@ -70,19 +70,21 @@ def since(site: Site, backup: Backup, evidence: Evidence) -> Since:
         heads=[*(_head(one["ledger_head"]) for one in statements), *_hub_heads(evidence.heads, key.public_hex)],
         lifetime=[event for one in statements for event in events_of(one)],
         unbounded=open_ or evidence.assume_unbounded,
+        plain={study.digest() for study in studies if not study.privacy.private} | unknown - {ANY},
         patients=fingerprints(key, site.cohort.train_patients),
         scored=fingerprints(key, apart) if apart else (),
     )
 
 
-def _unnamed(site: Site, backup: Backup, named: set[str]) -> str:
-    """Returns which studies the policy allows that neither the backup nor anybody can name; empty: none."""
-    if ANY in site.policy.studies:
-        return "any study"
+def _unnamed(site: Site, backup: Backup, named: set[str]) -> set[str]:
+    """Returns the studies that the policy allows and neither the backup nor anybody can name; ``*`` among them: any."""
     rows = [json.loads(entry.text) for entry in backup.entries]
     held = {promise.study for promise in promises_in(rows)}
-    unnamed = set(site.policy.studies) - named - held
-    return f"the studies {', '.join(sorted(unnamed))}" if unnamed else ""
+    return set(site.policy.studies) - named - held
+
+
+def _in_words(studies: set[str]) -> str:
+    return "any study" if ANY in studies else f"the studies {', '.join(sorted(studies))}"
 
 
 def _at_its_end(study: StudyConfig, declared_patients: int) -> Promise:

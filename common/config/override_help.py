@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 _KEY = re.compile(r"(?:\+\+|\+|~)?([^=]*)(?:=(.*))?", re.DOTALL)
+SPACES = "sweep"
+"""The folder of search spaces, which is no group of a study."""
 
 
 def problem_of(overrides: Sequence[str], study: type[Any], configs: Path) -> str | None:
@@ -51,7 +53,8 @@ def meant(word: str, options: Sequence[str]) -> str:
 
 
 def _groups(configs: Path) -> list[str]:
-    return sorted(path.name for path in configs.iterdir() if path.is_dir() and not path.name.startswith("_"))
+    folders = (path.name for path in configs.iterdir() if path.is_dir())
+    return sorted(name for name in folders if not name.startswith("_") and name != SPACES)
 
 
 def _keys(kind: type[Any], prefix: str = "") -> Iterator[str]:

@@ -82,6 +82,18 @@ def read_overrides(path: Path) -> list[str]:
 
 
 def expanded(overrides: Sequence[str]) -> list[str]:
-    """Returns the overrides with a leading ``~`` of a value made the user's home, as no shell does after ``=``."""
+    """Returns the overrides with a leading ``~`` of a value made the user's home, as no shell does after ``=``.
+
+    ``experiment=FILE.yaml`` stands for the overrides in that file, such as the ``best.yaml`` of a sweep.
+
+    Raises:
+        ConfigError: That file cannot be read, or holds no list of overrides.
+    """
     pairs = [override.partition("=") for override in overrides]
-    return [key + sign + (str(Path(value).expanduser()) if value[:1] == "~" else value) for key, sign, value in pairs]
+    found = [key + sign + (str(Path(value).expanduser()) if value[:1] == "~" else value) for key, sign, value in pairs]
+    return [word for override in found for word in _of_file(override)]
+
+
+def _of_file(override: str) -> list[str]:
+    key, _, value = override.partition("=")
+    return read_overrides(Path(value)) if key == "experiment" and value.endswith((".yaml", ".yml")) else [override]

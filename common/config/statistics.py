@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from common.config.study import StudyConfig
 
 Release = Literal["auto", "steps", "moment"]
+LEAST_RESIDUAL = 1e-3
+"""A sum of far smaller residuals has a grid without an inverse in float64, and leaves without its noise."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +31,7 @@ class StatisticsConfig:
     release: Release = "auto"
     """What the rounds after the first release: ``steps`` logistic steps, ``moment`` the first of them again and again,
     so that its noise averages out; ``auto``: by the rule."""
-    residual: Annotated[float, Field(gt=0, le=1)] = 0.6
+    residual: Annotated[float, Field(ge=LEAST_RESIDUAL, le=1)] = 0.6
     """Largest size of one patient's residual, and so the sensitivity of a round after the first."""
     scale: Annotated[float, Field(gt=0, le=100)] = 0.5
     """Norm of a patient's coordinates that counts in full; longer ones are clipped to it."""

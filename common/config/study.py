@@ -19,6 +19,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from common.config.overrides import take_paths
 from common.config.statistics import StatisticsConfig, problem_of_statistics
+from common.config.tuned import TunedConfig
 from common.errors import ConfigError
 
 MAX_NAME = 100
@@ -27,7 +28,14 @@ CONFIG_DIR = Path(__file__).resolve().parents[2] / "configs"
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+LEAST_NORM, LARGEST_NORM = 1e-4, 1e6
+"""Clipping norms of a study. Under far smaller ones what is clipped ends among float32's last numbers, where rounding
+bounds nothing."""
+Norm = Annotated[float, Field(ge=LEAST_NORM, le=LARGEST_NORM, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+LARGEST_BATCH = 4096
+"""Images that go through a network at once. Float32 adds them up: of 60,000 patients one moved such a sum by more than
+arithmetic is allowed."""
 Subgroup = Annotated[
     str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_ -]{0,39}(:-?\d{1,6}(\.\d{1,3})?(,-?\d{1,6}(\.\d{1,3})?)*)?$")
 ]
@@ -144,7 +152,7 @@ class TrainingConfig:
     local_epochs: Positive = 4.0
     batch_patients: Count = 100
     """Expected patients a step: public, and the normaliser of the private sum."""
-    physical_batch: Count = 128
+    physical_batch: Annotated[int, Field(ge=1, le=LARGEST_BATCH)] = 128
     """Images that go through the network at once; memory only, no effect on the result of a step. A private step takes
     16 at least."""
     optimizer: Literal["sgd", "adam"] = "sgd"
@@ -171,7 +179,7 @@ class PrivacyConfig:
     """Target for all rounds of the study together, per site."""
     delta: Annotated[float, Field(gt=0, lt=1)] | None = None
     """None: min(1e-5, 0.1 / declared patients)."""
-    clip_norm: Positive = 1.0
+    clip_norm: Norm = 1.0
     max_images: Annotated[int, Field(ge=1, le=1000)] = 8
     """Images of one patient that enter a step at most."""
     accountant: Literal["prv", "rdp"] = "prv"
@@ -241,6 +249,8 @@ class EvaluationConfig:
     select_by: Literal["auroc", "log_loss", "last"] = "auroc"
     """What makes a round the best on validation patients, a later one wins a tie; ``last``: the last round, whatever it
     does."""
+    test: bool = True
+    """Whether the chosen round's model is tested at the end; a sweep leaves the test patients unopened."""
     local_baseline: bool = True
     """Whether each site makes the best model it can at home, without noise, to compare with; it is never released."""
     local_epochs: NonNegative = 16.0
@@ -296,6 +306,7 @@ class StudyConfig:
     privacy: PrivacyConfig = dataclasses.field(default_factory=PrivacyConfig)
     strategy: StrategyConfig = dataclasses.field(default_factory=StrategyConfig)
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+    tuned: TunedConfig = dataclasses.field(default_factory=TunedConfig)
 
     def __post_init__(self) -> None:
         if len(self.name) > MAX_NAME or not self.name.isprintable():
@@ -304,6 +315,16 @@ class StudyConfig:
             raise ValueError(problem)
         if self.privacy.distributed:
             _check_summed(self)
+
+    @property
+    def tuning_problem(self) -> str:
+        """Why no hospital may take part: a sweep chose the settings on the study's own patients. Empty: none did."""
+        if not self.tuned.on(self.data.name):
+            return ""
+        return (
+            f"the study's settings were chosen on its own patients ({self.tuned.trials} trials on {self.tuned.data}), "
+            "which no epsilon covers; expected settings from public or synthetic data, or without a sweep"
+        )
 
     def travelling(self) -> dict[str, Any]:
         """Returns the part of the study that sites receive: no path, no emulation.

@@ -60,6 +60,7 @@ class Since:
         heads: Later heads that somebody has seen; the restored ledger names them.
         lifetime: Events over all studies, as later statements tell them.
         unbounded: Whether a study without privacy, or one that nobody can name, may have run.
+        plain: Digests of studies that may have run without privacy, as far as is known; what they asked is forgotten.
         patients: Fingerprints of the patients who may have been trained on.
         scored: Fingerprints of the patients who may have been validated or tested on.
     """
@@ -68,6 +69,7 @@ class Since:
     heads: Sequence[Head] = ()
     lifetime: Sequence[Event] = ()
     unbounded: bool = False
+    plain: Collection[str] = ()
     patients: Collection[str] = ()
     scored: Collection[str] = ()
 
@@ -152,6 +154,7 @@ def _with(since: Since, lost: Salvaged) -> Since:
     return replace(
         since,
         unbounded=since.unbounded or lost.unbounded,
+        plain=lost.plain.union(since.plain),
         patients=lost.patients.union(since.patients),
         scored=lost.scored.union(since.scored),
     )
@@ -175,8 +178,8 @@ def _missing(
         charges += [_again(row, cohort) for row in lost.owed(charges)]
         found += charges
         found += _beyond(kinds, charges, since.lifetime, cohort)
-        if since.unbounded:
-            found.append({"kind": "unbounded", "cohort": cohort, "study": RUN, "run": RUN})
+        open_ = sorted(since.plain) or [RUN] * since.unbounded
+        found += [{"kind": "unbounded", "cohort": cohort, "study": study, "run": RUN} for study in open_]
     found += release_everything(rows)
     # How often patients were counted since, and with how much noise, nobody can tell: as if it had been without.
     new = sorted(scored_patients(rows).union(since.scored) - exactly_scored(rows))

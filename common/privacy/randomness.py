@@ -21,7 +21,8 @@ class Randomness:
         sampling: Which patients enter a step.
         images: Which images of a patient do, where there are too many.
         noise: What is added to the sum.
-        regularisation: Augmentation and dropout. They protect nobody: the guarantee holds for whatever they draw.
+        regularisation: Augmentation and dropout. The guarantee needs it secret too: one patient less moves what
+            others draw.
         seeded: Whether the noise can be repeated by whoever knows the seed; then it protects nobody.
     """
 

@@ -38,7 +38,12 @@ class Salvaged:
     @property
     def unbounded(self) -> bool:
         """Whether a study without privacy was trained."""
-        return any(row["kind"] == "unbounded" for row in self.rows)
+        return bool(self.plain)
+
+    @property
+    def plain(self) -> frozenset[str]:
+        """Digests of the studies without privacy that were trained."""
+        return frozenset(row["study"] for row in self.rows if row["kind"] == "unbounded")
 
     @property
     def patients(self) -> frozenset[str]:

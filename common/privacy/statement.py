@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from common.config.study import StudyConfig
+from common.config.tuned import NOT_STATED
 from common.privacy.accounting import epsilon_of, merge
 from common.privacy.chain import told_rows
 from common.privacy.exposure import UNBOUNDED, told, unbounded_runs
@@ -64,7 +65,7 @@ NOT_COVERED = (
     *EXACT_SCORES,
     "the counts in the site's readiness certificate, where it made one and the study asks for it",
     "which round is best, chosen on validation patients",
-    "hyper-parameters, chosen before the study",
+    NOT_STATED,
     "the site's own models (alone, with the federated one), which stay there: they are made of training and validation "
     "patients without noise; figures about them leave once a run as its policy says, at most three score histograms "
     "and thresholds and four differences of AUROC, all of the same test patients",
@@ -74,13 +75,16 @@ NOT_COVERED = (
 )
 
 
-def not_covered(private: bool, noised_scores: bool) -> list[str]:
-    """Returns what leaves a site and is not in the epsilon of training, in words."""
+def not_covered(private: bool, noised_scores: bool, study: StudyConfig | None = None) -> list[str]:
+    """Returns what leaves a site and is not in the epsilon of training, in words; ``study`` tells how it was tuned."""
     if not private:
         return [NOT_PRIVATE]
+    lines = list(NOT_COVERED)
+    if study is not None:
+        lines[lines.index(NOT_STATED)] = study.tuned.in_words(study.data.name)
     if not noised_scores:
-        return list(NOT_COVERED)
-    return [*NOISED_SCORES, *(line for line in NOT_COVERED if line not in EXACT_SCORES)]
+        return lines
+    return [*NOISED_SCORES, *(line for line in lines if line not in EXACT_SCORES)]
 
 
 def _released(noised_scores: bool, *, summed: bool) -> list[str]:
@@ -193,7 +197,7 @@ def privacy_statement(
 
     ``trained_values``: values of a step, which decide the sampler of its noise; None: nothing was trained yet.
     ``scores``: what :func:`common.privacy.evaluation_account.account` says; None: score counts hold no noise.
-    ``study``: needed where its noise is shared in secure sums.
+    ``study``: tells how its settings were chosen; needed where its noise is shared in secure sums.
     """
     noised, summed = scores is not None, study if study is not None and study.privacy.distributed else None
     common = {
@@ -206,7 +210,7 @@ def privacy_statement(
         "evaluation_account": None if scores is None else dict(scores),
     }  # fmt: skip
     if plan is None:
-        return common | {"epsilon": None, "delta": None, "not_covered": not_covered(False, noised)}
+        return common | {"epsilon": None, "delta": None, "not_covered": not_covered(False, noised, study)}
     events = [row.event for row in account.rows]
     epsilon = epsilon_of(events, plan.delta, plan.accountant)
     other = "rdp" if plan.accountant == "prv" else "prv"
@@ -245,7 +249,7 @@ def privacy_statement(
         "by_round": _by_round(account.rows, plan),
         "events": [_event(row) for row in account.rows],
         "released": _released(noised, summed=summed is not None),
-        "not_covered": not_covered(True, noised),
+        "not_covered": not_covered(True, noised, study),
         "randomness": randomness_words(seeded),
         "overlap": OVERLAP_SUMMED if summed is not None else OVERLAP,
         "empirical_audit": EMPIRICAL_AUDIT,

@@ -18,6 +18,8 @@ from common.privacy.exposure import UNBOUNDED
 from common.privacy.summed_statement import alone_events, shares_hold
 
 TOLERANCE = 0.01
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What reading a statement ends in that somebody else wrote, figure by figure and row by row."""
 GRID_ERROR = 0.02
 """Opacus' PRV reports the upper end of an interval of half-width 0.01 around its estimate."""
 
@@ -49,7 +51,7 @@ def verify_statement(statement: Mapping[str, Any]) -> float:
             _check(statement, "lifetime_epsilon", _events(statement, "lifetime_events"))
         _check_alone(statement)
         return _check(statement, "epsilon", _events(statement, "events"))
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except UNREADABLE as error:
         raise TrustError(f"The statement of {statement.get('site')} cannot be read ({error!r})") from None
 
 
@@ -62,7 +64,7 @@ def check_consistency(statement: Mapping[str, Any]) -> None:
     try:
         _check_derived(statement)
         check_chain(statement)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except UNREADABLE as error:
         raise TrustError(f"The statement of {statement.get('site')} cannot be read ({error!r})") from None
 
 

@@ -26,6 +26,7 @@ from common.reporting.sections import (
     outside,
     subgroups,
     unmeasured,
+    untested,
     value_of_federating,
 )
 from common.reporting.study_privacy import PAGE
@@ -138,6 +139,7 @@ def _view(files: RunFiles, figures: Mapping[str, Mapping[str, str]]) -> dict[str
         "study": files.study,
         "last_round": files.study.get("evaluation", {}).get("select_by") == "last",
         "evaluation": files.evaluation,
+        "untested": untested(files),
         "verdict": judge(files),
         "reliability": reliability(files),
         "named": named,

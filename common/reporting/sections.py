@@ -182,7 +182,7 @@ def unmeasured(files: RunFiles) -> list[str]:
     ]
     lines += _score_noise(files) + _not_tried(files)
     if files.evaluation is None:
-        return ["Test results: the run ended before the test patients were scored.", *lines]
+        return [f"Test results: {untested(files)}.", *lines]
     kept = [site for site in files.sites if files.own_release(site).get("level") in ("none", "verdict")]
     lines += [f"Training alone: figures are not released by {', '.join(kept)}."] if kept else []
     missing = not files.model("local") and not any(files.own_release(site) for site in files.sites)
@@ -191,6 +191,13 @@ def unmeasured(files: RunFiles) -> list[str]:
     lines += [] if subgroups(files) else ["Subgroups: none was counted, or none was large enough."]
     lines += [] if files.explanation else ["Where the model looks: no heatmap was measured."]
     return lines
+
+
+def untested(files: RunFiles) -> str:
+    """Returns why a run has no test results."""
+    if files.study.get("evaluation", {}).get("test", True):
+        return "the run ended before the test patients were scored"
+    return "the study leaves the test patients unopened (evaluation.test=false)"
 
 
 def _not_tried(files: RunFiles) -> list[str]:

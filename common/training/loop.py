@@ -7,7 +7,7 @@ patient's gradient is the mean over images. With a plan, batches, clipping, nois
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,7 @@ from common.privacy.plan import PrivacyPlan
 from common.privacy.randomness import Randomness
 from common.privacy.shares import NoiseShare
 from common.training.allocator import keep_large_blocks
+from common.training.dropout import own_dropout
 
 LEAST_ROWS = 16
 """Fewest rows that go through the network at once in a private step. Libraries give a row other last bits among fewer,
@@ -93,7 +94,7 @@ def noisy_sum(
     trained, rows = _trained_part(model, data, training)
     (batch,) = _batches(rows, training, randomness, plan)
     with ExitStack() as stack:
-        stack.enter_context(_own_dropout(trained, randomness))
+        stack.enter_context(own_dropout(trained, randomness.regularisation))
         trained.train()
         stack.callback(trained.eval)
         engine = stack.enter_context(gradient_engine(plan.engine, trained))
@@ -166,7 +167,7 @@ def _train(
     model.train()
     steps = 0
     with ExitStack() as stack:
-        stack.enter_context(_own_dropout(model, randomness))
+        stack.enter_context(own_dropout(model, randomness.regularisation))
         step = _plain_step if plan is None else _PrivateStep(model, optimizer, plan, randomness, stack)
         for batch in _batches(data, training, randomness, plan):
             optimizer.zero_grad()
@@ -178,18 +179,6 @@ def _train(
     for parameter in trained:
         parameter.grad = None
     return TrainReport(steps)
-
-
-@contextmanager
-def _own_dropout(model: nn.Module, randomness: Randomness) -> Iterator[None]:
-    """Dropout draws from torch's global generator: gives it a seed of ``randomness`` and takes it back at the end."""
-    if not any(isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0 for module in model.modules()):
-        yield
-        return
-    seed = int(randomness.regularisation.words(1)[0])
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
 
 
 def _optimizer(trained: list[nn.Parameter], training: TrainingConfig) -> torch.optim.Optimizer:
@@ -258,8 +247,9 @@ class _RowLoss:
     def __call__(self, logits: Tensor) -> Tensor:
         """Returns binary cross-entropy (N,), malignant weighted, divided by the patient's images."""
         weight = None if self.positive_weight is None else torch.tensor(self.positive_weight, dtype=logits.dtype)
-        loss = F.binary_cross_entropy_with_logits(logits, self.labels, reduction="none", pos_weight=weight)
-        return loss * self.share
+        wide, labels = _whole_vectors(logits), _whole_vectors(self.labels)
+        loss = F.binary_cross_entropy_with_logits(wide, labels, reduction="none", pos_weight=weight)
+        return loss[: len(logits)] * self.share
 
 
 def _inputs(data: PatientTensors, part: _Batch, training: TrainingConfig, randomness: Randomness) -> Tensor:
@@ -321,11 +311,16 @@ def _batch(patients: list[Tensor], least: int) -> _Batch:
 
 
 def _sigmoid(logits: Tensor) -> Tensor:
-    """Returns the sigmoid of ``logits`` (N,), each with bits of its own.
+    """Returns the sigmoid of ``logits`` (N,), each with bits of its own."""
+    return _whole_vectors(logits).sigmoid()[: len(logits)]
 
-    The library takes what fills no vector of the processor one by one, with other last bits.
+
+def _whole_vectors(values: Tensor) -> Tensor:
+    """Returns ``values`` (N,) and zeros up to whole vectors of the processor.
+
+    The library takes what fills none one by one, with other last bits.
     """
-    return F.pad(logits, (0, -len(logits) % _VECTOR)).sigmoid()[: len(logits)]
+    return F.pad(values, (0, -len(values) % _VECTOR))
 
 
 _VECTOR = 64

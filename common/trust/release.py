@@ -17,6 +17,8 @@ from common.trust.signing import SiteKey, signature_holds
 
 _DOMAIN = b"oncofed release\n"
 _HEX = re.compile(r"[0-9a-f]+")
+ENDORSED = ("site", "study", "run", "weights", "key", "signature")
+"""Fields of an endorsement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,9 @@ def endorsers(
     """
     problems = [_problem(model, document, keys) for document in documents]
     good = {
-        str(document["site"]): document for document, problem in zip(documents, problems, strict=True) if not problem
+        str(document["site"]): {name: document[name] for name in ENDORSED}  # and nothing that nobody has signed
+        for document, problem in zip(documents, problems, strict=True)
+        if not problem
     }
     if len(good) < needed:
         wrong = "".join(f"; {problem}" for problem in problems if problem)

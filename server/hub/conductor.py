@@ -82,6 +82,8 @@ class Conductor:
             FederationError: The run kept breaking down.
         """
         study = compose(overrides)
+        if study.tuning_problem:
+            raise ConfigError(f"{study.name}: {study.tuning_problem}")
         kind = "check-" if rehearsal else ""
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{kind}{study.name}"
         folder = RunFolder.create((out or self._home.runs / name).resolve(), resume=False).path

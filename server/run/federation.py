@@ -239,9 +239,8 @@ class Run:
         if not self.rehearsal:
             self._write_model(self.model)
         nodes = self.roster.nodes
-        self._validate_the_missing(federation, best)
-        assessment = Assessment(federation, self.folder, self.progress.lost, rehearsal=self.rehearsal)
-        assessment.conduct(best, best_round=self.progress.best_round, validation=self.progress.best_val)
+        if self.study.evaluation.test:
+            self._test(federation, best)
         for site, answer in federation.ask_sites("statement", nodes).items():
             statement = checked_statement(answer, site=site, study=self.study)
             if isinstance(statement, Refusal):
@@ -250,6 +249,11 @@ class Run:
                 self.folder.write_json(f"privacy/{site}.json", statement)
                 if not self.rehearsal:
                     self._compare_ledger(site, statement)
+
+    def _test(self, federation: Federation, best: Arrays) -> None:
+        self._validate_the_missing(federation, best)
+        assessment = Assessment(federation, self.folder, self.progress.lost, rehearsal=self.rehearsal)
+        assessment.conduct(best, best_round=self.progress.best_round, validation=self.progress.best_val)
 
     def _compare_ledger(self, site: str, statement: Mapping[str, Any]) -> None:
         """Names a site whose ledger does not go on where the hub saw it last; it takes part in no later run.

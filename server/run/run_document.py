@@ -36,7 +36,7 @@ def run_document(
         "versions": versions(),
         "seeds": {"seed": study.seed, "noise": _noise(roster)},
         "code_digest": code_digest(),
-        "not_covered": not_covered(private, study.evaluation.noise > 0),
+        "not_covered": not_covered(private, study.evaluation.noise > 0, study),
     }
 
 

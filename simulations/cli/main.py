@@ -16,9 +16,11 @@ import typer
 
 from common.cli.command_line import command_line
 from common.config.overrides import expanded
-from common.errors import FederationError, OncoFedError
+from common.errors import FederationError, OncoFedError, UsageError
 from simulations.cli.audit import HELP as AUDIT_HELP
 from simulations.cli.audit import audit
+from simulations.cli.baselines import HELP as BASELINES_HELP
+from simulations.cli.baselines import baselines
 from simulations.cli.compare import HELP as COMPARE_HELP
 from simulations.cli.compare import compare
 from simulations.cli.explain import HELP as EXPLAIN_HELP
@@ -27,6 +29,8 @@ from simulations.cli.package import HELP as PACKAGE_HELP
 from simulations.cli.package import package
 from simulations.cli.pretrain import HELP as PRETRAIN_HELP
 from simulations.cli.pretrain import pretrain
+from simulations.cli.sweep import HELP as SWEEP_HELP
+from simulations.cli.sweep import sweep
 
 HELP = """Emulated hospitals on one machine train one classifier, privately.
 
@@ -46,6 +50,8 @@ Examples:
 
   oncofed-sim compare runs/eps3 runs/eps8
 
+  oncofed-sim sweep sweep=head_lr trials=20
+
   oncofed-sim audit privacy.epsilon=3
 
 Exit codes: 0 ok, 2 usage, 3 config, 4 data, 5 trust, 6 budget refused, 7 network, 8 run PARTIAL or FAILED,
@@ -63,6 +69,8 @@ Examples:
   oncofed-sim run data=breastmnist data.root=~/breastmnist.npz privacy.epsilon=8 --out runs/mnist
 
   oncofed-sim run partition=dirichlet partition.sites=10 privacy=none
+
+  oncofed-sim run -m seed=0,1,2 privacy.epsilon=1,3 --engine inprocess --out runs/grid
 
   oncofed-sim run --resume runs/mnist
 """
@@ -92,6 +100,9 @@ def run(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="Show nothing while it runs.")] = False,
+    multirun: Annotated[
+        bool, typer.Option("--multirun", "-m", help="Run each combination of values, as in seed=0,1,2.")
+    ] = False,
 ) -> None:
     """Runs one study."""
     from simulations.engine.display import console, progress_on
@@ -99,6 +110,8 @@ def run(
 
     screen = console()
     try:
+        if multirun:
+            return _run_grid(overrides or [], engine, out, resume, as_json=as_json, quiet=no_progress)
         with progress_on(screen, wanted=not no_progress) as progress:
             folder = run_study(expanded(overrides or []), engine.value, out, resume, progress)
     except OncoFedError as error:
@@ -106,6 +119,22 @@ def run(
             _print_json("error", {"exit_code": error.exit_code, "message": str(error)})
         raise
     _show(folder, screen, as_json=as_json)
+
+
+def _run_grid(
+    overrides: list[str], engine: EngineName, out: Path | None, resume: Path | None, *, as_json: bool, quiet: bool
+) -> None:
+    from common.reporting.run_report import headline_table
+    from simulations.cli.multirun import run_grid
+
+    if resume:
+        raise UsageError("-m goes on by itself where --out names its folder; leave --resume out")
+    folders = run_grid(expanded(overrides), engine.value, out, quiet=quiet)
+    for folder in folders:
+        print(f"{folder}", file=sys.stderr)
+    print(f"Compare them: oncofed-sim compare {' '.join(map(str, folders))}", file=sys.stderr)
+    if as_json:
+        _print_json("ok", [{"folder": str(folder), "table": headline_table(folder)} for folder in folders])
 
 
 @app.command()
@@ -166,10 +195,12 @@ def _print_json(status: str, data: Any) -> None:
 
 
 app.command("audit", help=AUDIT_HELP)(audit)
+app.command("baselines", help=BASELINES_HELP)(baselines)
 app.command("compare", help=COMPARE_HELP)(compare)
 app.command("explain", help=EXPLAIN_HELP)(explain)
 app.command("package", help=PACKAGE_HELP)(package)
 app.command("pretrain", help=PRETRAIN_HELP)(pretrain)
+app.command("sweep", help=SWEEP_HELP)(sweep)
 
 if importlib.util.find_spec("simulations.cli.data") is not None:
     from simulations.cli.data import app as data_app

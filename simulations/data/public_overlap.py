@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from common.config.tuned import origin
 from common.data.lookalikes import seen_again, signatures, thumbnail
 from common.data.manifest import Dataset
 from common.errors import DataError
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
     from common.config.study import StudyConfig
 
-MADE_FROM = {"breastmnist": "busi"}
-"""Data sets that are copies of another."""
 ANY = "manifest"
 """A name that says nothing of what is in it."""
 
@@ -65,9 +64,9 @@ def check_public(study: StudyConfig, datasets: Iterable[Dataset]) -> None:
 
 
 def _check_names(study: StudyConfig, checkpoint: Checkpoint) -> None:
-    own = MADE_FROM.get(study.data.name, study.data.name)
+    own = origin(study.data.name)
     for public in checkpoint.card.data:
-        same = own == MADE_FROM.get(public.name, public.name) != ANY
+        same = own == origin(public.name) != ANY
         if same and (public.seed is None or public.seed == study.seed):
             drawn = "" if public.seed is None else f" with seed={public.seed}, as the study's patients are"
             raise DataError(

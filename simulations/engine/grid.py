@@ -37,11 +37,12 @@ class InProcessGrid(Grid):
     engine = "inprocess"
 
     def __init__(
-        self, app: SiteApp, *, num_nodes: int, run_config: Mapping[str, Any] | None = None, run_id: int = 1
-    ) -> None:
+        self, app: SiteApp, *, num_nodes: int, run_config: Mapping[str, Any] | None = None, run_id: int = 1,
+        before_requests: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
         if num_nodes < 1:
             raise ValueError(f"num_nodes must be at least 1, got {num_nodes}")
-        self._app = app
+        self._app, self._before_requests = app, before_requests
         self._waiting: dict[str, Message] = {}
         self._numbers = itertools.count(1)
         self._contexts = {
@@ -61,7 +62,8 @@ class InProcessGrid(Grid):
         return list(self._contexts)
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
-        """Queues the requests and returns the id of each."""
+        """Queues the requests and returns the id of each; what is raised before them ends the run."""
+        self._before_requests()
         return [self._queue(message) for message in messages]
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:

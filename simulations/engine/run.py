@@ -13,7 +13,6 @@ import os
 import secrets
 import shlex
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,7 +34,6 @@ Progress = Callable[[Mapping[str, Any]], None]
 of metrics.jsonl."""
 
 FINAL = ("COMPLETED", "PARTIAL", "FAILED", "INTERRUPTED")
-WATCH_SECONDS = 0.5
 
 
 def run_study(
@@ -44,6 +42,8 @@ def run_study(
     out: Path | None = None,
     resume: Path | None = None,
     progress: Progress = lambda event: None,
+    *,
+    pages: bool = True,
 ) -> Path:
     """Returns the folder of the run, whose ``run.json`` says COMPLETED, PARTIAL or FAILED.
 
@@ -52,7 +52,8 @@ def run_study(
         engine: ``flower`` or ``inprocess``.
         out: Folder of the run; default: one named by time and study below ``ONCOFED_RUNS`` or ``./runs``.
         resume: Folder of an interrupted run to go on with.
-        progress: See :data:`Progress`; called from another thread than this one when the engine is ``inprocess``.
+        progress: See :data:`Progress`; a ``FederationError`` that it raises ends a run of the engine ``inprocess``.
+        pages: Whether the report is written; false saves seconds where nobody reads it, as in a sweep.
 
     Raises:
         UsageError: ``out`` together with ``resume``, or an unknown engine.
@@ -60,7 +61,7 @@ def run_study(
         FederationError: The runtime broke down before the run had an end; the run then says FAILED.
         KeyboardInterrupt: On Ctrl-C or SIGTERM; the run then says INTERRUPTED.
     """
-    plan = prepare(overrides, engine, out, resume)
+    plan = prepare(overrides, engine, out, resume, pages=pages)
     progress({"phase": "starting", "rounds": plan.study.training.rounds})
     watch, conduct = _Watch(plan.folder, progress), _run_on_flower if engine == "flower" else _run_in_process
     with sigterm_interrupts(), ending(plan.folder):
@@ -86,7 +87,9 @@ class Plan:
     sites: int
 
 
-def prepare(overrides: Sequence[str], engine: str, out: Path | None, resume: Path | None) -> Plan:
+def prepare(
+    overrides: Sequence[str], engine: str, out: Path | None, resume: Path | None, *, pages: bool = True
+) -> Plan:
     """Returns the checked plan, having made nothing but the run's folder.
 
     Raises:
@@ -101,12 +104,13 @@ def prepare(overrides: Sequence[str], engine: str, out: Path | None, resume: Pat
         raise UsageError("Give --out for a new run or --resume for an old one, not both")
     chosen = list(overrides) or (_kept(resume) if resume else [])
     study = compose(chosen)
-    chosen += _absolute_paths(study) + naming(study)
+    chosen += absolute_paths(study) + naming(study)
     study = compose(chosen)
     check_emulation(study)
     folder = RunFolder.create(_folder(study, out, resume), resume=resume is not None).path
     where = {"resume": str(folder)} if resume else {"out-dir": str(folder)}
     config = {"overrides": shlex.join(chosen), "out-dir": "", "resume": ""} | where
+    config |= {} if pages else {"pages": "false"}
     return Plan(study=study, run_config=config, folder=folder, sites=len(site_names(study)))
 
 
@@ -136,7 +140,7 @@ def _kept(folder: Path) -> list[str]:
     return read_overrides(folder / "overrides.yaml")
 
 
-def _absolute_paths(study: StudyConfig) -> list[str]:
+def absolute_paths(study: StudyConfig) -> list[str]:
     """Returns overrides for the paths that were given relative to here: Flower's processes work elsewhere."""
     paths = {
         "data.root": study.data.root,
@@ -164,31 +168,13 @@ class _Watch(Rounds):
         """Reports what is waited for."""
         self._progress({"phase": phase})
 
-    @contextlib.contextmanager
-    def in_thread(self) -> Iterator[None]:
-        """Looks about twice a second while the body runs, and once after it."""
-        done = threading.Event()
-
-        def loop() -> None:
-            while not done.wait(WATCH_SECONDS):
-                self()
-
-        thread = threading.Thread(target=loop, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
-            self()
-
 
 def _try_outside(plan: Plan, watch: _Watch) -> None:
     """Tries the model on hospitals that took no part, and shows it in the report."""
     from server.app import render
     from simulations.engine.outside import measure_outside
 
-    if plan.study.partition.outside:
+    if plan.study.partition.outside and plan.study.evaluation.test:
         watch.say("trying the model on hospitals outside")
         if measure_outside(plan.study, plan.folder):
             render(plan.folder)
@@ -224,14 +210,15 @@ def _run_in_process(plan: Plan, watch: _Watch) -> None:
 
     run_id, before = secrets.randbits(63), _run_json(plan.folder)
     config = dict(plan.run_config)
-    grid = InProcessGrid(client_app, num_nodes=plan.sites, run_config=config, run_id=run_id)
+    grid = InProcessGrid(client_app, num_nodes=plan.sites, run_config=config, run_id=run_id, before_requests=watch)
     context = Context(run_id=run_id, node_id=HUB_NODE_ID, node_config={}, state=RecordDict(), run_config=config)
-    with _logging_to(plan.folder / "inprocess.log"), watch.in_thread():
+    with _logging_to(plan.folder / "inprocess.log"):
         try:
             server_app(grid, context)
         except FederationError:
             if not _has_ended(plan.folder, before):
                 raise
+    watch()
 
 
 def _run_json(folder: Path) -> bytes:

@@ -184,7 +184,7 @@ class TestReservation:
         for run in ("aa", "aa", "bb"):
             ask(site, PRIVATE, "enrol", run=run)
         with Ledger(site.ledger_path) as ledger:
-            assert [row["kind"] for row in ledger.rows()] == ["cohort", "reserve"]
+            assert [row["kind"] for row in ledger.rows()] == ["scored", "scored", "cohort", "reserve"]
 
 
 class TestCohort:

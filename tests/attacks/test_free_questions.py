@@ -228,6 +228,15 @@ def test_the_test_is_for_weights_that_were_validated(site: Site) -> None:
     ask(site, "evaluate", 0, 1, split="test")
 
 
+def test_a_study_that_leaves_the_test_unopened_gets_no_test(site: Site) -> None:
+    closed = dataclasses.replace(STUDY, evaluation=dataclasses.replace(STUDY.evaluation, test=False))
+    ask(site, "evaluate", 1, 0, study=closed)
+    with pytest.raises(QuestionRefused, match="unopened"):
+        ask(site, "evaluate", 0, 0, split="test", study=closed)
+    with pytest.raises(QuestionRefused):
+        ask(site, "baseline", 0, 0, study=closed)
+
+
 def test_the_same_question_has_the_same_answer(site: Site) -> None:
     """A hub that crashed asks again, and learns nothing by it."""
     once = ask(site, "evaluate", 1, 1).document

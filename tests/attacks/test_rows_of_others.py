@@ -102,3 +102,17 @@ def _scores(model: Classifier, inputs: Tensor) -> Tensor:
     return predict(
         model, PatientTensors(inputs, torch.zeros(count), torch.arange(count), tuple(map(str, range(count))))
     )
+
+
+def _residuals(logits: Tensor) -> Tensor:
+    logits = logits.clone().requires_grad_()
+    _RowLoss(torch.zeros(len(logits)), torch.ones(len(logits)), None)(logits).sum().backward()
+    assert logits.grad is not None
+    return logits.grad
+
+
+def test_one_patient_less_moves_nobody_s_residual() -> None:
+    """At this logit the residuals of 31 of 63 patients had another last bit than the same ones among 64."""
+    for logits in (torch.full((64,), -5.949), torch.randn(64, generator=torch.Generator().manual_seed(0)) * 4):
+        together = _residuals(logits)
+        assert all(torch.equal(together[:count], _residuals(logits[:count])) for count in range(16, 64))

@@ -2,9 +2,9 @@
 
 The hospitals share a secret key that the hub never has. Each turns its patients' identifiers and its pictures into
 keyed hashes; equal ones are counted. Without the key a hash tells nothing; with it, a hospital can try identifiers that
-it guesses, so this protects against the hub and not against a member of the consortium. Random hashes fill each list up
-to a round number. A woman whose identifier differs between hospitals is not found; that identifiers differ by
-leading zeros only is, for spreadsheets drop them.
+it guesses, so this protects against the hub and not against a member of the consortium. Hashes of nobody fill each list
+up to a round number; who sees lists of two days under one key sees how many came and went. A woman whose identifier
+differs between hospitals is not found; that identifiers differ by leading zeros only is, for spreadsheets drop them.
 """
 
 from __future__ import annotations
@@ -58,14 +58,10 @@ def overlap_file(dataset: Dataset, key: bytes, site: str) -> dict[str, Any]:
     """Returns what a site hands in: keyed hashes of its patients and pictures, sorted and filled up."""
     patients = [f"patient|{patient.strip().casefold()}" for patient in dataset.patients()]
     pictures = _pictures(dataset) if dataset.kind == "image" else []
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "site": site,
-        "key_check": _hash(key, "key check"),
-        "patients": _filled(_hash(key, patient) for patient in patients),
-        "bare": _filled(_hash(key, f"bare|{bare(patient)}") for patient in dataset.patients()),
-        "images": _filled(_hash(key, picture) for picture in pictures),
-    }
+    said = {"schema_version": SCHEMA_VERSION, "site": site, "key_check": _hash(key, "key check")}
+    bare_ones = [f"bare|{bare(patient)}" for patient in dataset.patients()]
+    texts = {"patients": patients, "bare": bare_ones, "images": pictures}
+    return said | {kind: _filled(key, f"{site}|{kind}", found) for kind, found in texts.items()}
 
 
 def overlaps(files: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -113,10 +109,12 @@ def _hash(key: bytes, text: str) -> str:
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()[:32]
 
 
-def _filled(hashes: Iterable[str]) -> list[str]:
-    found = set(hashes)
+def _filled(key: bytes, whose: str, texts: Iterable[str]) -> list[str]:
+    """Fills up with the same hashes whenever it is asked: what two lists have in common would be the true ones."""
+    found, number = {_hash(key, text) for text in texts}, 0
     while len(found) % ROUND:
-        found.add(secrets.token_hex(16))
+        found.add(_hash(key, f"filled|{whose}|{number}"))
+        number += 1
     return sorted(found)
 
 

@@ -133,7 +133,7 @@ would give them away.</caption>
 <section aria-labelledby="test">
 <h2 id="test">Test results</h2>
 {% if evaluation is none %}
-<p>Not measured: the run ended before the test patients were scored.</p>
+<p>Not measured: {{ untested }}.</p>
 {% else %}
 <p>Once, at the end, on patients that no round had seen. The federated model calls a patient malignant at a
 probability of {{ number(evaluation.threshold, "%.4g") }} or more, fixed before the test was opened; a home model at

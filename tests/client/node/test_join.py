@@ -15,8 +15,8 @@ from client.node.join import join
 from client.site.policy import SitePolicy, check_request, load_policy
 from client.site.site_file import SiteHome
 from common.config.study import StudyConfig, from_dict
-from common.errors import ConfigError
-from common.trust.kit import Kit, study_digest, write_kit
+from common.errors import ConfigError, TrustError
+from common.trust.kit import Kit, read_kit, study_digest, write_kit
 from common.trust.pki import create_authority
 
 STUDY = StudyConfig(name="mammae").travelling()
@@ -48,6 +48,18 @@ def test_an_address_that_is_more_than_one_is_refused_and_nothing_is_written(tmp_
     with pytest.raises(ConfigError, match="host:port"):
         _joined(tmp_path, hub=hub)
     assert not (tmp_path / "home").exists()
+
+
+def test_a_kit_alone_does_not_put_another_hub_in_the_place_of_the_pinned_one(tmp_path: Path) -> None:
+    home = _joined(tmp_path)
+    before = {path: path.read_bytes() for path in (home.hub_key, home.ca, home.path / "study.json")}
+    join(home, tmp_path / "kit.zip")
+    write_kit(tmp_path / "other.zip", dataclasses.replace(read_kit(tmp_path / "kit.zip"), hub_key="ce" * 32))
+    with pytest.raises(TrustError, match="another hub"):
+        join(home, tmp_path / "other.zip")
+    assert {path: path.read_bytes() for path in before} == before
+    join(home, tmp_path / "other.zip", another_hub=True)
+    assert home.hub_key.read_text().strip() == "ce" * 32
 
 
 @pytest.mark.parametrize("site", ["123", "null", "true", "1e5"])

@@ -100,6 +100,19 @@ def test_patients_who_were_counted_without_noise_are_not_counted_with_it(site: S
         ask(site, STUDY, "evaluate", split="val")
 
 
+def test_nor_are_those_whom_an_enrolment_counted_without_noise(site: Site) -> None:
+    """A card tells exactly how many there are; before, the account said a bound of them all the same."""
+    assert ask(site, EXACT, "enrol").counts["val"]["malignant"] is not None
+    with pytest.raises(BudgetExceeded, match="without noise"):
+        ask(site, STUDY, "evaluate", split="val")
+
+
+def test_a_card_beside_noised_counts_is_in_their_account(site: Site) -> None:
+    ask(site, STUDY, "evaluate", split="val")
+    ask(site, EXACT, "enrol")
+    assert ask(site, STUDY, "statement").document["evaluation_account"]["lifetime_epsilon"] == "unbounded"
+
+
 def test_patients_who_were_counted_with_noise_and_then_without_have_no_bound(site: Site) -> None:
     ask(site, STUDY, "evaluate", split="val")
     note_scored(site, EXACT.digest(), "val")

@@ -9,8 +9,12 @@ import pytest
 from common.config.study import CONFIG_DIR, compose, from_dict, to_dict
 from common.errors import ConfigError
 
+GROUPS = sorted(
+    path.name for path in CONFIG_DIR.iterdir() if path.is_dir() and path.name not in ("experiment", "sweep")
+)
 
-@pytest.mark.parametrize("group", sorted(p.name for p in CONFIG_DIR.iterdir() if p.is_dir() and p.name != "experiment"))
+
+@pytest.mark.parametrize("group", GROUPS)
 def test_every_option_of_every_group_is_a_valid_study(group: str) -> None:
     for option in (CONFIG_DIR / group).glob("*.yaml"):
         study = compose([f"{group}={option.stem}"])

@@ -36,6 +36,14 @@ def test_every_count_is_of_as_many_patients_as_the_policy_says(count: int, patie
     assert told[told > 0].min() >= GROUP and told.sum() == patients and state.is_grouped
 
 
+def test_in_her_class_a_patient_may_be_a_count_of_one() -> None:
+    """What docs/metrics.md says: a bin holds enough patients of both classes together, not of each."""
+    labels = (np.arange(60) < 12).astype(int)
+    state = grouped_state(_scores(60, 0), labels, [{}] * 60, (), bins=4096, min_cell=5, together=GROUP)
+    assert state.positives[state.positives > 0].min() == 1
+    assert (state.positives + state.negatives)[state.positives > 0].min() >= GROUP
+
+
 @given(bins, sizes, seeds)
 def test_a_group_is_told_among_its_patients_and_in_order(count: int, patients: int, seed: int) -> None:
     scores = _scores(patients, seed)

@@ -104,7 +104,6 @@ PLACES: dict[str, set[str]] = {
         "common/models/zoo.py::build_model",  # first weights, which everybody knows
         "common/privacy/preflight.py::_same_dropout",  # of a step that is thrown away
         "common/privacy/preflight.py::_random_inputs",  # random images for that step
-        "common/training/loop.py::_own_dropout",  # protects nobody: the guarantee holds whatever dropout draws
     },
     "uses Opacus": {
         "common/privacy/accounting.py::_epsilon",

@@ -140,6 +140,10 @@ class Run:
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+# A background job of a shell inherits that SIGINT is ignored, and so would the commands that a person stops by Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="package")
 def deployment(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> Iterator[Deployment]:
     """All up and connected; a scenario leaves it so."""

@@ -86,3 +86,8 @@ def test_identifiers_without_their_zeros_are_counted_apart() -> None:
     )
     (found,) = overlaps([overlap_file(padded, KEY, "a"), overlap_file(stripped, KEY, "b")])
     assert (found["patients"], found["but_for_zeros"]) == (10, 20)
+
+
+def test_two_files_of_one_site_tell_no_more_than_one() -> None:
+    """Before, what two files had in common were the true hashes, and so exactly how many patients there are."""
+    assert overlap_file(cohort(1, 2, 3), KEY, "a") == overlap_file(cohort(1, 2, 3), KEY, "a")

@@ -1,0 +1,1 @@
+"""One study beside everything that it should be compared with."""

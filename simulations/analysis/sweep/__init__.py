@@ -1,0 +1,1 @@
+"""Hyper-parameter search on public or synthetic data, and its price."""
