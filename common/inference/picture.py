@@ -68,6 +68,7 @@ def caption(prediction: Prediction, number: int, attention: Mapping[str, Any]) -
     lines = [f"{RESEARCH_USE}.", f"{attention['label']}. Check of the map: {verdict(attention)}."]
     if float(np.ptp(prediction.heat[number])) == 0:
         lines.append("The map is blank: nothing in this image spoke for malignant.")
+    lines += [f"Note: {line}." for line in prediction.told]
     if prediction.record.abstained:
         lines.append("No answer: " + "; ".join(MEANINGS[reason] for reason in prediction.record.reasons) + ".")
     return lines
