@@ -73,7 +73,7 @@ def test_a_package_is_kept_once_the_hub_has_signed_it(
     assert done.exit_code == 0 and done.stdout.strip() == package.digest and "hub, north" in done.stderr
     assert site(joined, "model", "add", folder).exit_code == 3
     assert site(joined, "model", "add", folder, "--key", "north=zz").exit_code == 2
-    listed = json.loads(site(joined, "model", "list", "--json").stdout)["packages"]
+    listed = json.loads(site(joined, "model", "list", "--json").stdout)["data"]["packages"]
     assert [(row["digest"], row["state"], row["problem"]) for row in listed] == [(package.digest, "kept", "")]
 
 
@@ -81,7 +81,7 @@ def test_a_kept_package_that_was_changed_is_listed_as_a_problem_and_never_used(
     joined: SiteHome, active: Package, pictures: Path
 ) -> None:
     (active.folder / "calibration.json").write_text("{}")
-    (row,) = json.loads(site(joined, "model", "list", "--json").stdout)["packages"]
+    (row,) = json.loads(site(joined, "model", "list", "--json").stdout)["data"]["packages"]
     assert row["state"] == "active" and "not the file" in row["problem"]
     done = site(joined, "predict", "--in", pictures)
     assert done.exit_code == 3 and not records(joined.path / "records.jsonl").records
