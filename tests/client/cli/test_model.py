@@ -168,6 +168,13 @@ def test_a_shadow_sees_the_same_exams_and_shows_nothing(
     assert len(list((tmp_path / "out").glob("*.json"))) == 12 and done.stdout.count("threshold") < 30
 
 
+def test_a_shadow_that_is_refused_takes_no_result_away(joined: SiteHome, active: Package, pictures: Path) -> None:
+    _point(joined, active.digest, "ab" * 32)
+    done = site(joined, "predict", "--in", pictures)
+    assert done.exit_code == 0 and "The shadow does not run" in done.stderr
+    assert {one.state for one in records(joined.path / "records.jsonl").records} == {"active"}
+
+
 def test_a_site_calibrates_on_its_own_patients_and_keeps_it(joined: SiteHome, active: Package, pictures: Path) -> None:
     _with_own_patients(joined, 160)
     done = site(joined, "model", "calibrate", active.digest[:8])
