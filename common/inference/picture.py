@@ -78,6 +78,8 @@ def caption(prediction: Prediction, number: int, attention: Mapping[str, Any]) -
 
 def verdict(attention: Mapping[str, Any]) -> str:
     """Returns what came of the randomisation check, in words."""
+    if attention["method"] == "none":
+        return f"there is no map: {attention['reason']}"
     sanity = attention.get("sanity") or {}
     return (
         f"it {sanity['verdict']}"

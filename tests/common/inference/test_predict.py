@@ -21,7 +21,7 @@ from common.inference.exams import Exam, find_exams
 from common.inference.features import FeatureReference
 from common.inference.local import Local
 from common.inference.package import Appearance, Package
-from common.inference.picture import draw_picture
+from common.inference.picture import draw_picture, verdict
 from common.inference.predict import Prediction, Predictor, pooled
 from common.inference.reasons import Reason
 from common.models.weights import load_weights
@@ -172,6 +172,8 @@ def test_a_picture_shows_research_use_and_no_word_of_the_exam(package: Package, 
     assert draw_picture(found, 0, dataclasses.replace(package, head=None)) is not None
     blind = Predictor(dataclasses.replace(package, head=None)).predict(exam)
     assert draw_picture(blind, 0, package) is None
+    assert verdict({"method": "none", "reason": "no places"}) == "there is no map: no places"
+    assert verdict(package.attention) in ("it depends on the weights", "whether it follows the model is unclear")
 
 
 @pytest.mark.parametrize("name", ["PNG", "TIFF", "PGM", "DICOM"])
