@@ -35,7 +35,7 @@ class Measured:
         psi: Population stability index, at least 0.
         reference: How many exams of the reference have the measure.
         window: How many of the window.
-        words: Whether it is a tag and not a number.
+        words: Of a tag, how many words were told apart; 0: it is a number.
     """
 
     measure: str
@@ -44,7 +44,7 @@ class Measured:
     psi: float
     reference: int
     window: int
-    words: bool
+    words: int
 
 
 def compared(reference: Mapping[str, Column], window: Mapping[str, Column], level: float) -> tuple[Measured, ...]:
@@ -64,7 +64,7 @@ def compared(reference: Mapping[str, Column], window: Mapping[str, Column], leve
     p_values = [_p_value(reference[name], window[name]) for name in names]
     return tuple(
         Measured(measure=name, p=p, rejected=no, psi=psi(reference[name], window[name]), reference=len(reference[name]),
-               window=len(window[name]), words=_words(reference[name]))
+               window=len(window[name]), words=_told_apart(reference[name], window[name]))
         for name, p, no in zip(names, p_values, benjamini_hochberg(p_values, level), strict=True)
     )  # fmt: skip
 
@@ -107,6 +107,26 @@ def smallest_distance(reference: int, window: int, level: float, power: float = 
 def in_deviations(distance: float) -> float | None:
     """Returns the shift of a normal mean, in standard deviations, with this distance; None: there is none."""
     return None if distance >= 1 else 2 * NormalDist().inv_cdf((1 + distance) / 2)
+
+
+def smallest_move(reference: int, window: int, words: int, level: float, power: float = 0.9) -> float | None:
+    """Returns how far the share of a tag must move for one window to show it with the power; None: no move would.
+
+    From the noncentral chi-square distribution with ``words - 1`` degrees of freedom, for a tag near one half, where
+    it takes the most (Cohen 1988, section 7.2).
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import chi2, ncx2
+
+    freedom = max(1, words - 1)
+    limit = chi2.isf(level, freedom)
+    needed = brentq(lambda strength: ncx2.sf(limit, freedom, strength) - power, 1e-6, 1e4)
+    move = math.sqrt(needed * 0.25 * (1 / reference + 1 / window))
+    return None if move >= 0.5 else move
+
+
+def _told_apart(reference: Column, window: Column) -> int:
+    return _without_rare(np.stack(_counts(reference, window))).shape[1] if _words(reference) else 0
 
 
 def _p_value(reference: Column, window: Column) -> float:

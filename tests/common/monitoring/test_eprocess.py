@@ -70,7 +70,7 @@ def test_more_cases_see_smaller_changes(tolerated: float, cases: int) -> None:
 
 
 def test_what_was_lost_before_a_change_does_not_hide_it() -> None:
-    """The rate doubles after two thousand good cases: with all the wealth in play from the start it takes far longer."""
+    """Two thousand good cases, then twice the tolerated rate: far longer with all the wealth in play from the start."""
     rng = np.random.default_rng(3)
     delays = []
     for _ in range(40):

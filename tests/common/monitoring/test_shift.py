@@ -1,4 +1,4 @@
-"""Tests of inputs: no more false alarms than is said, against scipy and by simulation; changes that it promises to see."""
+"""Tests of inputs: no more false alarms than is said, by scipy and by simulation; changes that it promises are seen."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from scipy.stats import false_discovery_control
 from common.monitoring.shift import (
     Measured,
     benjamini_hochberg,
+    compared,
     in_a_row,
     in_deviations,
     psi,
     smallest_distance,
-    compared,
 )
 from common.monitoring.silence import silence
 
@@ -82,7 +82,7 @@ def test_psi_is_never_negative_and_zero_of_the_same(first: list[float], second: 
 
 @given(st.lists(st.booleans(), max_size=30))
 def test_an_alarm_needs_two_windows_in_a_row(rejected: list[bool]) -> None:
-    rows = [[Measured(measure="m", p=0, rejected=no, psi=0, reference=9, window=9, words=False)] for no in rejected]
+    rows = [[Measured(measure="m", p=0, rejected=no, psi=0, reference=9, window=9, words=0)] for no in rejected]
     pairs = [at for at in range(1, len(rejected)) if rejected[at - 1] and rejected[at]]
     assert in_a_row(rows) == ({"m": pairs[0]} if pairs else {})
 
