@@ -1,4 +1,4 @@
-"""What a site compares when a package is to become active: its answers in shadow, its label, the gate that was fixed."""
+"""What a site compares before a package becomes active: answers in shadow, its label, the gate that was fixed."""
 
 from __future__ import annotations
 
@@ -69,18 +69,13 @@ def trial(home: Path) -> Trial:
     labels = known_labels(home)
     both = () if registry.active is None else pairs(seen, registry.active, registry.shadow, labels, gate.labels)
     facts = _facts(kept, registry.active, registry.shadow)
-    return Trial(both, _items(gate, facts, both, seen, registry.shadow, labels), fixed)
+    mine = one_an_exam(record for record in seen if record.model == registry.shadow)
+    return Trial(both, _items(gate, facts, both, mine, labels), fixed)
 
 
 def _items(
-    gate: Gate,
-    facts: Facts,
-    both: tuple[Pair, ...],
-    seen: list[InferenceRecord],
-    shadow: str,
-    labels: tuple[Label, ...],
+    gate: Gate, facts: Facts, both: tuple[Pair, ...], mine: list[InferenceRecord], labels: tuple[Label, ...]
 ) -> tuple[Item, ...]:
-    mine = one_an_exam(record for record in seen if record.model == shadow)
     abstained = sum(record.abstained for record in mine), len(mine)
     return judged(gate, facts, both, _answers(mine, labels, gate.labels), abstained)
 
