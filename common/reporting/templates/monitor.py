@@ -70,7 +70,8 @@ model.{% endif %}</p>{% endif %}
 {% call table("Tests of the " ~ stream.stream, "How often each alarms for nothing, and what it can see") %}
 <thead><tr><th scope="col">Measure</th><th scope="col" class="text">Test</th><th scope="col" class="text">False alarms
 </th><th scope="col" class="text">Can see</th></tr></thead>
-<tbody>{% for claim in stream.claims %}<tr><th scope="row">{{ claim.measure }}</th><td class="wrap">{{ claim.rule }}</td>
+<tbody>{% for claim in stream.claims %}<tr><th scope="row">{{ claim.measure }}</th>
+<td class="wrap">{{ claim.rule }}</td>
 <td class="wrap">{{ claim.false_alarms }}</td><td class="wrap">{{ claim.smallest }}</td></tr>{% endfor %}</tbody>
 {% endcall %}{% endif %}</section>
 {% endfor %}
