@@ -46,7 +46,7 @@ class Trial:
 
 def gate_path(home: Path, digest: str) -> Path:
     """Returns where the site keeps the gate file of that digest."""
-    return home / "models" / GATES / f"{digest}.yaml"
+    return home / GATES / f"{digest}.yaml"
 
 
 def trial(home: Path) -> Trial:

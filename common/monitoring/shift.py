@@ -95,13 +95,14 @@ def psi(reference: Column, window: Column) -> float:
 
 
 def smallest_distance(reference: int, window: int, level: float, power: float = 0.9) -> float:
-    """Returns the distance of two distribution functions that one window shows with the power, at most.
+    """Returns the distance of two distribution functions that one window shows with about this power or more.
 
-    Massart's bound (Ann Probab 18:1269, 1990) on both samples' errors, beside the limit at which the test rejects.
-    Above 1: nothing is sure to be seen.
+    Where they are furthest apart, the difference of the empirical ones is about normal, with a standard deviation of at
+    most ``scale / 2``; it must pass the limit of the test, ``scale sqrt(-log(level / 2) / 2)`` (Smirnov 1948; Massart,
+    Ann Probab 18:1269, 1990). Above 1: nothing is sure to be seen.
     """
     scale = math.sqrt(1 / reference + 1 / window)
-    return scale * (math.sqrt(-math.log(level / 2) / 2) + math.sqrt(-math.log((1 - power) / 2) / 2))
+    return scale * (math.sqrt(-math.log(level / 2) / 2) + NormalDist().inv_cdf(power) / 2)
 
 
 def in_deviations(distance: float) -> float | None:

@@ -39,7 +39,7 @@ def monitor(frozen: Exams) -> Mapping[str, Detector]:
 def river() -> Mapping[str, Detector]:
     """Returns detectors of the library river with its defaults: on the probabilities, and ADWIN on the errors.
 
-    Its KSWIN tests after each exam, which takes a thousand times as long and alarms for nothing in most runs.
+    Its KSWIN makes a test after each exam, which takes hundreds of times as long, so it is left out.
 
     Raises:
         ConfigError: It is not installed.
