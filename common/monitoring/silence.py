@@ -11,6 +11,10 @@ CHANCE = 1e-3
 """That a gap as long as alarms comes about by chance."""
 
 
+FEWEST = 10
+"""Days with an event from which on its own past tells how often one comes."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Silence:
     """How long a stream was still.
@@ -18,7 +22,7 @@ class Silence:
     Attributes:
         days: Since its last event, or since ``since`` where it had none.
         limit: Days from which on that is an alarm.
-        rate: Events a day so far; None: too few to tell, and ``limit`` is the longest that is allowed.
+        rate: Share of days with an event so far; None: too few, and ``limit`` is the longest that is allowed.
         alarm: Whether it is one.
     """
 
@@ -31,9 +35,9 @@ class Silence:
 def silence(events: Sequence[date], since: date, today: date, shortest: int, longest: int) -> Silence:
     """Returns whether a stream has been still for longer than its own past explains.
 
-    Events that come independently at ``rate`` a day leave a gap of d days with a probability of ``exp(-rate d)``; the
-    limit is where that is one in a thousand, not less than ``shortest`` days (a weekend, a holiday) nor more than
-    ``longest``.
+    Days count, not events, as labels come by the file. Where a day has an event with probability q, whatever the days
+    before had, a gap of d days comes with ``(1 - q)**d``; the limit is where that is one in a thousand, not less than
+    ``shortest`` days (a weekend, a holiday) nor more than ``longest``.
 
     Args:
         events: Days of all events so far, in any order.
@@ -43,8 +47,8 @@ def silence(events: Sequence[date], since: date, today: date, shortest: int, lon
         longest: Days.
     """
     last = max(events, default=since)
-    active = max(1, (last - since).days + 1)
-    rate = len(events) / active if len(events) >= 10 else None
-    limit = longest if rate is None else min(longest, max(shortest, math.ceil(-math.log(CHANCE) / rate)))
+    active, span = len(set(events)), max(1, (last - since).days + 1)
+    rate = active / (span + 1) if active >= FEWEST else None
+    limit = longest if rate is None else min(longest, max(shortest, math.ceil(math.log(CHANCE) / math.log1p(-rate))))
     days = (today - last).days
     return Silence(days, limit, rate, days >= limit)

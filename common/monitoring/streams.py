@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from datetime import date
 from itertools import groupby
@@ -121,11 +120,11 @@ def watch_silence(
     """Returns what is promised of a stream's own silence, and the alarm if it is silent."""
     longest = rules.longest_label_silence if stream == "outcome" else rules.longest_silence
     found = silence(days, since, today, rules.shortest_silence, longest)
-    sure = found.rate is not None and math.exp(-found.rate * found.limit) <= CHANCE
+    sure = found.rate is not None and (1 - found.rate) ** found.limit <= CHANCE
     claim = Claim(
         stream=stream, measure="silence", rule="longest gap",
-        false_alarms=f"at most {CHANCE:g} a gap, if events come independently" if sure
-        else "not known: too few events; the limit is the site's own",
+        false_alarms=f"at most {CHANCE:g} a gap, if days are independent" if sure
+        else "not known: too few days with events for this limit, which is the site's own",
         smallest=f"a stop of {found.limit} days",
     )  # fmt: skip
     words = f"nothing for {found.days} days; {found.limit} are the limit"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import math
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
@@ -45,13 +46,13 @@ def river() -> Mapping[str, Detector]:
         ConfigError: It is not installed.
     """
     try:
-        from river.drift import ADWIN, PageHinkley
+        drift: Any = importlib.import_module("river.drift")
     except ModuleNotFoundError:
         raise ConfigError("The library river is missing; install it with: pip install 'river>=0.26'") from None
     return {
-        "river ADWIN on probability": lambda exams: _first(ADWIN(), exams.probability, exams.day),
-        "river Page-Hinkley on probability": lambda exams: _first(PageHinkley(), exams.probability, exams.day),
-        "river ADWIN on errors": lambda exams: _first(ADWIN(), *_errors(exams)),
+        "river ADWIN on probability": lambda exams: _first(drift.ADWIN(), exams.probability, exams.day),
+        "river Page-Hinkley on probability": lambda exams: _first(drift.PageHinkley(), exams.probability, exams.day),
+        "river ADWIN on errors": lambda exams: _first(drift.ADWIN(), *_errors(exams)),
     }
 
 

@@ -87,11 +87,24 @@ def test_an_alarm_needs_two_windows_in_a_row(rejected: list[bool]) -> None:
     assert in_a_row(rows) == ({"m": pairs[0]} if pairs else {})
 
 
-def test_silence_alarms_after_a_gap_that_chance_does_not_explain() -> None:
-    start = date(2026, 1, 1)
-    daily = [start + timedelta(days=day) for day in range(60)]
-    quiet = silence(daily, start, daily[-1] + timedelta(days=3), 4, 30)
-    assert not quiet.alarm and quiet.limit == 7  # exp(-7) < 1/1000 < exp(-6)
-    assert silence(daily, start, daily[-1] + timedelta(days=7), 4, 30).alarm
-    assert silence([], start, start + timedelta(days=29), 4, 30).alarm is False
-    assert silence([], start, start + timedelta(days=30), 4, 30).alarm
+START = date(2026, 1, 1)
+
+
+@given(st.floats(0.05, 0.95), st.integers(0, 2**32 - 1))
+def test_a_gap_as_long_as_the_limit_is_rarer_than_is_said(often: float, seed: int) -> None:
+    """Of a stream that goes on, the share of its days after which that much silence comes."""
+    rng = np.random.default_rng(seed)
+    days = [START + timedelta(days=int(at)) for at in np.flatnonzero(rng.random(4000) < often)]
+    found = silence(days * 3, START, days[-1] + timedelta(days=1), 1, 3650)
+    assert found.rate == pytest.approx(often, abs=0.04)  # five standard errors of 4000 days
+    assert (1 - often) ** found.limit < 3e-3
+
+
+def test_silence_alarms_from_its_limit_on() -> None:
+    weekdays = [day for at in range(84) if (day := START + timedelta(days=at)).weekday() < 5]
+    found = silence(weekdays, START, weekdays[-1] + timedelta(days=3), 4, 30)
+    assert not found.alarm and 5 <= found.limit <= 7
+    assert silence(weekdays, START, weekdays[-1] + timedelta(days=found.limit), 4, 30).alarm
+    assert not silence([], START, START + timedelta(days=29), 4, 30).alarm
+    assert silence([], START, START + timedelta(days=30), 4, 30).alarm
+    assert silence([START] * 500, START, START + timedelta(days=29), 4, 30).limit == 30  # one file of labels
