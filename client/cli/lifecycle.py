@@ -35,7 +35,7 @@ def shadow(
 
     Example: oncofed-site model shadow 3f9a --gate gate.yaml
     """
-    from client.site.moves import to_shadow
+    from client.site.lifecycle.moves import to_shadow
     from client.site.site_file import site_home
 
     found = to_shadow(site_home(home).path, digest, gate, _who())
@@ -49,7 +49,7 @@ def trial(json_: Json = False, home: Home = None) -> None:
 
     Example: oncofed-site model trial
     """
-    from client.site.changes import trial as tried
+    from client.site.lifecycle.changes import trial as tried
     from client.site.site_file import site_home
     from common.monitoring.shadow import mcnemar
 
@@ -86,7 +86,7 @@ def activate(
 
       oncofed-site model activate 77aa --why "back to the one before the new scanner"
     """
-    from client.site.moves import propose_activation
+    from client.site.lifecycle.moves import propose_activation
     from client.site.site_file import site_home
 
     name, body = propose_activation(site_home(home).path, digest, why)
@@ -106,10 +106,10 @@ def agree(
 
     Example: oncofed-site model agree 9c1d --name anna --key /media/anna/key
     """
-    from client.site.agreements import sign
-    from client.site.moves import ACTIVATE
-    from client.site.moves import activate as put_into_use
-    from client.site.references import freeze
+    from client.site.lifecycle.agreements import sign
+    from client.site.lifecycle.moves import ACTIVATE
+    from client.site.lifecycle.moves import activate as put_into_use
+    from client.site.monitor.references import freeze
     from client.site.site_file import site_home
     from common.trust.agreement import identity
 
@@ -154,7 +154,7 @@ def history(json_: Json = False, home: Home = None) -> None:
 
     Example: oncofed-site model history
     """
-    from client.site.registry import SiteRegistry
+    from client.site.lifecycle.registry import SiteRegistry
     from client.site.site_file import site_home
     from common.cli.terminal import printable
 
@@ -186,7 +186,7 @@ def key(
 
 
 def _lower(digest: str, to: State, why: str, home: Path | None) -> None:
-    from client.site.moves import lower
+    from client.site.lifecycle.moves import lower
     from client.site.site_file import site_home
 
     found = lower(site_home(home).path, digest, to, _who(), why)

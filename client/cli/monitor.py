@@ -51,8 +51,8 @@ def monitor(
         return
     from datetime import UTC
 
-    from client.site.labels import FOLDER
-    from client.site.monitoring import monitor as look
+    from client.site.monitor.labels import FOLDER
+    from client.site.monitor.look import monitor as look
     from client.site.site_file import site_home
     from common.reporting.monitor_page import write_page
 
@@ -82,7 +82,7 @@ def labels(
     import dataclasses
     from datetime import UTC
 
-    from client.site.labels import add_labels
+    from client.site.monitor.labels import add_labels
     from client.site.packages import RECORDS
     from client.site.site_file import site_home
     from common.inference.record import records
@@ -107,7 +107,7 @@ def affected(
 
     Example: oncofed-site monitor affected --release 3f9a
     """
-    from client.site.monitoring import affected as found_by
+    from client.site.monitor.look import affected as found_by
     from client.site.site_file import site_home
     from common.cli.terminal import printable
 
@@ -131,8 +131,8 @@ def re_reference(first: Day, last: Day, home: Home = None) -> None:
 
     Example: oncofed-site monitor re-reference --first 2026-03-01 --last 2026-03-31
     """
-    from client.site.monitoring import look
-    from client.site.references import propose_reference
+    from client.site.monitor.look import look
+    from client.site.monitor.references import propose_reference
     from client.site.site_file import site_home
 
     place = site_home(home).path

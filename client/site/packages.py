@@ -116,6 +116,6 @@ class KeptPackages:
         Raises:
             TrustError: The pointer is damaged, not signed by this site, or not the journal's latest.
         """
-        from client.site.registry import SiteRegistry
+        from client.site.lifecycle.registry import SiteRegistry
 
         return Pointer(*SiteRegistry(self.home).pointed())

@@ -24,7 +24,7 @@ def write_page(found: Mapping[str, Any], path: Path) -> Path:
     """Returns the path of the page, written whole or not at all.
 
     Args:
-        found: What :func:`client.site.monitoring.monitor` returns.
+        found: What :func:`client.site.monitor.look.monitor` returns.
         path: Of the new file; its folder is made.
     """
     make_folder(path.parent)

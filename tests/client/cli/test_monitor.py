@@ -12,7 +12,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from client.cli.main import app
-from client.site.monitoring import monitor
+from client.site.monitor.look import monitor
 from common.errors import ConfigError, TrustError
 from common.inference.record import records
 from simulations.analysis.drift.exams import BEFORE, CHANGES

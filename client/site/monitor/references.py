@@ -8,8 +8,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from client.site.agreements import agreement, propose
-from client.site.labels import FOLDER
+from client.site.lifecycle.agreements import agreement, propose
+from client.site.monitor.labels import FOLDER
 from common.errors import ConfigError, TrustError
 from common.inference.record import records
 from common.monitoring.reference import FrozenReference, frozen, read_reference

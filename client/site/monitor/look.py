@@ -8,10 +8,10 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from client.site.labels import FOLDER, known_labels
+from client.site.lifecycle.registry import SiteRegistry
+from client.site.monitor.labels import FOLDER, known_labels
+from client.site.monitor.references import current
 from client.site.packages import RECORDS
-from client.site.references import current
-from client.site.registry import SiteRegistry
 from common.errors import ConfigError
 from common.inference.record import InferenceRecord, records
 from common.monitoring.alarm import Alarm, Stream

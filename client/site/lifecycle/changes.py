@@ -8,9 +8,9 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from client.site.labels import known_labels
+from client.site.lifecycle.registry import SiteRegistry
+from client.site.monitor.labels import known_labels
 from client.site.packages import KeptPackages
-from client.site.registry import SiteRegistry
 from common.errors import ConfigError
 from common.inference.record import InferenceRecord, records
 from common.monitoring.gate import Answer, Facts, Gate, Item, change_between, judged, read_gate

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from client.site.agreements import agreement, propose
-from client.site.changes import gate_path, trial
+from client.site.lifecycle.agreements import agreement, propose
+from client.site.lifecycle.changes import gate_path, trial
+from client.site.lifecycle.registry import MOVES, SiteRegistry
 from client.site.packages import KeptPackages
-from client.site.registry import MOVES, SiteRegistry
 from common.errors import ConfigError, TrustError
 from common.trust.durable import make_folder
 from common.trust.journal import Head, read_head

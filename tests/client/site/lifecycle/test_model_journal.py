@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from client.site.agreements import PEOPLE, agreement, propose, sign
+from client.site.lifecycle.agreements import PEOPLE, agreement, propose, sign
+from client.site.lifecycle.registry import HEAD, MOVES, POINTER, SiteRegistry
 from client.site.packages import KeptPackages
-from client.site.registry import HEAD, MOVES, POINTER, SiteRegistry
 from common.errors import ConfigError, TrustError
 from common.trust.registry import Move
 from common.trust.signing import SiteKey
