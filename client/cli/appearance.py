@@ -10,7 +10,8 @@ import typer
 from typer.core import TyperGroup
 
 from client.cli.data import MIN_CELL, Images, Name, Root, given_data
-from client.cli.privacy import Home, Json
+from client.cli.privacy import Home
+from common.cli.envelope import Json, print_json
 from common.cli.guard import Guarded, say
 from common.errors import DataError, UsageError
 
@@ -67,7 +68,7 @@ def export(
 @appearance_app.command("compare")
 def compare(
     files: Annotated[list[Path], typer.Argument(help="The sites' files.")],
-    json_: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Say which site's images look different, in standard deviations from the mean of the others.
 
@@ -79,8 +80,8 @@ def compare(
     if len(sites) < 2 or len(sites) < len(files):
         raise DataError("Expected the appearance files of two or more different sites")
     found = differences(sites)
-    if json_:
-        print(json.dumps({"schema_version": SCHEMA_VERSION, "differences": found}, indent=2))
+    if as_json:
+        print_json({"differences": found})
     for site, row in found.items():
         figures = (f"{name} {value:+.2f}" + (" (large)" if abs(value) >= LARGE else "") for name, value in row.items())
         say(f"{site}: {', '.join(figures)}")

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from client.cli import sums
+from common.cli.envelope import Json, print_json
 from common.cli.guard import say
 from common.cli.terminal import TIMED, LineFormatter, printable
 from common.errors import NetworkError
@@ -20,7 +21,6 @@ Home = Annotated[
     Path | None,
     typer.Option(help="The site's folder [default: ONCOFED_SITE_HOME, else ~/.oncofed/site].", show_default=False),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable answer on stdout.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -77,7 +77,7 @@ def trust_hub(
     print(fingerprint)
 
 
-def doctor(json_: Json = False, home: Home = None) -> None:
+def doctor(as_json: Json = False, home: Home = None) -> None:
     """Check what goes wrong in hospitals, and say how to mend it; ends with 0 when nothing failed.
 
     Example: oncofed-site doctor
@@ -88,8 +88,8 @@ def doctor(json_: Json = False, home: Home = None) -> None:
     from client.site.site_file import site_home
 
     findings = examine(site_home(home))
-    if json_:
-        print(json.dumps({"schema_version": 1, "findings": [asdict(finding) for finding in findings]}, indent=2))
+    if as_json:
+        print_json({"findings": [asdict(finding) for finding in findings]}, "failed" if exit_code(findings) else "ok")
     else:
         for finding in findings:
             fix = f" To do: {finding.fix}." if finding.fix else ""
@@ -117,7 +117,7 @@ def start(home: Home = None) -> None:
 
 def status(
     check: Annotated[bool, typer.Option("--check", help="End with 7 unless it runs or is paused.")] = False,
-    json_: Json = False,
+    as_json: Json = False,
     home: Home = None,
 ) -> None:
     """Say whether the site runs, what it has spent and what left last.
@@ -128,11 +128,12 @@ def status(
     from client.site.site_file import site_home
 
     found = overview(site_home(home))
-    if json_:
-        print(json.dumps(found, indent=2))
+    down = check and found["status"] not in ("running", "paused")
+    if as_json:
+        print_json(found, "failed" if down else "ok")
     else:
         _say_status(found)
-    if check and found["status"] not in ("running", "paused"):
+    if down:
         raise typer.Exit(NetworkError.exit_code)
 
 
@@ -154,7 +155,7 @@ def _say_status(found: dict[str, Any]) -> None:
 def egress(
     since: Annotated[str, typer.Option(help="Only what left since: 7d, 12h, 30m, or an ISO time.")] = "",
     fields: Annotated[bool, typer.Option("--fields", help="Each field with its size and hash.")] = False,
-    json_: Json = False,
+    as_json: Json = False,
     home: Home = None,
 ) -> None:
     """Show exactly what left this site, and when.
@@ -167,8 +168,8 @@ def egress(
     place = site_home(home)
     place.read()
     found = read_egress(place.egress, parse_since(since) if since else None)
-    if json_:
-        print(json.dumps(found.to_json(), indent=2))
+    if as_json:
+        print_json(found.to_json())
         return
     for row in found.messages:
         print("\n".join(sentence(row, fields=fields)), file=sys.stderr)

@@ -11,7 +11,8 @@ import typer
 from typer.core import TyperGroup
 
 from client.cli.intake import init, next_command
-from client.cli.privacy import Home, Json
+from client.cli.privacy import Home
+from common.cli.envelope import Json, print_json
 from common.cli.guard import Guarded, say
 from common.errors import ConfigError, DataError, UsageError
 
@@ -64,7 +65,7 @@ def check(
     ] = None,
     masks: Annotated[Path | None, typer.Option(help="New folder for masks of burned-in letters and calipers.")] = None,
     study: Study = None,
-    json_: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Look at every image and patient, and say what to mend (exit 4 while an error is open).
 
@@ -76,19 +77,19 @@ def check(
       oncofed-site data check --data busi --root Dataset_BUSI_with_GT --fix clean.csv
     """
     _check_places(fix, masks)
-    opened, found = _inspected(name, root, images, home, study, json_=json_)
+    opened, found = _inspected(name, root, images, home, study, as_json=as_json)
     dataset = opened.dataset
     if fix is not None:
         _write_fixed(opened, found, fix)
     if masks is not None:
         _write_masks(dataset, found, masks)
-    if json_:
+    if as_json:
         document = {
-            "schema_version": 1, "ready": found.ready, "dataset": dataset.name, "records": len(dataset.records),
+            "ready": found.ready, "dataset": dataset.name, "records": len(dataset.records),
             "patients": len(dataset.patients()), "notes": list(dataset.notes), "counts": found.counts,
             "findings": [finding.document() for finding in found.findings],
         }  # fmt: skip
-        print(json.dumps(document, indent=2))
+        print_json(document, "ok" if found.ready else "failed")
     _say(dataset, found)
     if not found.ready:
         raise typer.Exit(DataError.exit_code)
@@ -189,12 +190,12 @@ def _check_places(fix: Path | None, masks: Path | None) -> None:
             check_new(path, option)
 
 
-def _say_unfit(error: CohortUnfit, json_: bool) -> None:
+def _say_unfit(error: CohortUnfit, as_json: bool) -> None:
     """Says what was found in data that could not be opened."""
-    if json_:
+    if as_json:
         rows = [finding.document() for finding in error.findings]
-        document = {"schema_version": 1, "ready": False, "notes": list(error.notes), "findings": rows}
-        print(json.dumps(document, indent=2))
+        document = {"ready": False, "notes": list(error.notes), "findings": rows}
+        print_json(document, "failed")
     for note in error.notes:
         say(f"note: {note}")
     for finding in error.findings[:-1]:
@@ -208,7 +209,7 @@ def _inspected(
     home: Path | None,
     study: Path | None,
     *,
-    json_: bool = False,
+    as_json: bool = False,
 ) -> tuple[Opened, Inspection]:
     """Returns the data and what was found in them; findings of data that cannot be opened are said before it raises."""
     from client.site.cohort_opening import CohortUnfit
@@ -216,7 +217,7 @@ def _inspected(
     try:
         return _opened(name, root, images, home, study)
     except CohortUnfit as error:
-        _say_unfit(error, json_)
+        _say_unfit(error, as_json)
         raise
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections import Counter
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.cli.privacy import Json
+from common.cli.envelope import Json, print_json
 from common.cli.guard import say
 from common.errors import DataError, UsageError
 
@@ -45,7 +44,7 @@ def init(
     keep_split: Annotated[
         bool, typer.Option("--keep-split", help="Folders train, val and test are the split.")
     ] = False,
-    json_: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Propose a manifest from what is there; shows what was understood, and guesses no label and no patient.
 
@@ -79,8 +78,8 @@ def init(
         say(f"note: {note}")
     found = propose(folder, labels, choices)
     written = _write(found, folder, path) if found.certain else ""
-    if json_:
-        print(json.dumps(_document(found, written, notes), indent=2))
+    if as_json:
+        print_json(_document(found, written, notes), "ok" if found.certain else "failed")
     _say(found)
     if not found.certain:
         raise DataError("Nothing was written: mend or decide what the errors above name, then run init again")

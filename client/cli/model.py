@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.core import TyperGroup
 
-from client.cli.privacy import Home, Json
+from client.cli.privacy import Home
+from common.cli.envelope import Json, print_json
 from common.cli.guard import Guarded, say
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def add(
 
 
 @model_app.command("list")
-def list_kept(json_: Json = False, home: Home = None) -> None:
+def list_kept(as_json: Json = False, home: Home = None) -> None:
     """Show the packages that are kept, each checked again, and which one is active.
 
     Example: oncofed-site model list
@@ -66,8 +66,8 @@ def list_kept(json_: Json = False, home: Home = None) -> None:
 
     kept = KeptPackages(site_home(home).path)
     rows = [_row(kept, digest) for digest in kept.digests()]
-    if json_:
-        print(json.dumps({"schema_version": 1, "packages": rows}, indent=2))
+    if as_json:
+        print_json({"packages": rows})
         return
     for row in rows:
         print(row["digest"], row["state"], row["problem"] or f"{row['name']}, valid until {row['expires'][:10]}")

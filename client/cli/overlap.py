@@ -11,7 +11,8 @@ import typer
 from typer.core import TyperGroup
 
 from client.cli.data import Images, Name, Root, given_data
-from client.cli.privacy import Home, Json
+from client.cli.privacy import Home
+from common.cli.envelope import Json, print_json
 from common.cli.guard import Guarded, say
 from common.errors import DataError, UsageError
 
@@ -79,7 +80,7 @@ def export(
 @overlap_app.command("count")
 def count(
     files: Annotated[list[Path], typer.Argument(help="The sites' files.")],
-    json_: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Count what pairs of sites share; needs no key, so the hub can do it.
 
@@ -88,8 +89,8 @@ def count(
     from common.data.intake.overlap import overlaps
 
     found = overlaps([_document(path) for path in files])
-    if json_:
-        print(json.dumps({"schema_version": 1, "pairs": found}, indent=2))
+    if as_json:
+        print_json({"pairs": found})
     for row in found:
         say(f"{' and '.join(row['sites'])}: {row['patients']} patients, {row['images']} pictures in common")
         if row["but_for_zeros"]:

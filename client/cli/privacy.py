@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from common.cli.envelope import Json, print_json
 from common.cli.guard import Guarded, say
 from common.errors import DataError, TrustError
 
@@ -21,7 +22,6 @@ Home = Annotated[
     Path | None,
     typer.Option(help="The site's folder [default: ONCOFED_SITE_HOME, else ~/.oncofed/site].", show_default=False),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable answer on stdout.")]
 
 
 class _Group(Guarded, TyperGroup):
@@ -43,7 +43,7 @@ def register(app: typer.Typer) -> None:
 
 
 @ledger_app.command("verify")
-def ledger_verify(home: Home = None, json_: Json = False) -> None:
+def ledger_verify(home: Home = None, as_json: Json = False) -> None:
     """Check the chain, every signature and the head; names the first row that cannot be believed (exit 5).
 
     Example: oncofed-site ledger verify
@@ -51,13 +51,13 @@ def ledger_verify(home: Home = None, json_: Json = False) -> None:
     with open_ledger(home) as ledger:
         rows, head = ledger.verify(), ledger.head()
         found = {"ok": True, "rows": rows, "head": head.digest, "public_key": ledger.public_key}
-    if json_:
-        print(json.dumps(found, indent=2))
+    if as_json:
+        print_json(found)
     say(f"The ledger holds: {rows} rows, chain, signatures and head are right. Last row: {head.digest}")
 
 
 @ledger_app.command("show")
-def ledger_show(home: Home = None, json_: Json = False) -> None:
+def ledger_show(home: Home = None, as_json: Json = False) -> None:
     """List every charge in order, and what each study has spent so far.
 
     Example: oncofed-site ledger show
@@ -77,8 +77,8 @@ def ledger_show(home: Home = None, json_: Json = False) -> None:
         totals = spent(ledger, noted_studies(site_home(home).path))
         held = [asdict(promise) for promise in promises_in(ledger.rows())]
         counted = evaluation_accounts(ledger.rows(), USUAL_DELTA)
-    if json_:
-        print(json.dumps({"charges": rows, "spent": totals, "held": held, "evaluation": counted}, indent=2))
+    if as_json:
+        print_json({"charges": rows, "spent": totals, "held": held, "evaluation": counted})
         return
     for row in rows:
         event = row["event"]
@@ -113,7 +113,7 @@ def privacy_report(
     study: Annotated[str, typer.Option(help="First digits of the study's digest; all: every study.")] = "all",
     pdf: Annotated[bool, typer.Option("--pdf", help="A PDF too, by an installed Chromium.")] = False,
     home: Home = None,
-    json_: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Write a signed JSON and a page for each study that these patients were charged for.
 
@@ -121,8 +121,8 @@ def privacy_report(
     """
     statements = _statements(home, study)
     files = [_write(out, number, statement, pdf) for number, statement in enumerate(statements, start=1)]
-    if json_:
-        print(json.dumps([{**row, "path": str(path)} for row, path in zip(statements, files, strict=True)], indent=2))
+    if as_json:
+        print_json([{**row, "path": str(path)} for row, path in zip(statements, files, strict=True)])
     for statement, path in zip(statements, files, strict=True):
         say(f"Study {statement['study_digest'][:12]}: {_spent_in_words(statement)}: {path.with_suffix('.html')}")
 
@@ -131,7 +131,7 @@ def privacy_report(
 def privacy_verify(
     report: Annotated[Path, typer.Argument(help="A report's JSON file.")],
     public_key: Annotated[str | None, typer.Option(help="The key (hex) that the site is known by.")] = None,
-    json_: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Check a report: its signature, and every figure with Google's dp-accounting. Exit 5 when something differs.
 
@@ -147,8 +147,8 @@ def privacy_verify(
     found = {"ok": True, "site": statement["site"], "claimed": statement["epsilon"], "independent": independent,
              "public_key": key, "key_was_given": public_key is not None,
              "ledger_rows": len(statement.get("ledger_rows") or ())}  # fmt: skip
-    if json_:
-        print(json.dumps(found, indent=2))
+    if as_json:
+        print_json(found)
     who = "the key you gave" if public_key else f"the key it names ({key}); compare it with the one the site told you"
     chain = (
         "charges of a ledger whose rows that key signed" if found["ledger_rows"] else "told without the ledger's rows"
@@ -176,7 +176,7 @@ def privacy_forecast(
         float | None, typer.Option(min=0, help="Epsilon that you would allow [default: the policy's].")
     ] = None,
     home: Home = None,
-    json_: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Say what a study will cost, when a ceiling stops it, and how loud its noise is for so many patients.
 
@@ -192,8 +192,8 @@ def privacy_forecast(
     declared = patients or place.read().declared_patients
     limit = _ceiling(home) if ceiling is None else ceiling
     found = forecast(asked, declared, limit, _standing(home, asked, declared)) | {"study_digest": asked.digest()}
-    if json_:
-        print(json.dumps(found, indent=2))
+    if as_json:
+        print_json(found)
     say(found["text"])
     say(f"The digest of this study, for `studies` in policy.yaml, is {found['study_digest']}")
 

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
+from common.cli.envelope import begin, print_error
 from common.cli.terminal import printable
 from common.errors import OncoFedError, UsageError
 
@@ -29,6 +30,8 @@ class Guarded:
 
     def invoke(self, ctx: Any) -> Any:
         """Returns what the command returns, or exits with the code of what went wrong."""
+        if ctx.parent is None:
+            begin()
         with guard():
             return super().invoke(ctx)  # type: ignore[misc]
 
@@ -43,16 +46,14 @@ def guard() -> Iterator[None]:
     try:
         yield
     except OncoFedError as error:
-        say(f"Error: {error}")
-        raise SystemExit(error.exit_code) from None
+        _end(error.exit_code, f"Error: {error}", str(error))
     except OSError as error:
         if not (error.filename and error.errno in OF_A_PLACE):
             _report_bug(error)
-        say(f"Error: {error.filename}: {error.strerror}. Name another place, or mend it or the right to use it")
-        raise SystemExit(UsageError.exit_code) from None
+        said = f"{error.filename}: {error.strerror}. Name another place, or mend it or the right to use it"
+        _end(UsageError.exit_code, f"Error: {said}", said)
     except KeyboardInterrupt as stopped:
-        say(f"Interrupted. {stopped}")
-        raise SystemExit(INTERRUPTED) from None
+        _end(INTERRUPTED, f"Interrupted. {stopped}", f"Interrupted. {stopped}")
     except Exception as error:
         if type(error).__module__.startswith("click."):
             raise
@@ -60,8 +61,15 @@ def guard() -> Iterator[None]:
 
 
 def _report_bug(error: Exception) -> NoReturn:
-    say(f"This is a bug: {type(error).__name__}: {error}. Please report it with the file {_keep_traceback()}")
-    raise SystemExit(BUG) from None
+    said = f"This is a bug: {type(error).__name__}: {error}. Please report it with the file {_keep_traceback()}"
+    _end(BUG, said, said)
+
+
+def _end(exit_code: int, paragraph: str, message: str) -> NoReturn:
+    """Says what went wrong to the person and, where JSON is wanted, to the program, and exits."""
+    say(paragraph)
+    print_error(exit_code, message)
+    raise SystemExit(exit_code) from None
 
 
 def say(text: str) -> None:

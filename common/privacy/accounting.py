@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NoReturn
 
 import numpy as np
 
@@ -23,6 +23,8 @@ Accountant = Literal["prv", "rdp"]
 MAX_NOISE = 1e4
 ORDERS = [1 + x / 10 for x in range(1, 100)] + [*range(12, 64), 128, 256, 512, 1024, 2048]
 """Opacus' own RDP orders, and larger ones that small epsilons need."""
+WHOLE_ORDERS = [*range(2, 64), 128, 256, 512, 1024, 2048]
+"""Orders whose RDP is a finite sum, so far cheaper than that of a fraction: enough to know where PRV's noise lies."""
 PRECISION = 1e-3
 """Relative width at which the search for the noise multiplier stops."""
 
@@ -120,18 +122,33 @@ def solve_noise_multiplier(
     def cost(sigma: float) -> float:
         return epsilon_of([Event(sigma, sampling_rate, steps)], delta, accountant)
 
-    # RDP is fast and PRV needs a few percent less noise, so RDP's answer brackets PRV's; far below it PRV is slow.
-    start = 0.3
+    # PRV needs a few percent less noise than RDP, whose answer brackets it; far below that PRV is slow.
+    start, step = 0.3, 1.5
     if accountant == "prv":
-        start = 0.88 * solve_noise_multiplier(
-            epsilon=epsilon, delta=delta, sampling_rate=sampling_rate, steps=steps, accountant="rdp"
-        )
-    step = 1.5 if accountant == "rdp" else 1.1
+        start, step = 0.88 * _noise_by_whole_orders(epsilon, delta, sampling_rate, steps), 1.1
+    return _least(cost, epsilon, start, step) or _refuse(epsilon, delta, sampling_rate, steps)
+
+
+def _noise_by_whole_orders(epsilon: float, delta: float, rate: float, steps: int) -> float:
+    """Returns about RDP's noise multiplier, by its cheap orders."""
+    from opacus.accountants.analysis import rdp
+
+    def cost(sigma: float) -> float:
+        spent = rdp.compute_rdp(q=rate, noise_multiplier=sigma, steps=steps, orders=WHOLE_ORDERS)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Optimal order is the")
+            return float(rdp.get_privacy_spent(orders=WHOLE_ORDERS, rdp=spent, delta=delta)[0])
+
+    return _least(cost, epsilon, 0.3, 1.5) or _refuse(epsilon, delta, rate, steps)
+
+
+def _least(cost: Callable[[float], float], epsilon: float, start: float, step: float) -> float | None:
+    """Returns the least multiplier, to 0.1 %, that costs at most ``epsilon``; None: none up to 10,000 does."""
     low, high = start, start * step
     while cost(high) > epsilon:
         low, high = high, high * step
         if high > MAX_NOISE:
-            raise _never(epsilon, delta, sampling_rate, steps)
+            return None
     while cost(low) <= epsilon:
         low, high = low / step, low
         if low < 1e-2:
@@ -145,12 +162,12 @@ def solve_noise_multiplier(
 def _exact_noise(epsilon: float, delta: float, steps: int) -> float:
     mu = largest_mu(epsilon, delta)
     if math.sqrt(steps) > MAX_NOISE * mu:
-        raise _never(epsilon, delta, 1.0, steps)
+        _refuse(epsilon, delta, 1.0, steps)
     return math.sqrt(steps) / mu
 
 
-def _never(epsilon: float, delta: float, rate: float, steps: int) -> ConfigError:
-    return ConfigError(
+def _refuse(epsilon: float, delta: float, rate: float, steps: int) -> NoReturn:
+    raise ConfigError(
         f"No noise reaches epsilon={epsilon} in {steps} steps at rate {rate:.3g} and delta={delta:.1e}; raise "
         "privacy.epsilon, or lower training.rounds"
     )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from common.cli.envelope import Json, print_json
 from common.cli.guard import say
 from common.errors import ConfigError, TrustError, UsageError
-from server.cli.study import Home, Json
+from server.cli.study import Home
 
 if TYPE_CHECKING:
     from common.trust.kit import JoinRequest
@@ -119,7 +119,7 @@ def revoke(name: Annotated[str, typer.Argument(help="Name of the site.")], home:
     say(f"{name} is revoked.")
 
 
-def sites(json_: Json = False, home: Home = None) -> None:
+def sites(as_json: Json = False, home: Home = None) -> None:
     """List the sites: invited, approved, revoked.
 
     Example: oncofed-hub sites --json
@@ -133,8 +133,8 @@ def sites(json_: Json = False, home: Home = None) -> None:
          "declared_patients": s.declared_patients, "certificate_days_left": s.certificate_days_left}
         for s in found
     ]  # fmt: skip
-    if json_:
-        print(json.dumps({"schema_version": 1, "sites": rows}, indent=2))
+    if as_json:
+        print_json({"sites": rows})
         return
     for row in rows:
         days = row["certificate_days_left"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from common.cli.envelope import Json, print_json
 from common.cli.guard import say
 from common.errors import FederationError, NetworkError
 from common.version import version_line
@@ -22,7 +22,6 @@ Home = Annotated[
     Path | None,
     typer.Option(help="The hub's folder [default: ONCOFED_HUB_HOME, else ~/.oncofed/hub].", show_default=False),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable answer on stdout.")]
 Study = Annotated[
     Path | None, typer.Argument(help="YAML list of Hydra overrides [default: those of hub.yaml].", show_default=False)
 ]
@@ -53,7 +52,7 @@ def run(
     study: Study = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the new run.", show_default=False)] = None,
     resume: Annotated[Path | None, typer.Option(help="Folder of a run to go on with.", show_default=False)] = None,
-    json_: Json = False,
+    as_json: Json = False,
     home: Home = None,
 ) -> None:
     """Run a study with the sites that are connected, and wait for its end. Ctrl-C leaves it running or stops it.
@@ -81,16 +80,18 @@ def run(
         raise
     found = read_status(folder) or {}
     record(place, "end", run=str(found.get("run_id")), status=str(found.get("status")))
-    if json_:
-        print(json.dumps({"folder": str(folder)} | found, indent=2))
+    problem = found.get("report_error")
+    whole = found.get("status") == "COMPLETED" and not problem
+    if as_json:
+        print_json({"folder": str(folder)} | found, "ok" if whole else "failed")
     say(f"{found.get('status')}{_reason(found)}. Report: {folder / 'report.html'}")
-    if problem := found.get("report_error"):
+    if problem:
         say(f"Of its pages, {problem}.")
-    if found.get("status") != "COMPLETED" or problem:
+    if not whole:
         raise typer.Exit(FederationError.exit_code)
 
 
-def check(study: Study = None, json_: Json = False, home: Home = None) -> None:
+def check(study: Study = None, as_json: Json = False, home: Home = None) -> None:
     """Rehearse a study: each site does all that it asks with synthetic patients, one round, charged nothing.
 
     Ends with 0 when every site could do everything, so that a long run does not fail after hours.
@@ -112,12 +113,13 @@ def check(study: Study = None, json_: Json = False, home: Home = None) -> None:
         _leave_or_stop(conductor)
         raise
     found = read_status(folder) or {}
-    if json_:
-        print(json.dumps({"folder": str(folder)} | found, indent=2))
+    whole = found.get("status") == "COMPLETED"
+    if as_json:
+        print_json({"folder": str(folder)} | found, "ok" if whole else "failed")
     for site in found.get("sites", ()):
         say(f"{site['name']}: {'ready' if site['status'] == 'ok' else site['code']}")
     say(f"{found.get('status')}{_reason(found)}. Nothing was charged, and no patient was used.")
-    if found.get("status") != "COMPLETED":
+    if not whole:
         raise typer.Exit(FederationError.exit_code)
 
 
@@ -214,7 +216,7 @@ def verify_release(
 
 def status(
     check: Annotated[bool, typer.Option("--check", help="Ask no site; end with 7 unless the hub is ready.")] = False,
-    json_: Json = False,
+    as_json: Json = False,
     home: Home = None,
 ) -> None:
     """Say whether the hub runs, which sites are connected, and how the last run goes.
@@ -225,11 +227,12 @@ def status(
     from server.hub.overview import overview
 
     found = overview(hub_home(home), nodes={} if check else None)
-    if json_:
-        print(json.dumps(found, indent=2))
+    down = check and found["hub"]["status"] != "ready"
+    if as_json:
+        print_json(found, "failed" if down else "ok")
     else:
         _say_status(found)
-    if check and found["hub"]["status"] != "ready":
+    if down:
         raise typer.Exit(NetworkError.exit_code)
 
 

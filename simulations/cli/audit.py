@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from common.errors import ConfigError, OncoFedError, TrustError
+from common.cli.envelope import Json, print_json
+from common.errors import ConfigError, TrustError
 
 HELP = """Attack the study's own private training, and check its mechanism on the running code.
 
@@ -39,7 +39,7 @@ def audit(
     models: Annotated[
         int, typer.Option(min=0, help="Models of the membership attack, private and plain each; 0: no attack.")
     ] = 8,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Audits one study."""
     from common.config.overrides import expanded
@@ -48,19 +48,14 @@ def audit(
     from simulations.engine.display import console
 
     screen = console()
-    try:
-        options = AuditOptions(canaries=canaries, worst_case=worst_case, models=models)
-        study = compose(expanded(overrides or []))
-        document = audit_study(study, options, lambda text: screen.print(f"{text} ...", highlight=False))
-        if out is not None:
-            _write(out, document)
-    except OncoFedError as error:
-        if as_json:
-            _print_json("error", {"exit_code": error.exit_code, "message": str(error)})
-        raise
+    options = AuditOptions(canaries=canaries, worst_case=worst_case, models=models)
+    study = compose(expanded(overrides or []))
+    document = audit_study(study, options, lambda text: screen.print(f"{text} ...", highlight=False))
+    if out is not None:
+        _write(out, document)
     _show(document, screen, out)
     if as_json:
-        _print_json("ok" if document["passed"] else "failed", document)
+        print_json(document, "ok" if document["passed"] else "failed")
     if not document["passed"]:
         failed = ", ".join(check["name"] for check in document["checks"] if not check["passed"])
         raise TrustError(f"The audit failed: {failed}. What runs is not what is claimed; do not train on patients.")
@@ -122,7 +117,3 @@ def summary(document: Mapping[str, Any]) -> list[str]:
             f"{found['tpr_at_low_fpr']:.1%} of members at 1% false alarms"
         )
     return lines
-
-
-def _print_json(status: str, data: Any) -> None:
-    sys.stdout.write(json.dumps({"schema_version": 1, "status": status, "data": data}, indent=2) + "\n")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from common.errors import OncoFedError, UsageError
+from common.cli.envelope import Json, print_json
+from common.errors import UsageError
 
 if TYPE_CHECKING:
     from simulations.analysis.baselines.table import Baselines
@@ -36,7 +35,7 @@ def baselines(
     out: Annotated[
         Path | None, typer.Option(help="Folder [default: runs/<time>-baselines].", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    as_json: Json = False,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="Show nothing while it runs.")] = False,
 ) -> None:
     """Compares a study with its rivals."""
@@ -44,17 +43,12 @@ def baselines(
     from simulations.engine.environment import quiet_environment
 
     os.environ.update(quiet_environment())
-    try:
-        chosen = _seeds(seeds)
-        with progress_on(console(), wanted=not no_progress) as progress:
-            folder, document = _compared(overrides or [], chosen, out, progress)
-    except OncoFedError as error:
-        if as_json:
-            _print_json("error", {"exit_code": error.exit_code, "message": str(error)})
-        raise
+    chosen = _seeds(seeds)
+    with progress_on(console(), wanted=not no_progress) as progress:
+        folder, document = _compared(overrides or [], chosen, out, progress)
     _show(folder, document)
     if as_json:
-        _print_json("ok", {"folder": str(folder), "baselines": document.to_json()})
+        print_json({"folder": str(folder), "baselines": document.to_json()})
 
 
 def _compared(overrides: list[str], seeds: list[int], out: Path | None, progress: Any) -> tuple[Path, Baselines]:
@@ -99,7 +93,3 @@ def _cells(row: Any) -> tuple[str, str, str]:
     area = f"{row.mean:.3f}" + (f" +- {row.deviation:.3f}" if row.deviation is not None else "")
     limits = "-" if row.low is None else f"{row.low:+.3f} to {row.high:+.3f}"
     return area, "-" if row.difference is None else f"{row.difference:+.3f}", limits
-
-
-def _print_json(status: str, data: Any) -> None:
-    sys.stdout.write(json.dumps({"schema_version": 1, "status": status, "data": data}, indent=2) + "\n")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from common.errors import OncoFedError
+from common.cli.envelope import Json, print_json
 
 HELP = """Put runs side by side: settings that differ, figures with intervals, paired tests.
 
@@ -31,7 +29,7 @@ DASH = "-"
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Folders of finished runs.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Compares runs."""
     from simulations.analysis.compare import compare_runs
@@ -40,18 +38,13 @@ def compare(
 
     os.environ.update(quiet_environment())
     screen = console()
-    try:
-        document = compare_runs(runs)
-    except OncoFedError as error:
-        if as_json:
-            _print_json("error", {"exit_code": error.exit_code, "message": str(error)})
-        raise
+    document = compare_runs(runs)
     screen.print(_table(document))
     for line in lines(document):
         screen.print(line, highlight=False, soft_wrap=True, markup=False)
     screen.print(f"{RESEARCH_ONLY}.", highlight=False)
     if as_json:
-        _print_json("ok", document)
+        print_json(document)
 
 
 def _table(document: Mapping[str, Any]) -> Any:
@@ -106,7 +99,3 @@ def _interval(found: Mapping[str, Any]) -> str:
 
 def _figure(value: float | None, digits: int = 3) -> str:
     return DASH if value is None else f"{value:.{digits}f}"
-
-
-def _print_json(status: str, data: Any) -> None:
-    sys.stdout.write(json.dumps({"schema_version": 1, "status": status, "data": data}, indent=2) + "\n")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from common.cli.envelope import Json, print_json
 from common.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(help="Hydra overrides, for instance: data=bus_bra data.root=/data partition=natural"),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]
 
 
 @app.command()
@@ -48,7 +47,7 @@ def show(
 
         _write(out, labels_svg(training_labels(summary)))
     if as_json:
-        _print_json(summary)
+        print_json(summary)
     else:
         _print_tables(summary)
 
@@ -67,7 +66,7 @@ def balance(
 
     rows = [measure(patients, malignant) for patients in PATIENTS]
     if as_json:
-        _print_json({"cohorts": rows})
+        print_json({"cohorts": rows})
         return
     for row in rows:
         (few, half, many), (low, middle, high) = row["in_split"], row["malignant_share"]
@@ -102,7 +101,7 @@ def plot(
     for name, text in drawn.items():
         _write(out / name, text)
     if as_json:
-        _print_json({"files": [str(out / name) for name in sorted(drawn)]})
+        print_json({"files": [str(out / name) for name in sorted(drawn)]})
     else:
         typer.echo(f"Wrote {' and '.join(sorted(drawn))} to {out}", err=True)
 
@@ -115,12 +114,6 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path} cannot be written ({error.strerror}); choose another --out") from None
-
-
-def _print_json(data: dict[str, Any]) -> None:
-    from simulations.data.data_summary import SCHEMA_VERSION
-
-    typer.echo(json.dumps({"schema_version": SCHEMA_VERSION, "status": "ok", "data": data}, indent=2))
 
 
 def _print_tables(summary: dict[str, Any]) -> None:

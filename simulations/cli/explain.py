@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from common.errors import OncoFedError
+from common.cli.envelope import Json, print_json
 
 HELP = """Draw heatmaps of a finished run and measure where they look.
 
@@ -56,7 +54,7 @@ def explain(
     count: Annotated[int, typer.Option(min=0, max=1000, help="Most patients shown of each outcome at a site.")] = 6,
     method: Annotated[Method, typer.Option(help="How the maps are made.")] = Method.gradcam,
     sanity: Annotated[bool, typer.Option("--sanity", help="Randomise the weights too: do the maps follow?")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Explains one run."""
     from simulations.analysis.explain import ExplainOptions, explain_run
@@ -65,16 +63,11 @@ def explain(
 
     os.environ.update(quiet_environment())
     screen = console()
-    try:
-        options = ExplainOptions(site=site, count=count, method=method.value, sanity=sanity)
-        document = explain_run(folder, options, lambda text: screen.print(f"{text} ...", highlight=False))
-    except OncoFedError as error:
-        if as_json:
-            _print_json("error", {"exit_code": error.exit_code, "message": str(error)})
-        raise
+    options = ExplainOptions(site=site, count=count, method=method.value, sanity=sanity)
+    document = explain_run(folder, options, lambda text: screen.print(f"{text} ...", highlight=False))
     _show(folder, document, screen)
     if as_json:
-        _print_json("ok", document)
+        print_json(document)
 
 
 def _show(folder: Path, document: Mapping[str, Any], screen: Any) -> None:
@@ -147,7 +140,3 @@ def summary(document: Mapping[str, Any]) -> list[str]:
         verdict = document["sanity"]["verdict"].replace("unclear", "may or may not depend on the weights")
         lines.append(f"Weights randomised: the map {verdict} (rank correlation {figure} with the trained model's).")
     return lines
-
-
-def _print_json(status: str, data: Any) -> None:
-    sys.stdout.write(json.dumps({"schema_version": 1, "status": status, "data": data}, indent=2) + "\n")

@@ -6,7 +6,6 @@ Nothing heavy is imported before a command runs, so that ``--help`` is instant.
 from __future__ import annotations
 
 import importlib.util
-import json
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -15,8 +14,9 @@ from typing import Annotated, Any
 import typer
 
 from common.cli.command_line import command_line
+from common.cli.envelope import Json, print_json
 from common.config.overrides import expanded
-from common.errors import FederationError, OncoFedError, UsageError
+from common.errors import FederationError, UsageError
 from simulations.cli.audit import HELP as AUDIT_HELP
 from simulations.cli.audit import audit
 from simulations.cli.baselines import HELP as BASELINES_HELP
@@ -98,7 +98,7 @@ def run(
     resume: Annotated[
         Path | None, typer.Option(help="Folder of an interrupted run to go on with.", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    as_json: Json = False,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="Show nothing while it runs.")] = False,
     multirun: Annotated[
         bool, typer.Option("--multirun", "-m", help="Run each combination of values, as in seed=0,1,2.")
@@ -109,15 +109,10 @@ def run(
     from simulations.engine.run import run_study
 
     screen = console()
-    try:
-        if multirun:
-            return _run_grid(overrides or [], engine, out, resume, as_json=as_json, quiet=no_progress)
-        with progress_on(screen, wanted=not no_progress) as progress:
-            folder = run_study(expanded(overrides or []), engine.value, out, resume, progress)
-    except OncoFedError as error:
-        if as_json:
-            _print_json("error", {"exit_code": error.exit_code, "message": str(error)})
-        raise
+    if multirun:
+        return _run_grid(overrides or [], engine, out, resume, as_json=as_json, quiet=no_progress)
+    with progress_on(screen, wanted=not no_progress) as progress:
+        folder = run_study(expanded(overrides or []), engine.value, out, resume, progress)
     _show(folder, screen, as_json=as_json)
 
 
@@ -134,13 +129,13 @@ def _run_grid(
         print(f"{folder}", file=sys.stderr)
     print(f"Compare them: oncofed-sim compare {' '.join(map(str, folders))}", file=sys.stderr)
     if as_json:
-        _print_json("ok", [{"folder": str(folder), "table": headline_table(folder)} for folder in folders])
+        print_json([{"folder": str(folder), "table": headline_table(folder)} for folder in folders])
 
 
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Render report.html and the model card of a run again, and show its table.
 
@@ -171,6 +166,7 @@ def _show(folder: Path, screen: Any, *, as_json: bool, judge: bool = True) -> No
     from simulations.engine.run import status_of
 
     record, rows, page = status_of(folder), headline_table(folder), folder / "report.html"
+    broken = judge and (record["status"] != "COMPLETED" or bool(record.get("report_error")))
     files = read_run(folder)
     screen.print(headline(rows, private=record["private"]))
     for line in filter(None, [gain_of_some(rows), *outside_advice(files)]):
@@ -183,15 +179,14 @@ def _show(folder: Path, screen: Any, *, as_json: bool, judge: bool = True) -> No
     if as_json:
         outside = (files.outside or {}).get("sites", {})
         facts = {key: record[key] for key in ("status", "reason", "name", "run_id", "rounds_planned", "rounds_done")}
-        _print_json("ok", facts | {"folder": str(folder), "report": str(page), "table": rows, "outside": outside})
+        print_json(
+            facts | {"folder": str(folder), "report": str(page), "table": rows, "outside": outside},
+            "failed" if broken else "ok",
+        )
     if problem := record.get("report_error"):
         screen.print(f"Of its pages, {problem}.", highlight=False, soft_wrap=True, markup=False)
-    if judge and (record["status"] != "COMPLETED" or problem):
+    if broken:
         raise typer.Exit(FederationError.exit_code)
-
-
-def _print_json(status: str, data: Any) -> None:
-    sys.stdout.write(json.dumps({"schema_version": 1, "status": status, "data": data}, indent=2) + "\n")
 
 
 app.command("audit", help=AUDIT_HELP)(audit)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from common.cli.envelope import Json, print_json
 
 HELP = """Package a run's model: network, preprocessing, calibration, threshold, label, golden images.
 
@@ -25,7 +26,7 @@ def package(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run that was evaluated.")],
     out: Annotated[Path, typer.Option(help="Folder to make for the package.")],
     valid_days: Annotated[int, typer.Option(min=1, max=3650, help="Days until its validation expires.")] = 365,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Writes the package and prints its digest."""
     from common.cli.guard import say
@@ -39,6 +40,6 @@ def package(
     say(f"Written: {out}, runs by {manifest.engine}{f' ({manifest.engine_reason})' * bool(manifest.engine_reason)}.")
     say(f"Attention: {manifest.attention}. Valid until {manifest.expires.date()}. {RESEARCH_USE}.")
     if as_json:
-        print(json.dumps({"schema_version": 1, "status": "ok", "data": {"digest": made.digest, "folder": str(out)}}))
+        print_json({"digest": made.digest, "folder": str(out)})
     else:
         print(made.digest)

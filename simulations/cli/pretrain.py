@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from common.errors import OncoFedError
+from common.cli.envelope import Json, print_json
 
 HELP = """Make a public checkpoint: fine-tune a network on public images and find the public basis.
 
@@ -38,7 +36,7 @@ def pretrain(
     tune: Annotated[str, typer.Option(help="Train from this block on, or all [default: the network's own].")] = "",
     block: Annotated[str, typer.Option(help="Block of the gradient features [default: the network's own].")] = "",
     dimensions: Annotated[int, typer.Option(min=1, max=1024, help="Axes of each public basis at most.")] = 192,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    as_json: Json = False,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="Show nothing while it runs.")] = False,
 ) -> None:
     """Makes a public checkpoint."""
@@ -51,15 +49,10 @@ def pretrain(
 
     screen = console()
     options = Options(epochs=epochs, patience=patience, tune=tune, block=block, dimensions=dimensions)
-    try:
-        with progress_on(screen, wanted=not no_progress) as progress:
-            made = make_checkpoint(
-                expanded(overrides or []), also or [], out, options, lambda text: progress({"phase": text})
-            )
-    except OncoFedError as error:
-        if as_json:
-            _print_json("error", {"exit_code": error.exit_code, "message": str(error)})
-        raise
+    with progress_on(screen, wanted=not no_progress) as progress:
+        made = make_checkpoint(
+            expanded(overrides or []), also or [], out, options, lambda text: progress({"phase": text})
+        )
     figures = made.card.figures
     screen.print(f"Checkpoint: {out}", highlight=False, soft_wrap=True, markup=False)
     screen.print(f"Digest: {made.digest}", highlight=False, soft_wrap=True)
@@ -68,8 +61,4 @@ def pretrain(
     )
     screen.print(f"{RESEARCH_ONLY}.", highlight=False)
     if as_json:
-        _print_json("ok", {"folder": str(out), "digest": made.digest, "card": made.card.to_json()})
-
-
-def _print_json(status: str, data: Any) -> None:
-    sys.stdout.write(json.dumps({"schema_version": 1, "status": status, "data": data}, indent=2) + "\n")
+        print_json({"folder": str(out), "digest": made.digest, "card": made.card.to_json()})

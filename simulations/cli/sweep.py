@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from common.errors import OncoFedError
+from common.cli.envelope import Json, print_json
 
 if TYPE_CHECKING:
     from simulations.analysis.sweep.document import SweepDocument, TrialResult
@@ -42,19 +40,14 @@ def sweep(
     resume: Annotated[Path | None, typer.Option(help="Folder of a sweep to go on with.", show_default=False)] = None,
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Trials side by side, a process each.")] = 1,
     public_data: Annotated[bool, typer.Option("--public-data", help="The images of data=manifest are public.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    as_json: Json = False,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="Show nothing while it runs.")] = False,
 ) -> None:
     """Searches settings."""
-    try:
-        folder, document = _swept(words or [], out, resume, jobs, public=public_data, quiet=no_progress)
-    except OncoFedError as error:
-        if as_json:
-            _print_json("error", {"exit_code": error.exit_code, "message": str(error)})
-        raise
+    folder, document = _swept(words or [], out, resume, jobs, public=public_data, quiet=no_progress)
     _show(folder, document)
     if as_json:
-        _print_json("ok", {"folder": str(folder), "sweep": document.to_json()})
+        print_json({"folder": str(folder), "sweep": document.to_json()})
 
 
 def _swept(
@@ -118,7 +111,3 @@ def _show(folder: Path, document: SweepDocument) -> None:
     lines += [f"Page: {folder / 'sweep.html'}"]
     for line in lines:
         console().print(line, highlight=False, soft_wrap=True, markup=False)
-
-
-def _print_json(status: str, data: Any) -> None:
-    sys.stdout.write(json.dumps({"schema_version": 1, "status": status, "data": data}, indent=2) + "\n")

@@ -118,7 +118,7 @@ class LocalDeployment:
 
     def online(self) -> set[str]:
         """Returns the names of the sites that the hub sees."""
-        found = json.loads(self.hub("status", "--json").stdout)
+        found = json.loads(self.hub("status", "--json").stdout)["data"]
         return {site["name"] for site in found["sites"] if site["connection"] == "online"}
 
     def until(self, condition: Callable[[], bool], seconds: float, what: str) -> None:

@@ -186,5 +186,6 @@ def _pruner(settings: Settings) -> Any:
     if settings.pruner == "hyperband":
         return pruners.HyperbandPruner(min_resource=3)
     if settings.pruner == "median":
-        return pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=3)
+        rounds = settings.study().training.rounds
+        return pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=max(2, rounds // 3))
     return pruners.NopPruner()

@@ -47,7 +47,7 @@ def run(*words: str) -> tuple[int, str, str]:
 def test_a_sound_cohort_is_ready(manifest: Path) -> None:
     code, out, err = run("check", "--root", str(manifest), "--json")
     assert code == 0, err
-    found = json.loads(out)
+    found = json.loads(out)["data"]
     assert found["ready"] and {row["code"] for row in found["findings"]} == {"class-small"}
     assert sum(sum(row.values()) for row in found["counts"].values()) == 30
 
@@ -137,7 +137,7 @@ def test_two_hospitals_count_what_they_share(manifest: Path, tmp_path: Path) -> 
         assert done.exit_code == 0, done.output
     done = invoke(app, ["overlap", "count", *files, "--json"])
     pair = {"sites": ["north", "south"], "patients": 30, "but_for_zeros": 0, "images": 60}
-    assert json.loads(done.stdout)["pairs"] == [pair]
+    assert json.loads(done.stdout)["data"]["pairs"] == [pair]
     (tmp_path / "none.json").write_text("[]")
     assert invoke(app, ["overlap", "count", files[0], str(tmp_path / "none.json")]).exit_code == 4
 
@@ -149,7 +149,7 @@ def test_what_was_mended_can_be_read_and_is_ready(manifest: Path) -> None:
     assert "8.png" in err
     code, out, err = run("check", "--root", str(clean), "--json")
     assert code == 0, err
-    assert not [row for row in json.loads(out)["findings"] if row["code"].startswith("alike")]
+    assert not [row for row in json.loads(out)["data"]["findings"] if row["code"].startswith("alike")]
 
 
 def test_no_count_of_a_certificate_gives_a_small_one_away(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_two_hospitals_compare_how_their_images_look(manifest: Path, tmp_path: P
     text = Path(files[0]).read_text()
     assert ".png" not in text and json.loads(text)["patients"] == 30
     done = invoke(app, ["appearance", "compare", *files, "--json"])
-    found = json.loads(done.stdout)["differences"]
+    found = json.loads(done.stdout)["data"]["differences"]
     assert len(found) == 2 and all(abs(value) < 1e-9 for row in found.values() for value in row.values())
     assert invoke(app, ["appearance", "compare", files[0], files[0]]).exit_code == 4
     (tmp_path / "odd.json").write_text('{"schema_version": 1}')
@@ -197,6 +197,6 @@ def test_what_a_reader_left_out_is_said_where_the_rest_cannot_be_divided(tmp_pat
     said = "Left out: 36 images of breasts without a biopsy"
     code, out, err = run("check", "--data", "rsna", "--root", str(root), "--json")
     assert code == 4 and f"note: {said}" in err
-    found = json.loads(out)
+    found = json.loads(out)["data"]
     assert any(note.startswith(said) for note in found["notes"])
     assert [row["code"] for row in found["findings"]] == ["cohort-unfit"]

@@ -50,12 +50,12 @@ def test_nothing_is_written_while_something_is_in_doubt(tmp_path: Path) -> None:
     pictures(tmp_path, [f"{word}/p{n}_1.png" for n in range(20) for word in ("malignant", "non-malignant")])
     code, out, said = run("init", tmp_path, "--json")
     assert code == 4 and not (tmp_path / "manifest.csv").exists()
-    document = json.loads(out)
+    document = json.loads(out)["data"]
     assert document["written"] is None and sum(document["left_out"].values()) == 20
     assert {row["code"] for row in document["findings"]} >= {"class-missing", "label-open"}
     assert "non-malignant (20)" in said and "--benign" in said
     code, out, _ = run("init", tmp_path, "--malignant", "malignant", "--benign", "non-malignant", "--json")
-    assert code == 0 and json.loads(out)["images"] == 40
+    assert code == 0 and json.loads(out)["data"]["images"] == 40
 
 
 def test_a_row_a_breast_is_joined_and_written(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_findings_are_shown_though_nothing_can_be_opened(tmp_path: Path) -> None
     table = csv(tmp_path / "m.csv", ("image", "patient", "label"), [(f"{n}.png", f"W{n}", n % 2) for n in range(20)])
     code, out, said = run("check", "--root", table, "--json")
     assert code == 4 and "of 20 lines whose image" in said and "0.png" in said and "--images" in said
-    found = json.loads(out)
+    found = json.loads(out)["data"]
     assert not found["ready"] and [row["code"] for row in found["findings"]] == ["file-missing", "cohort-unfit"]
     code, _, said = run("check", "--root", tmp_path / "none", "--home", tmp_path)
     assert code == 3
@@ -154,7 +154,7 @@ def test_findings_are_shown_though_nothing_can_be_opened(tmp_path: Path) -> None
 
 def test_what_a_reader_left_out_is_in_json_as_in_the_text(real_data: Path) -> None:
     _, out, said = run("check", "--data", "busi", "--root", real_data / "busi" / "Dataset_BUSI_with_GT", "--json")
-    notes = json.loads(out)["notes"]
+    notes = json.loads(out)["data"]["notes"]
     assert any("15 images in 6 look-alike groups" in note for note in notes) and all(note in said for note in notes)
 
 
@@ -165,7 +165,7 @@ def test_a_table_and_a_folder_that_contradict_each_other_write_nothing(tmp_path:
     table = csv(tmp_path / "t.csv", ("image", "patient", "pathology", "age"), rows)
     code, out, said = run("init", tmp_path / "x", "--labels", table, "--json")
     assert code == 0 and "not taken over: columns age" in said
-    assert list(json.loads(out)["left_out"].values()) == [4]  # 0 is malignant in the table, 7, 9 and 11 benign
+    assert list(json.loads(out)["data"]["left_out"].values()) == [4]  # 0 is malignant in the table, 7, 9 and 11 benign
     assert {r.image for r in read_manifest(tmp_path / "x" / "manifest.csv").records}.isdisjoint(
         names[k] for k in (0, 7, 9, 11)
     )
@@ -196,7 +196,7 @@ def test_a_published_table_leads_to_its_reader_and_the_command_works_as_printed(
     women = [rsna_row(str(100 + n), str(n), "L", n % 2, 1) for n in range(60)]
     root = rsna(tmp_path / "a set", women, "train_images/{patient}/{image}.png")
     _, out, said = run("init", root, "--labels", root / "train.csv", "--json")
-    (note,) = json.loads(out)["notes"]
+    (note,) = json.loads(out)["data"]["notes"]
     assert f"note: {note}" in said and "train.csv has the columns of rsna" in note
     words = shlex.split(note.partition("rules: ")[2])
     code, _, said = run(*words[2:])

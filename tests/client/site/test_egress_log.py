@@ -85,8 +85,8 @@ def test_the_command_shows_what_left_since(joined: SiteHome) -> None:
     joined.egress.write_text(json.dumps(old) + "\n")
     write(joined.egress)
     home = ["--home", str(joined.path)]
-    everything = json.loads(CliRunner().invoke(app, ["egress", "--json", *home]).stdout)
-    newer = json.loads(CliRunner().invoke(app, ["egress", "--json", "--since", "1d", *home]).stdout)
+    everything = json.loads(CliRunner().invoke(app, ["egress", "--json", *home]).stdout)["data"]
+    newer = json.loads(CliRunner().invoke(app, ["egress", "--json", "--since", "1d", *home]).stdout)["data"]
     assert (len(everything["messages"]), len(newer["messages"])) == (3, 2)
     told = CliRunner().invoke(app, ["egress", "--fields", *home]).stderr
     assert "3 messages left" in told and "SHA-256" in told

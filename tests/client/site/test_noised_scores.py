@@ -157,7 +157,7 @@ def test_the_ledger_shows_what_noised_counts_cost(site: Site, capsys: pytest.Cap
     ask(site, STUDY, "evaluate", split="val")
     assert site.ledger_path.parent == site.home
     shown = CliRunner().invoke(app, ["ledger", "show", "--home", str(site.home), "--json"])
-    (found,) = json.loads(shown.stdout)["evaluation"]
+    (found,) = json.loads(shown.stdout)["data"]["evaluation"]
     assert (found["study"], found["noise"], found["releases"]) == (STUDY.digest(), 4, {"val": 1, "test": 0})
     words = CliRunner().invoke(app, ["ledger", "show", "--home", str(site.home)]).output
     assert f"epsilon {found['epsilon']:.3f} of a validation or test patient" in words

@@ -138,7 +138,7 @@ class TestCommands:
     def test_from_pause_to_leave(self, joined: SiteHome) -> None:
         home = ["--home", str(joined.path)]
         assert RUNNER.invoke(commands, ["pause", *home]).exit_code == 0
-        assert json.loads(RUNNER.invoke(commands, ["status", "--json", *home]).stdout)["paused_since"]
+        assert json.loads(RUNNER.invoke(commands, ["status", "--json", *home]).stdout)["data"]["paused_since"]
         assert RUNNER.invoke(commands, ["resume", *home]).exit_code == 0
         refused = RUNNER.invoke(commands, ["leave", *home], input="n\n")
         assert refused.exit_code != 0 and not joined.left.exists()

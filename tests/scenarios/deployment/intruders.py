@@ -31,7 +31,7 @@ THIEF = "thief"
 
 def test_a_kit_stolen_after_its_use_lets_nobody_in(deployment: Deployment) -> None:
     """The request repeats an invitation that the true site has used; the thief's SuperNode has a key nobody knows."""
-    known = json.loads(deployment.hub("sites", "--json").stdout)["sites"]
+    known = json.loads(deployment.hub("sites", "--json").stdout)["data"]["sites"]
     deployment.site(THIEF, "join", str(deployment.home("hub") / "kits" / f"{VICTIM}.kit.zip"))
     request = str(deployment.home(THIEF) / "request.json")
     refused = deployment.hub("approve", request, "--unseen", "--declared-patients", "10", code=5)
@@ -42,7 +42,7 @@ def test_a_kit_stolen_after_its_use_lets_nobody_in(deployment: Deployment) -> No
         assert deployment.online() == set(EVERYBODY)
     finally:
         stop(deployment, THIEF)
-    assert json.loads(deployment.hub("sites", "--json").stdout)["sites"] == known
+    assert json.loads(deployment.hub("sites", "--json").stdout)["data"]["sites"] == known
 
 
 def test_a_kit_stolen_before_its_use_fails_at_the_fingerprint(deployment: Deployment) -> None:
@@ -53,7 +53,9 @@ def test_a_kit_stolen_before_its_use_fails_at_the_fingerprint(deployment: Deploy
     request = str(deployment.home("impostor") / "request.json")
     refused = deployment.hub("approve", request, "--fingerprint", true, code=5)
     assert "do not let it in" in " ".join(refused.stderr.split())
-    found = {site["name"]: site["status"] for site in json.loads(deployment.hub("sites", "--json").stdout)["sites"]}
+    found = {
+        site["name"]: site["status"] for site in json.loads(deployment.hub("sites", "--json").stdout)["data"]["sites"]
+    }
     assert found == dict.fromkeys(EVERYBODY, "approved") | {"fourth": "invited"}
     deployment.hub("revoke", "fourth")
 
@@ -90,7 +92,7 @@ def test_an_expired_hub_is_shunned_until_its_certificate_is_renewed(deployment: 
     )  # fmt: skip
     said = findings(deployment)["certificate"]
     assert said["status"] == "fail" and "certificate has expired" in said["found"], said
-    status = json.loads(deployment.hub("status", "--json").stdout)
+    status = json.loads(deployment.hub("status", "--json").stdout)["data"]
     assert status["certificate_days_left"] <= 0 and status["hub"]["status"] == "starting", status
     assert {site["connection"] for site in status["sites"] if site["name"] in EVERYBODY} == {"unknown"}
 

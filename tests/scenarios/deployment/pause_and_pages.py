@@ -25,7 +25,7 @@ def test_a_paused_site_refuses_the_study_and_the_pages_tell_of_it(deployment: De
     found = {site["name"]: (site["status"], site["code"]) for site in status["sites"]}
     assert found[PAUSED] == ("lost", "unavailable")
     assert [state for state, _ in found.values()].count("ok") == 2
-    shown = json.loads(deployment.site(PAUSED, "status", "--json").stdout)
+    shown = json.loads(deployment.site(PAUSED, "status", "--json").stdout)["data"]
     assert shown["refusals"] == {"unavailable": 1} and shown["status"] == "running"
 
     site, hub = (page(deployment.monitors[name], "/metrics") for name in (PAUSED, "hub"))

@@ -132,4 +132,4 @@ def findings(deployment: Deployment, name: str = VICTIM, **environment: str) -> 
     command = [sys.executable, "-m", "client.cli.daemon", "doctor", "--json", "--home", str(deployment.home(name))]
     around = surroundings(environment)
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=around)
-    return {finding["check"]: finding for finding in json.loads(done.stdout)["findings"]}
+    return {finding["check"]: finding for finding in json.loads(done.stdout)["data"]["findings"]}

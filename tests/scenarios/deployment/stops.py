@@ -39,13 +39,13 @@ def begun(deployment: Deployment, name: str) -> Run:
 
 
 def last_run(deployment: Deployment) -> dict[str, object]:
-    return dict(json.loads(deployment.hub("status", "--json").stdout)["run"])
+    return dict(json.loads(deployment.hub("status", "--json").stdout)["data"]["run"])
 
 
 def test_a_rehearsal_asks_for_everything_and_charges_nothing(deployment: Deployment) -> None:
     before = charges(deployment)
     done = deployment.hub("check", "--json")
-    found = json.loads(done.stdout)
+    found = json.loads(done.stdout)["data"]
     assert (found["status"], found["rehearsal"], found["rounds_done"]) == ("COMPLETED", True, 1)
     assert "Nothing was charged" in done.stderr and charges(deployment) == before
     for site in SITES:

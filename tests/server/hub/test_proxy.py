@@ -244,7 +244,9 @@ def test_the_operator_can_read_the_configuration_and_the_days_of_certificates(fr
     shown = CliRunner().invoke(app, ["proxy", "--home", str(front.home.path)]).stdout
     assert front.home.proxy_secret.read_text() not in shown
     assert shown.replace("(secret)", front.home.proxy_secret.read_text()) == proxy_files(front.home).config
-    listed = json.loads(CliRunner().invoke(app, ["sites", "--json", "--home", str(front.home.path)]).stdout)["sites"]
+    listed = json.loads(CliRunner().invoke(app, ["sites", "--json", "--home", str(front.home.path)]).stdout)["data"][
+        "sites"
+    ]
     assert {site["name"]: site["certificate_days_left"] for site in listed} == {"north": 9, "south": None}
 
 

@@ -43,7 +43,7 @@ def test_nobody_is_let_in_without_a_fingerprint(home: HubHome, tmp_path: Path) -
     assert refused.exit_code == 2 and "telephone" in refused.output
     assert command(home, "approve", path, "--fingerprint", "0" * 16).exit_code == 5
     assert command(home, "approve", path, "--fingerprint", fingerprint).exit_code == 0
-    rows = json.loads(command(home, "sites", "--json").stdout)["sites"]
+    rows = json.loads(command(home, "sites", "--json").stdout)["data"]["sites"]
     assert [(row["name"], row["status"], row["declared_patients"]) for row in rows] == [("north-1", "approved", 200)]
 
 
