@@ -12,6 +12,7 @@ from client.cli import daemon as daemon_cli
 from client.cli import data as data_cli
 from client.cli import model as model_cli
 from client.cli import overlap as overlap_cli
+from client.cli import pacs as pacs_cli
 from client.cli import predict as predict_cli
 from client.cli import privacy as privacy_cli
 from client.cli import study as study_cli
@@ -46,6 +47,8 @@ Examples:
 
   oncofed-site predict --in FOLDER --out RESULTS
 
+  oncofed-site listen --from PACS --to PACS@HOST:PORT
+
   oncofed-site privacy report --out reports
 
   oncofed-site privacy verify reports/REPORT.json
@@ -65,6 +68,7 @@ overlap_cli.register(app)
 appearance_cli.register(app)
 model_cli.register(app)
 predict_cli.register(app)
+pacs_cli.register(app)
 
 
 def main() -> None:
