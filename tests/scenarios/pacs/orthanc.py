@@ -73,7 +73,8 @@ class Orthanc:
         plugin = next(iter([*UNPACKED.glob("usr/lib/orthanc/libOrthancDicomWeb.so*"),
                             *Path("/usr/share/orthanc/plugins").glob("libOrthancDicomWeb.so")]))  # fmt: skip
         return {
-            "Name": "tests", "StorageDirectory": str(self.folder / "store"), "IndexDirectory": str(self.folder / "store"),
+            "Name": "tests",
+            "StorageDirectory": str(self.folder / "store"), "IndexDirectory": str(self.folder / "store"),
             "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "HttpServerEnabled": True,
             "HttpPort": self.http, "DicomServerEnabled": True, "DicomAet": "ORTHANC", "DicomPort": self.dicom,
             "DicomCheckCalledAet": True, "StableAge": 1, "Plugins": [str(plugin)], "DicomWeb": {"Enable": True},
