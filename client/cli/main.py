@@ -14,6 +14,7 @@ from client.cli import lifecycle as lifecycle_cli
 from client.cli import model as model_cli
 from client.cli import monitor as monitor_cli
 from client.cli import overlap as overlap_cli
+from client.cli import pacs as pacs_cli
 from client.cli import predict as predict_cli
 from client.cli import privacy as privacy_cli
 from client.cli import study as study_cli
@@ -50,6 +51,8 @@ Examples:
 
   oncofed-site predict --in FOLDER --out RESULTS
 
+  oncofed-site listen --from PACS --to PACS@HOST:PORT
+
   oncofed-site privacy report --out reports
 
   oncofed-site privacy verify reports/REPORT.json
@@ -71,6 +74,7 @@ model_cli.register(app)
 lifecycle_cli.register(model_cli.model_app)
 monitor_cli.register(app)
 predict_cli.register(app)
+pacs_cli.register(app)
 
 
 def main() -> None:
