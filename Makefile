@@ -77,5 +77,5 @@ kit: install ## an offline installer in dist/; KIT_OPTIONS="--role hub --pip-opt
 	$(BIN)/python deploy/kit/build.py $(KIT_OPTIONS)
 
 clean: ## remove .venv, caches and build output (runs/ stays)
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .pacs
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

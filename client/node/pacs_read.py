@@ -1,0 +1,110 @@
+"""A study of the spool through the site's model to DICOM objects."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from client.node.pacs_spool import Study
+from client.site.packages import KeptPackages, Pointer
+from client.site.predicting import Reading, read_exams, reading
+from common.errors import ConfigError, DataError, TrustError
+from common.trust.durable import make_folder, write_durably
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+    from common.inference.dicom_origin import Device
+    from common.inference.predict import Prediction
+
+DEVICE_FILE = "device.uid"
+
+
+@dataclasses.dataclass(slots=True)
+class StudyReader:
+    """Reads studies with the package that is active when each is read, so that a suspended model stops at once.
+
+    Attributes:
+        home: The site's folder.
+        device: The site's, which its reports name.
+        package: Folder of a package named by hand; None: the active one.
+        segment: Whether the map is written as a segmentation too.
+        threads: Processor threads of the network.
+        records: Where each prediction leaves a line, where there is no site; None: nowhere.
+    """
+
+    home: Path
+    device: Device
+    package: Path | None = None
+    segment: bool = False
+    threads: int = 1
+    records: Path | None = None
+    _using: Reading | None = None
+    _pointer: Pointer | None = None
+
+    def __call__(self, study: Study) -> Sequence[Dataset]:
+        """Returns the objects of a study; none where its images do not belong together or cannot be referred to.
+
+        Raises:
+            ConfigError: No package is active.
+            TrustError: Its validation has expired.
+        """
+        from common.inference.dicom_origin import quiet
+        from common.inference.exams import find_exams
+
+        using = self.using()
+        with quiet():
+            try:
+                exams = find_exams(study.files).exams
+            except DataError:
+                return ()
+            found = [
+                (exam.files, prediction) for exam, (prediction, _) in zip(exams, read_exams(exams, using), strict=True)
+            ]
+            # One study is one exam; of anything else no report could say which images it is about.
+            return self._objects(*found[0], study, using) if len(found) == 1 else ()
+
+    def _objects(
+        self, files: Sequence[Path], prediction: Prediction, study: Study, using: Reading
+    ) -> Sequence[Dataset]:
+        from common.inference.dicom_origin import Predecessor, sources
+        from common.inference.dicom_results import dicom_results, result_of
+
+        before = None if study.before is None else Predecessor(**study.before)
+        result = result_of(prediction, using.active.package)
+        try:
+            return dicom_results(sources(files), result, self.device, before=before, segment=self.segment)
+        except DataError:
+            return ()
+
+    def using(self) -> Reading:
+        """Returns the packages in use now, loaded again where the site chose others."""
+        pointer = None if self.package is not None else KeptPackages(self.home).pointer()
+        if pointer is not None and pointer.active is None:
+            raise ConfigError("No model is active at this site; exams wait in the spool")
+        if self._using is None or pointer != self._pointer:
+            self._using = reading(self.home, self.package, None, self.threads)
+            if self._using.records is None:
+                self._using = dataclasses.replace(self._using, records=self.records)
+            self._pointer = pointer
+        expires = self._using.active.package.manifest.expires
+        if datetime.now(UTC) >= expires:
+            raise TrustError(f"The validation of the model expired on {expires.date()}; exams wait in the spool")
+        return self._using
+
+
+def device_uid(folder: Path) -> str:
+    """Returns the UID of the site as a device, made at the first call and kept in ``folder``."""
+    from pydicom.uid import UID, generate_uid
+
+    path = folder / DEVICE_FILE
+    if not path.exists():
+        make_folder(folder)
+        write_durably(path, generate_uid(prefix=None))
+    found = UID(path.read_text(encoding="utf-8").strip())
+    if not found.is_valid:
+        raise ConfigError(f"{path} holds no UID; restore it, so that the PACS knows the site's reports as one device's")
+    return str(found)
