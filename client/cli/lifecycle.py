@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.cli.privacy import Home, Json
+from client.cli.privacy import Home
+from common.cli.envelope import Json, print_json
 from common.cli.guard import say
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def shadow(
     say(f"{found[:16]} runs in shadow from now on.")
 
 
-def trial(json_: Json = False, home: Home = None) -> None:
+def trial(as_json: Json = False, home: Home = None) -> None:
     """Show how the package in shadow does: where it and the active one part, and its gate.
 
     Labels are needed only for the exams on which the two part; they are listed.
@@ -56,9 +56,8 @@ def trial(json_: Json = False, home: Home = None) -> None:
     found = tried(site_home(home).path)
     apart = mcnemar(found.pairs)
     items = [{"name": item.name, "holds": item.holds, "found": item.found} for item in found.items]
-    if json_:
-        print(json.dumps({"schema_version": 1, "passed": found.passed, "gate": found.gate, "items": items,
-                          "pairs": apart}, indent=2))  # fmt: skip
+    if as_json:
+        print_json({"passed": found.passed, "gate": found.gate, "items": items, "pairs": apart})
         return
     print(f"{apart['pairs']} patients answered by both, on {apart['discordant']} of them they part, "
           f"{apart['labelled']} of these have a label")  # fmt: skip
@@ -147,7 +146,7 @@ def retire(digest: Digest, why: Why = "", home: Home = None) -> None:
     _lower(digest, "retired", why, home)
 
 
-def history(json_: Json = False, home: Home = None) -> None:
+def history(as_json: Json = False, home: Home = None) -> None:
     """Show every move of every package, after the site's signatures were checked.
 
     A pointer that a crash left behind its journal is made again.
@@ -162,8 +161,8 @@ def history(json_: Json = False, home: Home = None) -> None:
     moves = kept.read().moves
     if kept.mend():
         say("The pointer was not the journal's latest, and was made again.")
-    if json_:
-        print(json.dumps({"schema_version": 1, "moves": [move.to_json() for move in moves]}, indent=2))
+    if as_json:
+        print_json({"moves": [move.to_json() for move in moves]})
         return
     for move in moves:
         note = f": {printable(move.note)}" if move.note else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from client.cli.privacy import Home, Json
+from client.cli.privacy import Home
+from common.cli.envelope import Json, print_json
 from common.cli.guard import Guarded, say
 
 
@@ -38,7 +38,7 @@ def monitor(
         Path | None, typer.Option(help="File of the page [default: monitor/monitor.html of the site].")
     ] = None,
     only_look: Annotated[bool, typer.Option("--only-look", help="Move no model, whatever alarms.")] = False,
-    json_: Json = False,
+    as_json: Json = False,
     home: Home = None,
 ) -> None:
     """Judge the records and labels of this site. A first alarm puts the model on watch, a further one suspends it.
@@ -59,8 +59,8 @@ def monitor(
     place = site_home(home).path
     found = look(place, datetime.now(UTC), move=not only_look)
     path = write_page(found, page or place / FOLDER / "monitor.html")
-    if json_:
-        print(json.dumps(found, indent=2))
+    if as_json:
+        print_json(found)
     else:
         for line in lines(found):
             print(line)
@@ -70,7 +70,7 @@ def monitor(
 @monitor_app.command()
 def labels(
     file: Annotated[Path, typer.Argument(help="CSV with the columns exam (or accession), label, source, date.")],
-    json_: Json = False,
+    as_json: Json = False,
     home: Home = None,
 ) -> None:
     """Tell the monitor what became known: source is reader, biopsy or interval; label is malignant or benign.
@@ -92,15 +92,15 @@ def labels(
     exams = {record.exam for record in records(place / RECORDS).records}
     told = add_labels(place, read_labels(file, datetime.now(UTC).date()), exams)
     counts = dataclasses.asdict(told) | {"new": len(told.new)}
-    if json_:
-        print(json.dumps({"schema_version": 1, **counts}, indent=2))
+    if as_json:
+        print_json(counts)
     say(", ".join(f"{count} {name}" for name, count in counts.items()) + ".")
 
 
 @monitor_app.command()
 def affected(
     release: Annotated[str, typer.Option("--release", help="Beginning of a package's digest.")],
-    json_: Json = False,
+    as_json: Json = False,
     home: Home = None,
 ) -> None:
     """List the exams that a release answered, so that they can be read again. The list stays at the site.
@@ -114,8 +114,8 @@ def affected(
     found = found_by(site_home(home).path, release)
     rows = [{"exam": one.exam, "made": one.made.isoformat(), "state": one.state, "above_threshold": one.above_threshold,
              "abstained": one.abstained} for one in found]  # fmt: skip
-    if json_:
-        print(json.dumps({"schema_version": 1, "model": found[0].model, "exams": rows}, indent=2))
+    if as_json:
+        print_json({"model": found[0].model, "exams": rows})
         return
     for one in found:
         side = "no answer" if one.abstained else "above" if one.above_threshold else "below"

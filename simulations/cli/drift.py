@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
+
+from common.cli.envelope import Json, print_json
 
 HELP = """Put the monitor and river's detectors before simulated departments in which something changes.
 
@@ -19,7 +20,7 @@ Example: oncofed-sim drift --runs 200
 def drift(
     runs: Annotated[int, typer.Option(min=1, max=10_000, help="Simulated departments.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Of all of them.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Measures delays and false alarms."""
     from common.cli.progress import counted
@@ -28,6 +29,6 @@ def drift(
 
     rows = drift_table(Plan(runs=runs, seed=seed), counted(runs, "departments"))
     if as_json:
-        print(json.dumps({"schema_version": 1, "runs": runs, "rows": rows}, indent=2))
+        print_json({"runs": runs, "rows": rows})
         return
     print(table([{**row, "days": "-" if row["days"] is None else row["days"]} for row in rows]))

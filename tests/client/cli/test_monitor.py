@@ -95,7 +95,7 @@ def test_a_new_scanner_is_seen_the_model_is_lowered_step_by_step_and_people_go_b
     look = monitor(home, start + timedelta(days=100))  # and then nothing came
     assert look["state"] == "suspended" and any(a["measure"] == "silence" for a in look["streams"][0]["alarms"])
     signed(type_, home, told(type_("model", "activate", first[:8], "--why", "scanner was mended")))
-    history = json.loads(told(type_("model", "history", "--json")))["moves"]
+    history = json.loads(told(type_("model", "history", "--json")))["data"]["moves"]
     assert [move["to"] for move in history] == ["shadow", "active", "watch", "suspended", "active"]
     assert history[-1]["by"] == ["anna", "ben"] and history[-1]["cause"] == "appeal"
 
@@ -113,7 +113,7 @@ def test_a_challenger_replaces_the_active_one_and_a_rollback_brings_it_back(
     keep(home / "records.jsonl", [*ours, *theirs])
     csv = write_csv(home / "l.csv", [(exam, bad, str(NOW.date())) for exam, bad, _ in labels], NOW)
     told(type_("monitor", "labels", str(csv)))
-    trial = json.loads(told(type_("model", "trial", "--json")))
+    trial = json.loads(told(type_("model", "trial", "--json")))["data"]
     assert trial["passed"] and trial["pairs"]["pairs"] == 200 and trial["pairs"]["discordant"] == 0
     stale = told(type_("model", "activate", second[:8]))
     signed(type_, home, told(type_("model", "activate", second[:8], "--why", "again")))
@@ -122,11 +122,11 @@ def test_a_challenger_replaces_the_active_one_and_a_rollback_brings_it_back(
     late = type_("model", "agree", stale[:12], "--name", "ben", "--key", str(home / "ben.key"))
     assert late.exit_code == TrustError.exit_code  # models were moved since it was proposed
     signed(type_, home, told(type_("model", "activate", first[:8], "--why", "the old one was better")))
-    moves = json.loads(told(type_("model", "history", "--json")))["moves"]
+    moves = json.loads(told(type_("model", "history", "--json")))["data"]["moves"]
     assert [(move["package"], move["to"], move["cause"]) for move in moves[-2:]] == [
         (second, "retired", "replaced"), (first, "active", "rollback"),
     ]  # fmt: skip
-    exams = json.loads(told(type_("monitor", "affected", "--release", second[:8], "--json")))["exams"]
+    exams = json.loads(told(type_("monitor", "affected", "--release", second[:8], "--json")))["data"]["exams"]
     assert {row["exam"] for row in exams} == {one.exam for one in theirs}
 
 
@@ -141,7 +141,7 @@ def test_one_look_by_the_command_writes_a_page_and_says_what_it_did(
 ) -> None:
     first = in_use(type_, home, packages[0])
     page = home / "page.html"
-    document = json.loads(told(type_("monitor", "--json", "--page", str(page))))
+    document = json.loads(told(type_("monitor", "--json", "--page", str(page)))["data"])
     assert document["model"] == first and document["state"] == "active" and document["labels"] > 0
     text = page.read_text()
     assert "Research use only" in text and first[:16] in text and "http" not in text.replace("http-equiv", "")

@@ -106,5 +106,5 @@ def test_a_summary_counts_what_came_too_early_apart() -> None:
 def test_the_command_prints_a_row_for_each_change_and_detector() -> None:
     result = CliRunner().invoke(app, ["drift", "--runs", "1", "--json"])
     assert result.exit_code == 0, result.output
-    rows = json.loads(result.stdout)["rows"]
+    rows = json.loads(result.stdout)["data"]["rows"]
     assert {row["change"] for row in rows} == {*CHANGES} and len(rows) == 7 * len(CHANGES)
