@@ -10,7 +10,9 @@ from client.cli import backup as backup_cli
 from client.cli import checkpoint as checkpoint_cli
 from client.cli import daemon as daemon_cli
 from client.cli import data as data_cli
+from client.cli import lifecycle as lifecycle_cli
 from client.cli import model as model_cli
+from client.cli import monitor as monitor_cli
 from client.cli import overlap as overlap_cli
 from client.cli import pacs as pacs_cli
 from client.cli import predict as predict_cli
@@ -45,6 +47,8 @@ Examples:
 
   oncofed-site model add FOLDER
 
+  oncofed-site monitor
+
   oncofed-site predict --in FOLDER --out RESULTS
 
   oncofed-site listen --from PACS --to PACS@HOST:PORT
@@ -67,6 +71,8 @@ data_cli.register(app)
 overlap_cli.register(app)
 appearance_cli.register(app)
 model_cli.register(app)
+lifecycle_cli.register(model_cli.model_app)
+monitor_cli.register(app)
 predict_cli.register(app)
 pacs_cli.register(app)
 

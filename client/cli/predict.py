@@ -62,6 +62,8 @@ def predict(
     if out is not None:
         make_folder(out, "--out")
     using = reading(site_home(home).path, package, out, threads)
+    if using.problem:
+        say(using.problem)
     _begin(using.active.package.manifest.name, using.active.told(), json_)
     done, nothing = counted(len(found.exams), "exams"), []
     for number, (prediction, document) in enumerate(read_exams(found.exams, using), start=1):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -54,7 +54,7 @@ def calibrate(package: Package, dataset: Dataset, progress: Progress = lambda do
 
     if dataset.kind != "image":
         raise DataError("A package is for images, and this site's data are a table")
-    seen = {split: [one for one in _seen(package, dataset, split, progress)] for split in ("val", "train")}
+    seen = _seen(package, dataset, progress)
     kept = [one for one in seen["val"] if one.answered]
     if not kept:
         raise DataError("No validation patient is left after the checks; see: oncofed-site data check")
@@ -96,13 +96,14 @@ def _reference(patients: Sequence[Patient]) -> FeatureReference | None:
     return FeatureReference.of(np.stack([one.features for one in patients]))
 
 
-def _seen(package: Package, dataset: Dataset, split: str, progress: Progress) -> Iterator[Patient]:
-    groups: Any = {p: records for p, records in dataset.patients().items() if records[0].split == split}
-    for done, records in enumerate(groups.values(), start=1):
-        found = _patient(package, dataset, records)
+def _seen(package: Package, dataset: Dataset, progress: Progress) -> dict[str, list[Patient]]:
+    """Returns the patients of the validation and the training split whose images can be read."""
+    seen: dict[str, list[Patient]] = {"val": [], "train": []}
+    for done, records in enumerate(dataset.patients().values(), start=1):
+        if records[0].split in seen and (found := _patient(package, dataset, records)) is not None:
+            seen[records[0].split].append(found)
         progress(done)
-        if found is not None:
-            yield found
+    return seen
 
 
 def _patient(package: Package, dataset: Dataset, records: Sequence[Record]) -> Patient | None:

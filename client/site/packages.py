@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from common.errors import ConfigError, ModelError, TrustError
 from common.trust.durable import make_folder, sync_folder
@@ -16,7 +15,7 @@ from common.trust.durable import make_folder, sync_folder
 if TYPE_CHECKING:
     from common.inference.package import Package
 
-FOLDER, POINTER, RECORDS = "models", "pointer.json", "records.jsonl"
+FOLDER, RECORDS = "models", "records.jsonl"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -115,16 +114,8 @@ class KeptPackages:
         """Returns which packages are in use; none where there is no pointer.
 
         Raises:
-            TrustError: The pointer is damaged.
+            TrustError: The pointer is damaged, not signed by this site, or not the journal's latest.
         """
-        path = self.path / POINTER
-        try:
-            found: Any = json.loads(path.read_text(encoding="utf-8"))
-            active, shadow = (found.get(name) for name in ("active", "shadow"))
-        except FileNotFoundError:
-            return Pointer(None, None)
-        except (OSError, ValueError, AttributeError):
-            raise TrustError(f"{path} is damaged; choose the active model again") from None
-        if not all(one is None or (isinstance(one, str) and len(one) == 64) for one in (active, shadow)):
-            raise TrustError(f"{path} is damaged; choose the active model again")
-        return Pointer(active, shadow)
+        from client.site.lifecycle.registry import SiteRegistry
+
+        return Pointer(*SiteRegistry(self.home).pointed())

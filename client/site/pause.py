@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from client.site.site_file import SiteFile, SiteHome
+from common.canonical import canonical
 from common.errors import ConfigError, LedgerError, NetworkError, SiteClosed
 from common.services.supervisor import is_held
 from common.trust.durable import sync_folder, write_durably
-from common.trust.journal import canonical
 from common.trust.pki import key_fingerprint, public_line
 from common.trust.signing import SiteKey
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from client.site.packages import RECORDS, KeptPackages
-from common.errors import ConfigError
+from common.errors import ConfigError, OncoFedError
 from common.notice import RESEARCH_USE
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class Reading:
     Attributes:
         active: Whose results are shown and written.
         shadow: Runs on the same exams, and leaves a record only; None: there is none.
+        problem: Why the site's shadow does not run; empty where it does, or there is none.
         records: File of the records; None: none are kept.
         out: Folder of results and pictures; None: none are written.
     """
@@ -33,6 +34,7 @@ class Reading:
     shadow: Predictor | None
     records: Path | None
     out: Path | None
+    problem: str = ""
 
 
 def reading(home: Path, package: Path | None, out: Path | None, threads: int = 1) -> Reading:
@@ -49,12 +51,12 @@ def reading(home: Path, package: Path | None, out: Path | None, threads: int = 1
         ModelError, TrustError: A package is refused.
     """
     kept = KeptPackages(home)
-    if package is not None:
-        active, shadow = _by_hand(package, threads), None
-    else:
-        active, shadow = _kept(kept, threads)
     records = kept.records if home.is_dir() else out / RECORDS if out is not None else None
-    return Reading(active, shadow, records, out)
+    if package is not None:
+        return Reading(_by_hand(package, threads), None, records, out)
+    active = _active(kept, threads)
+    shadow, problem = _shadow(kept, threads)
+    return Reading(active, shadow, records, out, problem)
 
 
 def _by_hand(package: Path, threads: int) -> Predictor:
@@ -66,20 +68,33 @@ def _by_hand(package: Path, threads: int) -> Predictor:
     return Predictor(found, read_local(found))
 
 
-def _kept(kept: KeptPackages, threads: int) -> tuple[Predictor, Predictor | None]:
+def _active(kept: KeptPackages, threads: int) -> Predictor:
     from common.inference.local import read_local
     from common.inference.predict import Predictor
 
-    pointer = kept.pointer()
-    if pointer.active is None:
+    digest = kept.pointer().active
+    if digest is None:
         raise ConfigError("No model is active at this site; name a package with --package FOLDER")
-    active, shadow = (None if one is None else kept.load(one, threads) for one in (pointer.active, pointer.shadow))
-    assert active is not None
-    silent = None if shadow is None else Predictor(shadow, read_local(shadow), "shadow")
-    return Predictor(active, read_local(active), "active"), silent
+    package = kept.load(digest, threads)
+    return Predictor(package, read_local(package), "active")
 
 
-def read_exams(exams: Sequence[Exam], using: Reading) -> Iterator[tuple[Prediction, dict[str, Any]]]:
+def _shadow(kept: KeptPackages, threads: int) -> tuple[Predictor | None, str]:
+    """Returns the shadow, or why it does not run: a shadow that is refused takes no result of the active one away."""
+    from common.inference.local import read_local
+    from common.inference.predict import Predictor
+
+    digest = kept.pointer().shadow
+    if digest is None:
+        return None, ""
+    try:
+        package = kept.load(digest, threads)
+        return Predictor(package, read_local(package), "shadow"), ""
+    except OncoFedError as error:
+        return None, f"The shadow does not run: {error}"
+
+
+def read_exams(exams: Iterable[Exam], using: Reading) -> Iterator[tuple[Prediction, dict[str, Any]]]:
     """Yields each exam's prediction with its document, once its record is durable and its files are written.
 
     One exam is in memory at a time.

@@ -8,8 +8,6 @@ Hydra composes the YAML groups of ``configs/``; code sees only the frozen datacl
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from common.canonical import document_digest
 from common.config.overrides import take_paths
 from common.config.statistics import StatisticsConfig, problem_of_statistics
 from common.config.tuned import TunedConfig
@@ -340,8 +339,7 @@ class StudyConfig:
 
     def digest(self) -> str:
         """Returns the SHA-256 (hex) of the travelling study in canonical JSON."""
-        text = json.dumps(self.travelling(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return document_digest(self.travelling())
 
 
 def _check_summed(study: StudyConfig) -> None:

@@ -7,6 +7,7 @@ given one are an exam; those that lie loose in it, or are named one by one, are 
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from pathlib import Path
@@ -178,8 +179,10 @@ def _named(groups: dict[tuple[str, str], list[tuple[Path, Header | None]]]) -> I
 def read_header(path: Path) -> Header:
     """Returns what the file's tags say; ``readable`` is False where they cannot be read, and nothing else is known."""
     try:
-        tags = open_tags(path, pixels=False)
-        return _header(tags)
+        with warnings.catch_warnings():
+            # pydicom repeats odd values in its warnings, and a patient's name must reach no log.
+            warnings.simplefilter("ignore")
+            return _header(open_tags(path, pixels=False))
     except Exception:  # pydicom raises nearly every built-in error on damaged bytes
         return Header(readable=False)
 

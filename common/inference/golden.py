@@ -29,7 +29,7 @@ MAP_TOLERANCE = 1e-3
 """Largest difference of a map, over its greatest value."""
 
 
-def draw(number: int) -> NDArray[np.uint8]:
+def golden_image(number: int) -> NDArray[np.uint8]:
     """Returns golden image ``number``, uint8 (H, W): speckle under a fading beam, with one darker lesion."""
     height, width = SIZES[number]
     generator = np.random.default_rng(20261128 + number)
@@ -56,7 +56,7 @@ def write_golden(folder: Path, network: Network, data: DataConfig, head: tuple[F
 
     (folder / FOLDER).mkdir()
     for number in range(len(SIZES)):
-        Image.fromarray(draw(number)).save(folder / _name(number))
+        Image.fromarray(golden_image(number)).save(folder / _name(number))
     scores, maps = _seen(folder, network, data, head)
     (folder / EXPECTED).write_text(json.dumps({"schema_version": 1, "probability": scores}, indent=2) + "\n")
     save_file({str(number): heat for number, heat in enumerate(maps)}, folder / MAPS)

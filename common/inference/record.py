@@ -134,7 +134,8 @@ def append(path: Path, record: InferenceRecord) -> None:
     """
     line = to_line(record).encode() + b"\n"
     try:
-        make_folder(path.parent)
+        if not path.parent.is_dir():
+            make_folder(path.parent)
         with exclusive(path.with_name(f".{path.name}.lock")):
             _write(path, line)
     except OSError as error:

@@ -171,7 +171,9 @@ def head_of(model: Classifier) -> tuple[NDArray[np.float32], bool] | None:
 
 
 def _golden_inputs(study: StudyConfig) -> NDArray[np.float32]:
-    drawn = (np.asarray(golden.draw(number), np.float32) / np.float32(255) for number in range(len(golden.SIZES)))
+    drawn = (
+        np.asarray(golden.golden_image(number), np.float32) / np.float32(255) for number in range(len(golden.SIZES))
+    )
     return np.stack([network_input(image, study.data) for image in drawn])
 
 

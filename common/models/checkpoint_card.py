@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from common.canonical import document_digest
 from common.errors import ModelError
 from common.models.views import VIEWS, View
 
@@ -84,8 +84,7 @@ class CheckpointCard:
 
     def digest(self) -> str:
         """Returns the SHA-256 (hex) of the card in canonical JSON: it names weights, basis and origin at once."""
-        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return document_digest(self.to_json())
 
 
 _CARD = TypeAdapter(CheckpointCard)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from common.canonical import canonical
 from common.errors import TrustError
-from common.trust.journal import canonical
 from common.trust.signing import signature_holds
 
 FIELD = "signature"

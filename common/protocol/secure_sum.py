@@ -10,7 +10,6 @@ long-term key, which each site compares with a register that the hospitals agree
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 from collections.abc import Mapping, Sequence
@@ -25,9 +24,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from numpy.typing import NDArray
 
+from common.canonical import canonical, document_digest
 from common.errors import TrustError
 from common.privacy.stream import SecretStream
-from common.trust.journal import canonical
 from common.trust.signing import SiteKey, signature_holds
 
 KIND = "oncofed-sum-key/1"
@@ -237,7 +236,7 @@ def unmasked_sum(parts: Sequence[Words]) -> NDArray[np.int64]:
 
 
 def _sha(body: Mapping[str, Any]) -> str:
-    return hashlib.sha256(canonical(body).encode()).hexdigest()
+    return document_digest(body)
 
 
 def _derived(secret: bytes, salt: bytes, info: bytes) -> bytes:

@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from flwr.app import ConfigRecord, RecordDict
 
+from common.canonical import canonical
 from common.protocol.messages import BODY, CLAIMS, SIGNATURE, Arrays, Request
 from common.protocol.received import parse_object
 from common.protocol.secure_sum import roster_digest, sum_digest
 from common.provenance import PROTOCOL_VERSION
-from common.trust.journal import canonical
 from common.trust.signing import SiteKey, signature_holds
 
 PROTOCOL = f"oncofed-request/{PROTOCOL_VERSION}"

@@ -145,7 +145,10 @@ def _beside(gap: Mapping[str, Any]) -> str:
     if by_chance.get("median") is None:
         return ""
     unusual = "more than chance gives" if by_chance["p"] <= 1 - UNUSUAL else "no more than chance gives"
-    return f"; {unusual}: groups of these sizes, treated alike, differ by {by_chance['median']:.3f} as often as not"
+    return (
+        f"; {unusual}: groups of these sizes, treated alike, differ by {by_chance['median']:.3f} as often as not, and "
+        f"by more than {by_chance['high']:.3f} once in {1 / (1 - UNUSUAL):.0f} times"
+    )
 
 
 def attention(files: RunFiles) -> dict[str, Any] | None:

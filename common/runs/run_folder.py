@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ConfigError
+from common.trust.durable import write_durably
 
 MARKER = "run.json"
 MODEL = "model/model.safetensors"
@@ -60,12 +61,7 @@ class RunFolder:
         """Writes ``text`` to ``name``, atomically and durably."""
         target = self.path / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(target.name + ".partial")
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
+        write_durably(target, text)
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Returns the document in ``name``, or an empty one when there is none."""

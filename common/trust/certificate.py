@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from common.canonical import canonical
 from common.errors import TrustError
-from common.trust.journal import canonical
 from common.trust.signing import SiteKey, signature_holds
 
 _DOMAIN = b"oncofed readiness certificate\n"

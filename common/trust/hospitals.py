@@ -13,9 +13,9 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from common.canonical import canonical
 from common.errors import ConfigError, TrustError
 from common.trust.durable import write_durably
-from common.trust.journal import canonical
 from common.trust.kit import check_site_name
 from common.trust.signing import SiteKey
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from common.canonical import canonical as canonical
 from common.errors import TrustError
 from common.trust.durable import write_durably
 from common.trust.signing import SiteKey, signature_holds
@@ -43,11 +44,6 @@ class Entry:
     def head(self) -> Head:
         """The head of a journal that ends here."""
         return Head(self.seq, self.digest)
-
-
-def canonical(body: Mapping[str, Any]) -> str:
-    """Returns the one JSON text of ``body``: sorted keys, no spaces, floats as ``repr`` writes them, no NaN."""
-    return json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def next_entry(head: Head, body: Mapping[str, Any], key: SiteKey) -> Entry:

@@ -17,11 +17,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from common.canonical import canonical, document_digest
 from common.errors import ConfigError, TrustError
 from common.trust.address import check_address
 from common.trust.client_certificate import checked_client_certificate
 from common.trust.hub_key import checked_hub_key, hub_fingerprint
-from common.trust.journal import canonical
 from common.trust.pki import checked_public_line, key_fingerprint
 from common.trust.signing import SiteKey, signature_holds
 
@@ -147,7 +147,7 @@ def read_kit(path: Path) -> Kit:
 
 def study_digest(study: Mapping[str, Any]) -> str:
     """Returns the digest of a travelling study, as :meth:`common.config.study.StudyConfig.digest` does."""
-    return hashlib.sha256(json.dumps(study, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return document_digest(study)
 
 
 def check_declared(patients: object) -> int:

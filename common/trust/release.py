@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from common.canonical import canonical
 from common.errors import TrustError
-from common.trust.journal import canonical
 from common.trust.signing import SiteKey, signature_holds
 
 _DOMAIN = b"oncofed release\n"

@@ -23,6 +23,8 @@ from simulations.cli.baselines import HELP as BASELINES_HELP
 from simulations.cli.baselines import baselines
 from simulations.cli.compare import HELP as COMPARE_HELP
 from simulations.cli.compare import compare
+from simulations.cli.drift import HELP as DRIFT_HELP
+from simulations.cli.drift import drift
 from simulations.cli.explain import HELP as EXPLAIN_HELP
 from simulations.cli.explain import explain
 from simulations.cli.package import HELP as PACKAGE_HELP
@@ -53,6 +55,8 @@ Examples:
   oncofed-sim sweep sweep=head_lr trials=20
 
   oncofed-sim audit privacy.epsilon=3
+
+  oncofed-sim drift --runs 200
 
 Exit codes: 0 ok, 2 usage, 3 config, 4 data, 5 trust, 6 budget refused, 7 network, 8 run PARTIAL or FAILED,
 70 bug, 130 interrupted.
@@ -192,6 +196,7 @@ def _show(folder: Path, screen: Any, *, as_json: bool, judge: bool = True) -> No
 app.command("audit", help=AUDIT_HELP)(audit)
 app.command("baselines", help=BASELINES_HELP)(baselines)
 app.command("compare", help=COMPARE_HELP)(compare)
+app.command("drift", help=DRIFT_HELP)(drift)
 app.command("explain", help=EXPLAIN_HELP)(explain)
 app.command("package", help=PACKAGE_HELP)(package)
 app.command("pretrain", help=PRETRAIN_HELP)(pretrain)

@@ -102,8 +102,8 @@ tested{% endif %}</dd>
 </dl>
 {% if site_rows %}
 <div class="scroll" tabindex="0" role="region" aria-label="Patients by site"><table>
-<caption>Patients by site and split (malignant / benign). A site tells no small counts, nor those that
-would give them away.</caption>
+<caption>Patients by site and split (malignant / benign). Beforehand a site tells no small counts, nor
+those that would give them away; how many it scored comes with its scores.</caption>
 <thead><tr><th scope="col">Site</th>{% for split in ["Training", "Validation", "Test"] %}
 <th scope="col">{{ split }}</th>{% endfor %}<th scope="col">Rounds<br>joined</th>
 <th scope="col" class="text">State</th></tr></thead>

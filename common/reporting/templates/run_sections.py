@@ -171,7 +171,7 @@ INFLUENCE = (
 down, and the pooled validation AUROC of the chosen round without its patients</caption>
 <thead><tr><th scope="col">Site</th><th scope="col">Weight</th><th scope="col">Longest<br>update</th>
 <th scope="col">Scaled<br>down</th><th scope="col">AUROC<br>without it</th><th scope="col">Difference</th></tr></thead>
-<tbody>{% for row in run.influence %}<tr><th scope="row">{{ row.site }}</th><td>{{ "%.0f %%"|format(100 * row.weight) }}
+<tbody>{% for row in run.influence %}<tr><th scope="row">{{ row.site }}</th><td>{{ "%.1f %%"|format(100 * row.weight) }}
 </td><td>{{ number(row.largest_norm, "%.3g") }}</td><td>{{ row.clipped_rounds }}</td>
 <td>{{ number(row.auroc_without, "%.3f") }}</td><td>{{ number(row.moves, "%+.3f") }}</td></tr>{% endfor %}
 </tbody></table></div>

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import statistics
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from common.canonical import document_digest
 from common.config.overrides import take_paths
 from common.errors import ConfigError
 from common.runs.run_folder import RunFolder
@@ -129,5 +129,4 @@ def digest_of(settings: Mapping[str, Any], trials: Sequence[TrialResult]) -> str
     others, _ = take_paths(settings["overrides"])
     settings = {**settings, "overrides": others}
     told = [[trial.number, trial.state, trial.value, dict(trial.values)] for trial in trials]
-    text = json.dumps([settings, told], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return document_digest([settings, told])

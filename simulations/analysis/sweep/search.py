@@ -92,9 +92,10 @@ class Search:
             from optuna.trial import TrialState
 
             trials = self.study.get_trials(deepcopy=False)
-            begun = [trial for trial in trials if trial.state != TrialState.WAITING]
-            if len(begun) - len(_replaced(self.study)) >= self.settings.trials:
+            begun = sum(trial.state != TrialState.WAITING for trial in trials) - len(_replaced(self.study))
+            if begun >= self.settings.trials:
                 return None
+            self.study.sampler = _sampler(self.settings, begun)
             return self.study.ask()
 
     def _run(self, trial: Trial) -> TrialResult:
@@ -159,7 +160,7 @@ def _study(journal: Path, settings: Settings) -> Study:
         study_name="sweep",
         load_if_exists=True,
         direction="maximize" if settings.space.objective == "auroc" else "minimize",
-        sampler=_sampler(settings),
+        sampler=_sampler(settings, 0),
         pruner=_pruner(settings),
     )
     return study
@@ -174,11 +175,15 @@ def _optuna() -> Any:
     return optuna
 
 
-def _sampler(settings: Settings) -> Any:
+def _sampler(settings: Settings, begun: int) -> Any:
+    """Returns the sampler of the next trial, with a seed of its own: no process proposes what another has."""
+    import numpy as np
+
     samplers = _optuna().samplers
+    seed = int(np.random.SeedSequence([settings.sampler_seed, begun]).generate_state(1)[0])
     if settings.sampler in ("random", "grid"):
-        return samplers.RandomSampler(seed=settings.sampler_seed)
-    return samplers.TPESampler(seed=settings.sampler_seed)
+        return samplers.RandomSampler(seed=seed)
+    return samplers.TPESampler(seed=seed)
 
 
 def _pruner(settings: Settings) -> Any:

@@ -24,6 +24,7 @@ from tests.common.models.test_checkpoints import make as make_checkpoint
         ("lite0", None, "all", 3),
         ("resnet18", None, "all", 1),
         ("mobilenet_v3_small", None, "all", 3),
+        ("densenet121", None, "all", 1),
     ],
 )
 def test_both_run_alike(name: str, weights: str | None, part: str, channels: int, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from common.inference.exams import Exam, find_exams
 from common.inference.features import FeatureReference
 from common.inference.local import Local
 from common.inference.package import Appearance, Package
-from common.inference.picture import draw_picture
+from common.inference.picture import draw_picture, verdict
 from common.inference.predict import Prediction, Predictor, pooled
 from common.inference.reasons import Reason
 from common.models.weights import load_weights
@@ -172,6 +172,8 @@ def test_a_picture_shows_research_use_and_no_word_of_the_exam(package: Package, 
     assert draw_picture(found, 0, dataclasses.replace(package, head=None)) is not None
     blind = Predictor(dataclasses.replace(package, head=None)).predict(exam)
     assert draw_picture(blind, 0, package) is None
+    assert verdict({"method": "none", "reason": "no places"}) == "there is no map: no places"
+    assert verdict(package.attention) in ("it depends on the weights", "whether it follows the model is unclear")
 
 
 @pytest.mark.parametrize("name", ["PNG", "TIFF", "PGM", "DICOM"])
@@ -202,3 +204,21 @@ def _answered(predictor: Predictor, path: Path) -> bool:
     except DataError:
         assert record.probability is None and record.reasons == (Reason.UNREADABLE,)
     return record.probability is not None
+
+
+def test_a_value_that_the_standard_forbids_is_read_and_named_nowhere(
+    package: Package, ultrasound: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import warnings
+
+    from pydicom import dcmread
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = dcmread(ultrasound)
+        image.PatientID, image.SOPInstanceUID = "Doe^Jane " * 12, "1.2.Doe"
+        image.save_as(ultrasound)
+    # Warnings are errors in these tests: one on the way would make the tags unreadable.
+    found = one(package, ultrasound).record
+    assert found.reasons == () and found.patient.startswith("Doe^Jane")
+    assert "Doe" not in "".join(capfd.readouterr())

@@ -100,6 +100,10 @@ PLACES: dict[str, set[str]] = {
         "common/evaluation/chance.py::gaps_by_chance",
         "common/evaluation/comparison.py::paired_replicates",
         "common/evaluation/gate.py::rates",  # runs that never were
+        "common/explain/randomised.py::_forget",  # weights of a network that must forget what it learned
+        "common/explain/randomised.py::randomised",
+        "common/inference/golden.py::golden_image",  # images drawn by code, by which a package tests itself
+        "common/inference/graph.py::export",  # random images on which two programs are compared
         "common/models/checkpoints.py::Checkpoint.network",  # weights that the checkpoint's replace at once
         "common/models/zoo.py::build_model",  # first weights, which everybody knows
         "common/privacy/preflight.py::_same_dropout",  # of a step that is thrown away

@@ -125,7 +125,9 @@ def test_a_sweep_never_loads_test_patients(tmp_path: Path, monkeypatch: pytest.M
         raise FederationError(status["reason"])
 
 
-def test_a_kill_loses_the_running_trial_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_loses_the_running_trial_only(
+    swept: tuple[Path, SweepDocument], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, real, seen = _begun(tmp_path, 3), trials_module.run_study, list[str]()
 
     def broken(overrides: Any, *args: Any, **kwargs: Any) -> Path:
@@ -139,6 +141,7 @@ def test_a_kill_loses_the_running_trial_only(tmp_path: Path, monkeypatch: pytest
         conduct(folder)
     document = conduct(folder)
     assert [trial.state for trial in document.trials] == ["complete"] * 3
+    assert [trial.values for trial in document.trials] == [trial.values for trial in swept[1].trials]
     assert seen[2] == seen[1], "the trial that was lost is tried again with its settings"
     assert len(seen) == 4
 
@@ -182,6 +185,7 @@ def test_workers_share_one_count_of_trials(tmp_path: Path) -> None:
     found = conduct(folder, jobs=2)
     assert [trial.number for trial in found.trials] == [0, 1, 2, 3], (folder / "workers.log").read_text()
     assert Search(folder, read_settings(folder)).results() == found.trials
+    assert len({trial.values["training.lr"] for trial in found.trials}) == 4, "no process proposes what another has"
 
 
 def test_log_loss_is_better_when_smaller(swept: tuple[Path, SweepDocument]) -> None:

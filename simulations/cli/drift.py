@@ -1,0 +1,34 @@
+"""``oncofed-sim drift``: how soon does a site's monitor see a change, and how often does it alarm for nothing?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from common.cli.envelope import Json, print_json
+
+HELP = """Put the monitor and river's detectors before simulated departments in which something changes.
+
+Changes: scanner, contrast, prevalence, threshold, label delay, and none. For each: share of runs with an alarm before
+the change, share of the others that saw it, median days to the alarm.
+
+Example: oncofed-sim drift --runs 200
+"""
+
+
+def drift(
+    runs: Annotated[int, typer.Option(min=1, max=10_000, help="Simulated departments.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Of all of them.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Measures delays and false alarms."""
+    from common.cli.progress import counted
+    from simulations.analysis.drift.table import Plan, drift_table
+    from simulations.analysis.markdown import table
+
+    rows = drift_table(Plan(runs=runs, seed=seed), counted(runs, "departments"))
+    if as_json:
+        print_json({"runs": runs, "rows": rows})
+        return
+    print(table([{**row, "days": "-" if row["days"] is None else row["days"]} for row in rows]))
