@@ -17,7 +17,7 @@ from pydicom.uid import generate_uid
 
 from client.node.pacs_read import StudyReader, device_uid
 from client.node.pacs_spool import Study
-from client.site.packages import POINTER, KeptPackages
+from client.site.packages import KeptPackages, Pointer
 from common.errors import ConfigError, TrustError
 from common.inference.dicom_origin import Device, Predecessor
 from common.inference.package import Package
@@ -93,18 +93,19 @@ def test_damaged_images_never_get_a_figure_of_what_is_not_there(
 
 
 def test_the_site_decides_with_each_exam_which_model_reads(
-    made: Package, pictured: Callable[[int], Path], tmp_path: Path
+    made: Package, pictured: Callable[[int], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = KeptPackages(tmp_path / "home")
+    home, pointer = KeptPackages(tmp_path / "home"), Pointer(None, None)
     home.path.mkdir(parents=True)
+    monkeypatch.setattr(KeptPackages, "pointer", lambda _: pointer)
     reader = StudyReader(home.home, DEVICE)
     study = study_of(tmp_path / "exam", phantom(pictured(0)))
     with pytest.raises(ConfigError, match="No model is active"):
         reader(study)
     shutil.copytree(made.folder, home.path / made.digest)
-    (home.path / POINTER).write_text(f'{{"active": "{made.digest}", "shadow": null}}')
+    pointer = Pointer(made.digest, None)
     assert has_figure(list(reader(study)))
-    (home.path / POINTER).write_text('{"active": null, "shadow": null}')
+    pointer = Pointer(None, None)
     with pytest.raises(ConfigError, match="No model is active"):
         reader(study)
     assert [one.state for one in records(home.records).records] == ["active"]
