@@ -131,7 +131,9 @@ def _loop(
         raise UsageError("Name a PACS that gets the results: --to TITLE@HOST:PORT or --stow URL")
     device = Device(device_uid(folder), calling[0])
     reader = StudyReader(site, device, package, segment, threads, folder / RECORDS)
-    reader.using()
+    problem = reader.using().problem
+    if problem:
+        say(problem)
     delivery = Delivery(Outbox(folder / "outbox"), destinations, time.monotonic)
     kept = Spool(folder, int(limit * 1e9))
     return Loop(kept, delivery, reader, Pace(quiet=pace[0], keep=pace[1]), time.monotonic)

@@ -16,7 +16,7 @@ from common.inference.reasons import MEANINGS
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-    from common.inference.dicom_results import ExamResult
+    from common.inference.dicom_results import ExamResult, ImageResult
 
 SIDE, BANNER = 768, 34
 """Pixels of the longer side of each of the two pictures, and of the banner's height."""
@@ -64,13 +64,18 @@ def _reference(image: Dataset) -> Any:
 def pixels(result: ExamResult, number: int) -> NDArray[np.uint8]:
     """Returns the picture, uint8 (H, W, 3): the image, beside it the image under the map, banner above, lines below.
 
-    Where there is no answer or no map the image stands alone.
+    Where there is no answer, no map or nothing on it, the image stands alone.
     """
     one = result.images[number]
     plain = in_colour(one.shown)
-    shown = [plain] if one.heat is None else [plain, covered(plain, one.heat)]
+    shown = [plain, covered(plain, one.heat)] if one.heat is not None and has_map(one) else [plain]
     pair = np.concatenate([_scaled(picture) for picture in shown], axis=1)
     return _under_banner(with_lines(pair, lines(result, number)))
+
+
+def has_map(one: ImageResult) -> bool:
+    """Returns whether there is a map, and anything on it."""
+    return one.heat is not None and float(one.heat.max()) > 0
 
 
 def lines(result: ExamResult, number: int) -> list[str]:
@@ -81,8 +86,11 @@ def lines(result: ExamResult, number: int) -> list[str]:
         return ["NO ANSWER.", *(sentence(MEANINGS[reason]) for reason in record.reasons), model]
     answer = f"Probability of malignancy {result.percent:.1f} %, {result.triage} the threshold of "
     told = [f"{answer}{100 * record.threshold:.1f} %.", *(sentence(line) for line in result.told)]
-    if result.images[number].heat is not None:
+    one = result.images[number]
+    if has_map(one):
         told.append(f"Right: {result.attention}; colours {COLOURS}.")
+    elif one.heat is not None:
+        told.append("The map is blank: nothing in this image spoke for malignant.")
     return [*told, model]
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def collected() -> Iterator[None]:
-    """Runs the garbage collector after the test, so that what a library left open is charged to this one."""
+    """Runs the garbage collector after a file of tests, so that what a library left open is charged to this file."""
     yield
     gc.collect()

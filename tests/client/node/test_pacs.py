@@ -139,7 +139,7 @@ STEPS = st.sampled_from(["image", "step", "wait", "start", "down", "up", "killed
 
 
 @given(steps=st.lists(st.tuples(STEPS, st.integers(0, 2), st.integers(0, 3)), max_size=30))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_in_the_end_every_image_is_in_a_report_that_the_pacs_has(
     steps: list[tuple[str, int, int]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -32,7 +32,7 @@ from common.trust.pki import (
 )
 from tests.exams_as_dicom import ULTRASOUND, source, write_exam
 
-# pynetdicom leaves sockets of connections that failed to the garbage collector; here it runs before the next test.
+# pynetdicom leaves sockets of connections that failed to the garbage collector; it runs before the next file.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Exception ignored in. <s:pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.usefixtures("collected"),

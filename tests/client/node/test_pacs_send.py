@@ -23,7 +23,7 @@ from tests.client.node.test_daemon import free_port
 from tests.client.node.test_pacs_spool import Clock
 from tests.exams_as_dicom import ULTRASOUND, source
 
-# pynetdicom leaves sockets of connections that failed to the garbage collector; here it runs before the next test.
+# pynetdicom leaves sockets of connections that failed to the garbage collector; it runs before the next file.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Exception ignored in. <s:pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.usefixtures("collected"),

@@ -145,7 +145,7 @@ def test_what_was_read_goes_after_its_time_and_a_mark_stays(tmp_path: Path) -> N
         max_size=40,
     )
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_every_image_that_was_kept_waits_or_was_read(
     steps: list[tuple[str, int, int]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

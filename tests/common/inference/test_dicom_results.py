@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from pydicom.uid import generate_uid
 from common.errors import DataError
 from common.inference.dicom_marks import box
 from common.inference.dicom_origin import Device, Predecessor, complete, sources
+from common.inference.dicom_picture import lines
 from common.inference.dicom_results import ExamResult, ImageResult, dicom_results, result_of
 from common.inference.exams import find_exams
 from common.inference.package import Package
@@ -144,6 +146,14 @@ def test_the_picture_says_that_letters_are_in_it_and_shows_both_images() -> None
     assert np.ptp(pixels[34 : 34 + 576, width // 2 :].reshape(-1, 3), axis=0).min() > 10
     blank = made(EXAMS["ultrasound"], result(reasons=(Reason.BLANK,)))[1]
     assert blank.Columns * 2 == width and blank.Rows == height
+
+
+def test_a_blank_map_is_said_and_no_second_picture_shown() -> None:
+    found = result()
+    blank = dataclasses.replace(found, images=(ImageResult(found.images[0].shown, np.zeros((150, 200), np.float32)),))
+    said = " ".join(lines(blank, 0))
+    assert "map is blank" in said and "Right:" not in said and "map is blank" not in " ".join(lines(found, 0))
+    assert made(EXAMS["ultrasound"], blank)[1].Columns * 2 == made(EXAMS["ultrasound"], found)[1].Columns
 
 
 @given(
