@@ -60,7 +60,7 @@ class Loop:
             if self.delivery.outbox.has(job_name(study)):
                 self.spool.mark_read(study, self._written(job_name(study)))
 
-    def step(self) -> Mapping[str, int]:
+    def turn(self) -> Mapping[str, int]:
         """Returns how many studies were read, without any object, failed; and jobs sent, refused, unreachable."""
         counts = {"read": 0, "without": 0, "failed": 0}
         for study in self.spool.due(self.pace.quiet):
