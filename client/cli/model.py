@@ -57,7 +57,7 @@ def add(
 
 @model_app.command("list")
 def list_kept(as_json: Json = False, home: Home = None) -> None:
-    """Show the packages that are kept, each checked again, and which one is active.
+    """Show the packages that are kept, each checked again, and the state of each.
 
     Example: oncofed-site model list
     """
@@ -155,10 +155,10 @@ def named_keys(given: list[str] | None) -> dict[str, str]:
 
 
 def _row(kept: KeptPackages, digest: str) -> dict[str, str]:
+    from client.site.lifecycle.registry import SiteRegistry
     from common.errors import OncoFedError
 
-    pointer = kept.pointer()
-    state = {pointer.active: "active", pointer.shadow: "shadow"}.get(digest, "kept")
+    state = SiteRegistry(kept.home).read().state(digest)
     try:
         manifest = kept.load(digest).manifest
     except OncoFedError as error:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import numpy as np
 
+from client.site.lifecycle.agreements import PEOPLE, sign
+from client.site.lifecycle.registry import SiteRegistry
+from client.site.monitor.labels import add_labels
+from client.site.monitor.references import freeze, propose_reference
 from common.inference.record import InferenceRecord, append
-from simulations.analysis.drift.exams import Department, make_exams
+from common.monitoring.labels import Label
+from common.trust.registry import Move
+from common.trust.signing import SiteKey
+from simulations.analysis.drift.exams import BEFORE, CHANGES, Department, make_exams
 
 
 def simulated_records(
@@ -55,3 +63,35 @@ def write_csv(path: Path, labels: list[tuple[str, bool, str]], until: datetime, 
 def at(text: str) -> datetime:
     """Returns that day at noon, UTC."""
     return datetime.fromisoformat(text).replace(hour=12, tzinfo=UTC)
+
+
+def a_department(home: Path, model: str, *, scanner: bool) -> datetime:
+    """Makes a site with a model in use, a frozen reference, exams and labels; returns when to look.
+
+    With ``scanner`` the scanner changes in the last eight weeks.
+    """
+    start = at("2026-01-05")
+    _put_into_use(home, model)
+    before, known = simulated_records(BEFORE, 240, start, model, 1)
+    after = CHANGES["scanner"] if scanner else BEFORE
+    later, more = simulated_records(after, 320, start + timedelta(days=43), model, 2)
+    keep(home / "records.jsonl", [*before, *later])
+    look = start + timedelta(days=99)
+    told = [Label(exam=exam, malignant=bad, source="biopsy", day=look.date(), seen=date.fromisoformat(day))
+            for exam, bad, day in [*known, *more] if day <= str(look.date())]  # fmt: skip
+    add_labels(home, sorted(told, key=lambda label: label.seen), {record.exam for record in [*before, *later]})
+    (home / "monitor" / "monitor.yaml").write_text("miss_rate: 0.10\nfalse_positive_rate: 0.40\n")
+    name, _ = propose_reference(home, model, start.date(), (start + timedelta(days=42)).date())
+    for person in ("anna", "ben"):
+        sign(home, name, person, home / f"{person}.key")
+    freeze(home, name)
+    return look
+
+
+def _put_into_use(home: Path, model: str) -> None:
+    lines = [f'{name}: "{SiteKey.open(home / f"{name}.key").public_hex}"' for name in ("anna", "ben")]
+    (home / PEOPLE).write_text("\n".join(lines))
+    shadow = Move(package=model, to="shadow", cause="person", by=("anna",), time="2026-01-01T09:00:00+00:00", gate="g")
+    active = dataclasses.replace(shadow, to="active", cause="gate", by=("anna", "ben"), agreement="signed")
+    with SiteRegistry(home).moving() as move:
+        move(shadow, active)

@@ -16,8 +16,11 @@ from typing import Any
 
 import pytest
 
+from client.site.monitor.look import monitor
+from common.reporting.monitor_page import write_page
 from common.reporting.run_report import write_run_report
 from simulations.engine.run import run_study
+from tests.client.simulated import a_department
 
 QUICK = ["data.patients=160", "data.image_size=28", "training.rounds=2", "training.local_epochs=1",
          "privacy.accountant=rdp", "evaluation.local_epochs=1", "evaluation.personal_epochs=1"]  # fmt: skip
@@ -46,6 +49,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_study(QUICK, "inprocess", folder, None, lambda row: None)
     explain_run(folder, ExplainOptions())
     write_run_report(folder)
+    (folder / "site").mkdir()
+    look = a_department(folder / "site", "a" * 64, scanner=True)
+    write_page(monitor(folder / "site", look), folder / "monitor.html")
     return folder
 
 
@@ -62,7 +68,7 @@ def browsed(page: Path) -> dict[str, Any]:
     return found
 
 
-PAGES = ("report.html", "privacy.html", "privacy/site_1.html", "sites/site_1/gallery/index.html")
+PAGES = ("report.html", "privacy.html", "privacy/site_1.html", "sites/site_1/gallery/index.html", "monitor.html")
 
 
 @pytest.mark.timeout(900)

@@ -38,7 +38,7 @@ at {{ alarm.at }}. {{ alarm.found }}.</p>
 <span class="range">PSI {{ "%.2f"|format(one.psi) }}</span>{% endif %}</td>{% endfor %}</tr>
 {% endfor %}</tbody>{% endcall %}{% endif %}
 {% if stream.stream == "score" %}
-{% if stream.figures %}{% call table("Scores", "Exams after the reference against it; limits in standard deviations") %}
+{% if stream.figures %}{% call table("Scores and the reference", "Exams after the reference against it; limits in standard deviations") %}
 <thead><tr><th scope="col">Measure</th><th scope="col">Exams</th><th scope="col">Mean</th><th scope="col">Reference</th>
 <th scope="col">Limit up</th><th scope="col">Limit down</th></tr></thead>
 <tbody>{% for row in stream.figures %}<tr><th scope="row">{{ row.measure }}</th><td>{{ row.exams }}</td>
@@ -53,7 +53,7 @@ at {{ alarm.at }}. {{ alarm.found }}.</p>
 <td>{{ "-" if week.mean_probability is none else "%.3f"|format(week.mean_probability) }}</td></tr>{% endfor %}</tbody>
 {% endcall %}{% endif %}
 {% if stream.stream == "outcome" %}
-{% call table("Outcomes", "By whose word the label is; never mixed. Limits of 95 %") %}
+{% call table("Outcomes by source", "By whose word the label is; never mixed. Limits of 95 %") %}
 <thead><tr><th scope="col">Source</th><th scope="col">Labels</th><th scope="col">No answer</th>
 <th scope="col">Malignant</th><th scope="col">Sensitivity</th><th scope="col">Specificity</th>
 <th scope="col">Agreement</th><th scope="col">Observed less expected</th></tr></thead>
@@ -76,7 +76,7 @@ model.{% endif %}</p>{% endif %}
 {% endcall %}{% endif %}</section>
 {% endfor %}
 <section aria-labelledby="moves"><h2 id="moves">States of this model</h2>
-{% call table("States", "Every move, from the site's signed journal") %}
+{% call table("Moves", "Every move, from the site's signed journal") %}
 <thead><tr><th scope="col">Time</th><th scope="col" class="text">State</th><th scope="col" class="text">Cause</th>
 <th scope="col" class="text">By</th><th scope="col" class="text">Note</th></tr></thead>
 <tbody>{% for move in m.moves %}<tr><th scope="row">{{ move.time[:16]|replace("T", " ") }}</th>

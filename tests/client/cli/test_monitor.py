@@ -141,7 +141,7 @@ def test_one_look_by_the_command_writes_a_page_and_says_what_it_did(
 ) -> None:
     first = in_use(type_, home, packages[0])
     page = home / "page.html"
-    document = json.loads(told(type_("monitor", "--json", "--page", str(page)))["data"])
+    document = json.loads(told(type_("monitor", "--json", "--page", str(page))))["data"]
     assert document["model"] == first and document["state"] == "active" and document["labels"] > 0
     text = page.read_text()
     assert "Research use only" in text and first[:16] in text and "http" not in text.replace("http-equiv", "")

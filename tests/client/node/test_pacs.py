@@ -108,7 +108,7 @@ def test_an_exam_without_any_object_is_done(tmp_path: Path, monkeypatch: pytest.
     site.loop.read = lambda study: ()
     site.spool.put("1.1", "2.1", b"a")
     site.clock.now += 10
-    assert site.loop.turn()["without"] == 1 and site.spool.waiting == 0 and site.loop.step()["without"] == 0
+    assert site.loop.turn()["without"] == 1 and site.spool.waiting == 0 and site.loop.turn()["without"] == 0
 
 
 @pytest.mark.parametrize("where", ["put", "mark_read", "flush", "kept"])
