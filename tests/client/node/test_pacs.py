@@ -135,6 +135,27 @@ def test_a_crash_between_two_steps_makes_neither_none_nor_two_reports(
     assert len(site.asked) == (2 if where == "put" else 1)
 
 
+def test_a_full_disk_after_the_results_were_written_makes_no_second_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(tmp_path)
+    site.spool.put("1.1", "2.1", b"a")
+    site.clock.now += 10
+
+    def full(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("client.node.pacs_spool.write_durably", full)
+        assert site.loop.turn()["failed"] == 1 and site.loop.last_error == "OSError"
+    site.clock.now += 10
+    assert site.loop.turn()["read"] == 1 and len(site.asked) == len(site.received) == 1
+    site.spool.put("1.1", "2.2", b"b")
+    site.clock.now += 10
+    site.loop.turn()
+    assert site.asked[1].before is not None and site.asked[1].before["instance"] in site.received
+
+
 STEPS = st.sampled_from(["image", "step", "wait", "start", "down", "up", "killed"])
 
 
