@@ -148,7 +148,7 @@ def _begin(port: int, host: str, secure: bool, loop: Loop) -> None:
 
 
 def _run(loop: Loop, listener: Listener) -> None:
-    """Steps until it is told to stop; says what changed, in counts only."""
+    """Works until it is told to stop; says what changed, in counts only."""
     import time
     from collections import Counter
 
@@ -156,7 +156,7 @@ def _run(loop: Loop, listener: Listener) -> None:
 
     stop, totals, told = Stop(), Counter[str](), ""
     while not stop.asked:
-        totals.update(loop.step())
+        totals.update(loop.turn())
         line = (
             f"images: {listener.counts['kept']} kept, {listener.counts['full']} refused, {listener.counts['wrong']} "
             f"not understood; studies: {totals['read']} read, {totals['without']} without a report, {totals['failed']} "

@@ -53,6 +53,7 @@ class Loop:
     backoff: Backoff = dataclasses.field(default_factory=lambda: Backoff(first=5, longest=600))
     last_error: str = ""
     _failures: dict[str, tuple[int, float]] = dataclasses.field(default_factory=dict)
+    _made: dict[str, Mapping[str, str] | None] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Takes up studies whose results were written before a crash, and only then may they be sent."""
@@ -60,7 +61,7 @@ class Loop:
             if self.delivery.outbox.has(job_name(study)):
                 self.spool.mark_read(study, self._written(job_name(study)))
 
-    def step(self) -> Mapping[str, int]:
+    def turn(self) -> Mapping[str, int]:
         """Returns how many studies were read, without any object, failed; and jobs sent, refused, unreachable."""
         counts = {"read": 0, "without": 0, "failed": 0}
         for study in self.spool.due(self.pace.quiet):
@@ -71,12 +72,11 @@ class Loop:
         return counts | {str(name): number for name, number in sent.items()}
 
     def _one(self, study: Study) -> str:
-        names = [destination.name for destination in self.delivery.destinations]
+        job = job_name(study)
         try:
-            objects = self.read(study)
-            if objects:
-                self.delivery.outbox.put(job_name(study), objects, names)
-            self.spool.mark_read(study, _named(objects[0]) if objects else None)
+            if job not in self._made:
+                self._made[job] = self._make(study, job)
+            self.spool.mark_read(study, self._made[job])
         except Exception as error:
             # One bad exam must not end the loop for all others. Texts of other errors may hold a name.
             told = isinstance(error, ConfigError | TrustError)
@@ -85,7 +85,15 @@ class Loop:
             self._failures[study.key] = (failures, self.clock() + self.backoff.pause(failures))
             return "failed"
         self._failures.pop(study.key, None)
-        return "read" if objects else "without"
+        return "without" if self._made.pop(job) is None else "read"
+
+    def _make(self, study: Study, job: str) -> Mapping[str, str] | None:
+        """Returns what the report is called whose objects are in the outbox now; None: there is none."""
+        objects = self.read(study)
+        if not objects:
+            return None
+        self.delivery.outbox.put(job, objects, [destination.name for destination in self.delivery.destinations])
+        return _named(objects[0])
 
     def _written(self, job: str) -> Mapping[str, str] | None:
         from pydicom import dcmread

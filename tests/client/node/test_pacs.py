@@ -65,11 +65,11 @@ def test_an_exam_is_read_once_sent_once_and_dropped(tmp_path: Path) -> None:
     site = Site(tmp_path)
     site.spool.put("1.1", "2.1", b"a")
     site.spool.put("1.1", "2.2", b"b")
-    assert site.loop.step()["read"] == 0
+    assert site.loop.turn()["read"] == 0
     site.clock.now += 10
-    assert site.loop.step() == {"read": 1, "without": 0, "failed": 0, "sent": 1, "refused": 0, "unreachable": 0}
+    assert site.loop.turn() == {"read": 1, "without": 0, "failed": 0, "sent": 1, "refused": 0, "unreachable": 0}
     site.clock.now += 100
-    site.loop.step()
+    site.loop.turn()
     assert len(site.asked) == len(site.received) == 1 and site.spool.used == 0
 
 
@@ -77,10 +77,10 @@ def test_a_late_image_makes_a_second_report_of_all_that_follows_the_first(tmp_pa
     site = Site(tmp_path)
     site.spool.put("1.1", "2.1", b"a")
     site.clock.now += 10
-    site.loop.step()
+    site.loop.turn()
     site.spool.put("1.1", "2.2", b"b")
     site.clock.now += 10
-    site.loop.step()
+    site.loop.turn()
     assert [len(study.files) for study in site.asked] == [1, 2]
     assert site.asked[1].before is not None and site.asked[1].before["instance"] == next(iter(site.received))
 
@@ -92,15 +92,15 @@ def test_one_exam_that_fails_does_not_hold_back_the_others_and_is_tried_again(tm
     site.clock.now += 10
     bad = site.spool.due(10)[1].key
     site.fails[bad] = ValueError("Test^Patient")
-    assert site.loop.step() == {"read": 2, "without": 0, "failed": 1, "sent": 2, "refused": 0, "unreachable": 0}
+    assert site.loop.turn() == {"read": 2, "without": 0, "failed": 1, "sent": 2, "refused": 0, "unreachable": 0}
     assert site.loop.last_error == "ValueError", "no text of a library: it may hold a name"
     site.fails[bad] = ConfigError("No model is active at this site")
     site.clock.now += 10
-    assert site.loop.step()["failed"] == 1 and "No model is active" in site.loop.last_error
-    assert site.loop.step()["failed"] == 0, "not at once again"
+    assert site.loop.turn()["failed"] == 1 and "No model is active" in site.loop.last_error
+    assert site.loop.turn()["failed"] == 0, "not at once again"
     del site.fails[bad]
     site.clock.now += 30
-    assert site.loop.step()["read"] == 1 and len(site.received) == 3
+    assert site.loop.turn()["read"] == 1 and len(site.received) == 3
 
 
 def test_an_exam_without_any_object_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,7 @@ def test_an_exam_without_any_object_is_done(tmp_path: Path, monkeypatch: pytest.
     site.loop.read = lambda study: ()
     site.spool.put("1.1", "2.1", b"a")
     site.clock.now += 10
-    assert site.loop.step()["without"] == 1 and site.spool.waiting == 0 and site.loop.step()["without"] == 0
+    assert site.loop.turn()["without"] == 1 and site.spool.waiting == 0 and site.loop.turn()["without"] == 0
 
 
 @pytest.mark.parametrize("where", ["put", "mark_read", "flush", "kept"])
@@ -126,13 +126,34 @@ def test_a_crash_between_two_steps_makes_neither_none_nor_two_reports(
     with monkeypatch.context() as patch:
         patch.setattr(owner, where, killed)
         with pytest.raises(Killed):
-            site.loop.step()
+            site.loop.turn()
     site.start()
     for _ in range(3):
-        site.loop.step()
+        site.loop.turn()
         site.clock.now += 10
     assert len(site.received) == 1 and site.spool.waiting == site.loop.delivery.outbox.waiting == 0
     assert len(site.asked) == (2 if where == "put" else 1)
+
+
+def test_a_full_disk_after_the_results_were_written_makes_no_second_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(tmp_path)
+    site.spool.put("1.1", "2.1", b"a")
+    site.clock.now += 10
+
+    def full(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("client.node.pacs_spool.write_durably", full)
+        assert site.loop.turn()["failed"] == 1 and site.loop.last_error == "OSError"
+    site.clock.now += 10
+    assert site.loop.turn()["read"] == 1 and len(site.asked) == len(site.received) == 1
+    site.spool.put("1.1", "2.2", b"b")
+    site.clock.now += 10
+    site.loop.turn()
+    assert site.asked[1].before is not None and site.asked[1].before["instance"] in site.received
 
 
 STEPS = st.sampled_from(["image", "step", "wait", "start", "down", "up", "killed"])
@@ -150,7 +171,7 @@ def test_in_the_end_every_image_is_in_a_report_that_the_pacs_has(
             site.spool.put(f"1.{study}", f"2.{study}.{number}", b"x")
             kept = kept | {path.name for found in site.spool.due(-1) for path in found.files}
         elif what == "step":
-            site.loop.step()
+            site.loop.turn()
         elif what == "wait":
             site.clock.now += 6
         elif what == "start":
@@ -162,7 +183,7 @@ def test_in_the_end_every_image_is_in_a_report_that_the_pacs_has(
     site.up = True
     for _ in range(6):
         site.clock.now += 700
-        site.loop.step()
+        site.loop.turn()
     assert kept == {name for names in site.received.values() for name in names}
     assert len(set(site.received.values())) == len(site.received), "no report twice"
     assert site.spool.waiting == site.loop.delivery.outbox.waiting == 0
@@ -178,7 +199,7 @@ def interrupted(site: Site, where: int) -> None:
         else:
             patch.setattr(type(owner), name, killed)
         with suppress(Killed):
-            site.loop.step()
+            site.loop.turn()
     site.start()
 
 
