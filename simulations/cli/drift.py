@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
 
@@ -31,4 +32,13 @@ def drift(
     if as_json:
         print_json({"runs": runs, "rows": rows})
         return
-    print(table([{**row, "days": "-" if row["days"] is None else row["days"]} for row in rows]))
+    print(table(by_detector(rows)))
+
+
+def by_detector(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns one row a detector: its false alarms, and of each change the share that saw it with the median days."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        line = found.setdefault(row["detector"], {"detector": row["detector"], "false alarms": row["false_alarms"]})
+        line[row["change"]] = f"{row['seen']:.2f}" + ("" if row["days"] is None else f", {row['days']:.0f} days")
+    return list(found.values())

@@ -59,8 +59,8 @@ def monitor(home: Path, now: datetime, *, move: bool = True) -> dict[str, Any]:
     seen = look(home)
     streams = [_with_silence(one, seen, now.astimezone(UTC).date()) for one in _streams(seen)]
     expired = _expired(home, seen.model, now)
-    step = _step(home, seen, streams, expired, now) if move else None
-    return _document(seen, streams, expired, step, now)
+    registry, step = _step(home, seen, streams, expired, now) if move else (seen.registry, None)
+    return _document(dataclasses.replace(seen, registry=registry), streams, expired, step, now)
 
 
 def look(home: Path) -> Seen:
@@ -128,13 +128,17 @@ def _expired(home: Path, model: str, now: datetime) -> bool:
     return folder.is_dir() and now >= read_manifest(folder).expires
 
 
-def _step(home: Path, seen: Seen, streams: Sequence[Watched], expired: bool, now: datetime) -> Move | None:
+def _step(
+    home: Path, seen: Seen, streams: Sequence[Watched], expired: bool, now: datetime
+) -> tuple[Registry, Move | None]:
+    """Returns the registry after the step, and the step; none if people have put another model into use meanwhile."""
     alarms = [_known_by(alarm, seen) for stream in streams for alarm in stream.alarms]
     with SiteRegistry(home).moving() as move:
-        step = lowered(move.registry(), alarms, expired, now.isoformat(timespec="seconds"))
-        if step is not None:
-            move(step)
-    return step
+        registry = move.registry()
+        if registry.active != seen.model:
+            return registry, None
+        step = lowered(registry, alarms, expired, now.isoformat(timespec="seconds"))
+        return (registry, None) if step is None else (move(step), step)
 
 
 def _known_by(alarm: Alarm, seen: Seen) -> str:
@@ -145,7 +149,7 @@ def _known_by(alarm: Alarm, seen: Seen) -> str:
 def _document(
     seen: Seen, streams: Sequence[Watched], expired: bool, step: Move | None, now: datetime
 ) -> dict[str, Any]:
-    registry = seen.registry if step is None else seen.registry.after(step)
+    registry = seen.registry
     exams = {one.exam for one in seen.exams}
     return {
         "schema_version": SCHEMA_VERSION, "notice": RESEARCH_USE, "made": now.isoformat(timespec="seconds"),

@@ -38,7 +38,8 @@ at {{ alarm.at }}. {{ alarm.found }}.</p>
 <span class="range">PSI {{ "%.2f"|format(one.psi) }}</span>{% endif %}</td>{% endfor %}</tr>
 {% endfor %}</tbody>{% endcall %}{% endif %}
 {% if stream.stream == "score" %}
-{% if stream.figures %}{% call table("Scores and the reference", "Exams after the reference against it; limits in standard deviations") %}
+{% if stream.figures %}{% call table("Scores and the reference",
+"Exams after the reference against it; limits in standard deviations") %}
 <thead><tr><th scope="col">Measure</th><th scope="col">Exams</th><th scope="col">Mean</th><th scope="col">Reference</th>
 <th scope="col">Limit up</th><th scope="col">Limit down</th></tr></thead>
 <tbody>{% for row in stream.figures %}<tr><th scope="row">{{ row.measure }}</th><td>{{ row.exams }}</td>

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import stat
@@ -14,6 +15,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from client.cli.main import app
+from client.site.lifecycle.registry import SiteRegistry
 from client.site.packages import KeptPackages, Pointer
 from client.site.site_file import SiteHome, open_data
 from common.errors import ConfigError, TrustError
@@ -21,6 +23,7 @@ from common.inference.local import FACTS, FEATURES, read_local
 from common.inference.package import Package, load_package
 from common.inference.record import records
 from common.inference.signatures import sign_package
+from common.trust.registry import Move
 from common.trust.signing import SiteKey
 from simulations.data.phantom import make_phantom
 from tests.client.conftest import joined
@@ -48,12 +51,21 @@ def active(joined: SiteHome, signed: Path, package: Package) -> Package:
     """The package, kept and made active."""
     kept = KeptPackages(joined.path)
     found = kept.add(signed, kept.pins({}))
-    _point(joined, found.digest, None)
+    _in_use(joined, found.digest)
     return found
 
 
-def _point(home: SiteHome, active: str | None, shadow: str | None) -> None:
-    (home.path / "models" / "pointer.json").write_text(json.dumps({"active": active, "shadow": shadow}))
+def _in_use(home: SiteHome, active: str, shadow: str | None = None) -> None:
+    """Makes one package the active one by the moves that people make, and another the shadow."""
+    when = {"by": ("anna", "ben"), "time": "2026-01-01T00:00:00+00:00"}
+    steps = [
+        Move(package=active, to="shadow", cause="person", gate="g", **when),  # type: ignore[arg-type]
+        Move(package=active, to="active", cause="gate", gate="g", agreement="x", **when),  # type: ignore[arg-type]
+    ]
+    if shadow is not None:
+        steps = [Move(package=shadow, to="shadow", cause="person", gate="g", **when)]  # type: ignore[arg-type]
+    with SiteRegistry(home.path).moving() as mover:
+        mover(*steps)
 
 
 def site(home: SiteHome, *words: str | Path) -> Result:
@@ -157,19 +169,26 @@ def test_without_an_active_model_a_package_must_be_named(joined: SiteHome, folde
 
 
 def test_a_shadow_sees_the_same_exams_and_shows_nothing(
-    joined: SiteHome, active: Package, pictures: Path, tmp_path: Path
+    joined: SiteHome, active: Package, hub_key: SiteKey, pictures: Path, tmp_path: Path
 ) -> None:
-    _point(joined, active.digest, active.digest)
-    assert KeptPackages(joined.path).pointer() == Pointer(active.digest, active.digest)
+    kept = KeptPackages(joined.path)
+    other = dataclasses.replace(active.manifest, name="challenger")
+    challenger = Path(shutil.copytree(active.folder, tmp_path / "challenger"))
+    (challenger / "package.json").write_text(other.text())
+    sign_package(challenger, other.digest, "hub", hub_key)
+    kept.add(challenger, kept.pins({}))
+    _in_use(joined, active.digest, other.digest)
+    assert kept.pointer() == Pointer(active.digest, other.digest)
     done = site(joined, "predict", "--in", pictures, "--out", tmp_path / "out")
-    kept = records(joined.path / "records.jsonl").records
-    pairs = [[one.exam for one in kept if one.state == state] for state in ("active", "shadow")]
+    lines = records(joined.path / "records.jsonl").records
+    assert {(one.state, one.model) for one in lines} == {("active", active.digest), ("shadow", other.digest)}
+    pairs = [[one.exam for one in lines if one.state == state] for state in ("active", "shadow")]
     assert pairs[0] == pairs[1] and len(pairs[0]) == 12
     assert len(list((tmp_path / "out").glob("*.json"))) == 12 and done.stdout.count("threshold") < 30
 
 
 def test_a_shadow_that_is_refused_takes_no_result_away(joined: SiteHome, active: Package, pictures: Path) -> None:
-    _point(joined, active.digest, "ab" * 32)
+    _in_use(joined, active.digest, "ab" * 32)
     done = site(joined, "predict", "--in", pictures)
     assert done.exit_code == 0 and "The shadow does not run" in done.stderr
     assert {one.state for one in records(joined.path / "records.jsonl").records} == {"active"}

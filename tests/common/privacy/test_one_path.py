@@ -46,7 +46,10 @@ PLACES: dict[str, set[str]] = {
         "common/privacy/preflight.py::_plain_sum",  # of a copy of the model on random numbers; thrown away
         "common/training/loop.py::_plain_step",
     },
-    "steps": {"common/training/loop.py::_train"},
+    "steps": {
+        "client/cli/pacs.py::_run",  # a turn of the spool, which has no optimizer
+        "common/training/loop.py::_train",
+    },
     "makes an optimizer": {"common/training/loop.py::_optimizer"},
     "makes a gradient engine": {
         "common/privacy/preflight.py::_private_sum",
@@ -111,6 +114,7 @@ PLACES: dict[str, set[str]] = {
     },
     "uses Opacus": {
         "common/privacy/accounting.py::_epsilon",
+        "common/privacy/accounting.py::_noise_by_whole_orders",
         "common/privacy/accounting.py::_remember_orders",
         "common/privacy/engine.py::HooksEngine.__init__",
         "common/privacy/largest_update.py::noise_ceiling",
