@@ -107,11 +107,14 @@ def watch_score(reference: FrozenReference, records: Sequence[InferenceRecord], 
     return Watched("score", tuple(claims), tuple(alarms), tuple(notes), tuple(figures))
 
 
-def watch_outcome(records: Sequence[InferenceRecord], labels: Sequence[Label], rules: Rules) -> Watched:
-    """Returns the outcome stream: by source of the labels, in the order in which they came."""
-    found = outcomes(records, labels)
-    claims, alarms = judged(found, rules)
-    return Watched("outcome", claims, alarms, not_judged(rules), tuple(one.to_json() for one in found))
+def watch_outcome(records: Sequence[InferenceRecord], labels: Sequence[Label], rules: Rules, since: date) -> Watched:
+    """Returns the outcome stream: by source of the labels, in the order in which they came.
+
+    Its figures are of all labels; its tests begin anew on day ``since``, when people put the model into use.
+    """
+    claims, alarms = judged(outcomes(records, [label for label in labels if label.seen >= since]), rules)
+    figures = tuple(one.to_json() for one in outcomes(records, labels))
+    return Watched("outcome", claims, alarms, not_judged(rules), figures)
 
 
 def watch_silence(

@@ -81,8 +81,16 @@ def _model(files: RunFiles) -> dict[str, Any]:
     run = files.run
     return {
         "run": run["run_id"], "study": run["name"], "status": run["status"], "finished": run["finished"],
-        "sha256": digest, "weights_before_training": files.study.get("model", {}).get("weights"), **run["model"],
+        "sha256": digest, "weights_before_training": _start(files.study.get("model", {})), **run["model"],
     }  # fmt: skip
+
+
+def _start(model: Mapping[str, Any]) -> str | None:
+    """Returns what training began from; a checkpoint by its digest, for its path is of the machine that ran."""
+    if model.get("checkpoint"):
+        return f"public checkpoint {model['checkpoint']}"
+    weights = model.get("weights")
+    return None if weights is None else Path(str(weights)).name
 
 
 def _training(files: RunFiles) -> dict[str, Any]:

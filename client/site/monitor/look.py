@@ -89,7 +89,7 @@ def affected(home: Path, start: str) -> list[InferenceRecord]:
 
 
 def _streams(seen: Seen) -> tuple[Watched, Watched, Watched]:
-    outcome = watch_outcome(seen.exams, seen.labels, seen.rules)
+    outcome = watch_outcome(seen.exams, seen.labels, seen.rules, _since(seen))
     if seen.reference is None or seen.reference.model != seen.model:
         why = "no reference is frozen" if seen.reference is None else "the reference is of another model"
         note = f"Not tested: {why}. Freeze one with: oncofed-site monitor re-reference"
@@ -142,8 +142,13 @@ def _step(
 
 
 def _known_by(alarm: Alarm, seen: Seen) -> str:
-    """Returns what an alarm is known by: after a new reference it is another one."""
-    return alarm.key if seen.reference is None else f"{alarm.key} since {seen.reference.last}"
+    """Returns what an alarm is known by: another silence, reference or time in use makes it another one."""
+    stream = alarm.claim.stream
+    if alarm.claim.measure == "silence":
+        return f"{alarm.key} since {max(_days(stream, seen), default=_since(seen))}"
+    if stream == "outcome" or seen.reference is None:
+        return f"{alarm.key} since {_since(seen)}"
+    return f"{alarm.key} since {seen.reference.last}"
 
 
 def _document(

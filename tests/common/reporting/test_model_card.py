@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from common.reporting.model_card import model_card, write_model_card
 from common.runs.run_files import read_run
 
@@ -38,6 +40,20 @@ def test_it_names_the_weights_that_it_is_about(make_run: MakeRun) -> None:
     (folder / "model" / "model.safetensors").write_bytes(b"weights")
     card, text = card_of(folder)
     assert card["model"]["sha256"] == hashlib.sha256(b"weights").hexdigest() and card["model"]["sha256"] in text
+
+
+def test_it_tells_no_path_of_the_machine_that_ran(make_run: MakeRun) -> None:
+    folder = make_run()
+    study = folder / "study.yaml"
+    document = yaml.safe_load(study.read_text()) if study.exists() else {}
+    for model, told in (
+        ({"weights": "/secret/place/model.safetensors"}, "model.safetensors"),
+        ({"weights": "/secret/place", "checkpoint": "ab" * 32}, f"public checkpoint {'ab' * 32}"),
+        ({"weights": "package"}, "package"),
+    ):
+        study.write_text(yaml.safe_dump({**document, "model": {**document.get("model", {}), **model}}))
+        card, text = card_of(folder)
+        assert card["model"]["weights_before_training"] == told and "secret" not in text + json.dumps(card)
 
 
 def test_it_says_what_kind_of_run_this_was(make_run: MakeRun) -> None:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from client.site.lifecycle.registry import SiteRegistry
+from client.site.monitor.labels import add_labels
 from client.site.monitor.look import affected, monitor
 from client.site.monitor.references import current, history, propose_reference
 from common.errors import ConfigError, DataError, TrustError
+from common.monitoring.labels import Label
 from common.reporting.monitor_page import render
-from tests.client.simulated import a_department
+from common.trust.registry import Move
+from simulations.analysis.drift.exams import BEFORE
+from tests.client.simulated import a_department, keep, simulated_records
 
-MODEL = "a" * 64
+MODEL, DAY = "a" * 64, timedelta(days=1)
 
 
 class _Text(HTMLParser):
@@ -86,6 +91,42 @@ def test_a_new_reference_begins_the_streams_anew_and_keeps_the_old_one(tmp_path:
     assert (tmp_path / "monitor" / "references" / f"{old.digest}.json").exists()
     with pytest.raises(DataError, match="20 patients"):
         propose_reference(tmp_path, MODEL, last, last)
+
+
+def missed(home: Path, start: datetime, seed: int) -> None:
+    """Forty exams below the threshold, all of them malignant by the biopsy of the same day."""
+    found, _ = simulated_records(BEFORE, 40, start, MODEL, seed, probability=0.1, logit=-2.0, above_threshold=False)
+    keep(home / "records.jsonl", found)
+    told = [Label(exam=one.exam, malignant=True, source="biopsy", day=one.made.date(), seen=one.made.date())
+            for one in found]  # fmt: skip
+    add_labels(home, told, set())
+
+
+def outcome_moves(home: Path, look: datetime) -> bool:
+    step = monitor(home, look)["moved"]
+    return step is not None and "miss rate" in step["note"]
+
+
+def test_after_an_appeal_the_misses_that_were_looked_at_move_nothing_and_new_ones_do(tmp_path: Path) -> None:
+    look = a_department(tmp_path, MODEL, scanner=False)
+    missed(tmp_path, look, 5)
+    look += timedelta(days=8)
+    assert outcome_moves(tmp_path, look) and not outcome_moves(tmp_path, look)
+    back = Move(package=MODEL, to="active", cause="appeal", by=("anna", "ben"), time=(look + DAY).isoformat(),
+                agreement="signed")  # fmt: skip
+    with SiteRegistry(tmp_path).moving() as move:
+        move(back)
+    assert not outcome_moves(tmp_path, look + DAY)
+    missed(tmp_path, look + DAY, 6)
+    assert outcome_moves(tmp_path, look + timedelta(days=9))
+
+
+def test_a_second_silence_is_another_alarm_and_a_long_one_is_the_same(tmp_path: Path) -> None:
+    look = a_department(tmp_path, MODEL, scanner=False)
+    assert [monitor(tmp_path, look + timedelta(days=days))["state"] for days in (40, 41, 60)] == ["watch"] * 3
+    records, _ = simulated_records(BEFORE, 40, look + timedelta(days=61), MODEL, 7)
+    keep(tmp_path / "records.jsonl", records)
+    assert monitor(tmp_path, look + timedelta(days=110))["state"] == "suspended"
 
 
 def spoiled(path: Path, change: dict[str, Any]) -> None:
