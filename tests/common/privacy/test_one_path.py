@@ -47,7 +47,6 @@ PLACES: dict[str, set[str]] = {
         "common/training/loop.py::_plain_step",
     },
     "steps": {
-        "client/cli/pacs.py::_run",  # a turn of the spool, which has no optimizer
         "common/training/loop.py::_train",
     },
     "makes an optimizer": {"common/training/loop.py::_optimizer"},
