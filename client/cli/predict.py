@@ -12,6 +12,8 @@ from client.cli.privacy import Home
 from common.cli.guard import say
 
 if TYPE_CHECKING:
+    from common.inference.exams import Exam
+    from common.inference.package import Package
     from common.inference.predict import Prediction
 
 COLUMNS = f"{'exam':32} {'probability':>11} {'threshold':>9}  answer"
@@ -32,6 +34,9 @@ def predict(
         Path | None, typer.Option(help="Folder of a model package [default: the active one].", show_default=False)
     ] = None,
     threads: Annotated[int, typer.Option(min=1, max=256, help="Processor threads of the network.")] = 1,
+    as_dicom: Annotated[
+        bool, typer.Option("--dicom", help="Write the results of DICOM exams as DICOM objects into --out too.")
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="One JSON object an exam and line, on stdout.")] = False,
     home: Home = None,
 ) -> None:
@@ -45,7 +50,7 @@ def predict(
     Examples:
       oncofed-site predict --package packages/busbra image.png
 
-      oncofed-site predict --in exams --out results
+      oncofed-site predict --in exams --out results --dicom
     """
     from client.site.predicting import read_exams, reading, unread
     from client.site.site_file import site_home
@@ -58,6 +63,8 @@ def predict(
     places = [*(paths or []), *([folder] if folder is not None else [])]
     if not places:
         raise UsageError("Name images or folders, or a folder with --in")
+    if as_dicom and out is None:
+        raise UsageError("--dicom writes files; name their folder with --out")
     found = find_exams(places)
     if out is not None:
         make_folder(out, "--out")
@@ -66,13 +73,27 @@ def predict(
         say(using.problem)
     _begin(using.active.package.manifest.name, using.active.told(), json_)
     done, nothing = counted(len(found.exams), "exams"), []
-    for number, (prediction, document) in enumerate(read_exams(found.exams, using), start=1):
+    results = zip(found.exams, read_exams(found.exams, using), strict=True)
+    for number, (exam, (prediction, document)) in enumerate(results, start=1):
         _show(prediction, document, json_)
+        if as_dicom and out is not None:
+            _write_dicom(exam, prediction, using.active.package, site_home(home).path, out)
         nothing.append(Reason.UNREADABLE in prediction.record.reasons)
         done(number)
     _end(len(nothing), sum(nothing), found.left_out, using.records is not None)
     if unread(nothing):
         raise DataError("None of these exams could be read whole; nothing was scored. Export the images again")
+
+
+def _write_dicom(exam: Exam, prediction: Prediction, package: Package, home: Path, out: Path) -> None:
+    """Writes the exam's report and pictures as DICOM; an exam of other pictures gets none."""
+    from client.node.pacs_read import device_uid, objects_of, write_objects
+    from client.site.predicting import file_name
+    from common.inference.dicom_origin import Device
+
+    device = Device(device_uid(home / "pacs" if home.is_dir() else out))
+    objects = objects_of(exam.files, prediction, package, device)
+    write_objects(objects, out, file_name(exam.key, prediction.record.record))
 
 
 def _begin(name: str, told: str, json_: bool) -> None:

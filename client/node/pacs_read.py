@@ -18,7 +18,8 @@ from common.trust.durable import make_folder, write_durably
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-    from common.inference.dicom_origin import Device
+    from common.inference.dicom_origin import Device, Predecessor
+    from common.inference.package import Package
     from common.inference.predict import Prediction
 
 DEVICE_FILE = "device.uid"
@@ -71,15 +72,11 @@ class StudyReader:
     def _objects(
         self, files: Sequence[Path], prediction: Prediction, study: Study, using: Reading
     ) -> Sequence[Dataset]:
-        from common.inference.dicom_origin import Predecessor, sources
-        from common.inference.dicom_results import dicom_results, result_of
+        from common.inference.dicom_origin import Predecessor
 
         before = None if study.before is None else Predecessor(**study.before)
-        result = result_of(prediction, using.active.package)
-        try:
-            return dicom_results(sources(files), result, self.device, before=before, segment=self.segment)
-        except DataError:
-            return ()
+        package = using.active.package
+        return objects_of(files, prediction, package, self.device, before=before, segment=self.segment)
 
     def using(self) -> Reading:
         """Returns the packages in use now, loaded again where the site chose others."""
@@ -95,6 +92,29 @@ class StudyReader:
         if datetime.now(UTC) >= expires:
             raise TrustError(f"The validation of the model expired on {expires.date()}; exams wait in the spool")
         return self._using
+
+
+def objects_of(
+    files: Sequence[Path], prediction: Prediction, package: Package, device: Device, *,
+    before: Predecessor | None = None, segment: bool = False,
+) -> Sequence[Dataset]:  # fmt: skip
+    """Returns a result as DICOM objects; none where its images cannot be referred to, as pictures that are no DICOM."""
+    from common.inference.dicom_origin import quiet, sources
+    from common.inference.dicom_results import dicom_results, result_of
+
+    with quiet():
+        try:
+            return dicom_results(sources(files), result_of(prediction, package), device, before=before, segment=segment)
+        except DataError:
+            return ()
+
+
+def write_objects(objects: Sequence[Dataset], folder: Path, stem: str) -> list[Path]:
+    """Writes each object as ``STEM-NUMBER-MODALITY.dcm`` and returns the files; ``folder`` is there."""
+    places = [folder / f"{stem}-{number}-{one.Modality}.dcm" for number, one in enumerate(objects, start=1)]
+    for one, place in zip(objects, places, strict=True):
+        one.save_as(place, enforce_file_format=True)
+    return places
 
 
 def device_uid(folder: Path) -> str:

@@ -14,7 +14,9 @@ import pytest
 from PIL import Image
 from pydicom import Dataset
 from pydicom.uid import generate_uid
+from typer.testing import CliRunner
 
+from client.cli.main import app
 from client.node.pacs_read import StudyReader, device_uid
 from client.node.pacs_spool import Study
 from client.site.packages import KeptPackages, Pointer
@@ -24,6 +26,7 @@ from common.inference.package import Package
 from common.inference.reasons import Reason
 from common.inference.record import records
 from tests import fuzz
+from tests.dicom_tools import errors
 from tests.exams_as_dicom import source, write_exam
 
 DEVICE = Device("2.25.1")
@@ -134,3 +137,21 @@ def test_the_site_is_one_device_for_ever(tmp_path: Path) -> None:
     (tmp_path / "pacs" / "device.uid").write_text("nonsense")
     with pytest.raises(ConfigError, match="device"):
         device_uid(tmp_path / "pacs")
+
+
+def test_predict_writes_the_results_of_dicom_exams_as_dicom(
+    made: Package, pictured: Callable[[int], Path], tmp_path: Path
+) -> None:
+    exams, out = tmp_path / "exams", tmp_path / "out"
+    exams.mkdir()
+    write_exam(exams, [phantom(pictured(0))])
+    shutil.copy(pictured(1), exams / "picture.png")
+    words = ["predict", "--in", str(exams), "--package", str(made.folder), "--home", str(tmp_path / "none"), "--dicom"]
+    assert CliRunner().invoke(app, words).exit_code == 2, "there is no folder to write into"
+    done = CliRunner().invoke(app, [*words, "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    written = sorted(out.glob("*.dcm"))
+    assert [path.stem.rpartition("-")[2] for path in written] == ["SR", "OT", "PR"]
+    assert len(list(out.glob("*.json"))) == 2
+    for path in written:
+        assert errors(path) == []
