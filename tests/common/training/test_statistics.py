@@ -33,6 +33,7 @@ from common.privacy.plan import PrivacyPlan
 from common.privacy.randomness import Randomness
 from common.privacy.statistics import UNIT
 from common.protocol.aggregation import Update, apply, difference
+from common.training import study_model as study_model_module
 from common.training.statistics import train_statistics
 from common.training.statistics_rule import coefficients
 from common.training.study_model import study_model
@@ -244,5 +245,6 @@ def test_a_damaged_basis_is_refused(values: list[float], monkeypatch: pytest.Mon
 
     broken = dataclasses.replace(zoo.ARCHITECTURES[public_axes.NAME], build=damaged)
     monkeypatch.setattr(zoo, "ARCHITECTURES", {public_axes.NAME: broken})
+    monkeypatch.setattr(study_model_module, "_built", zoo.build_model)  # which keeps what was built before
     with pytest.raises(ModelError, match=r"eigenvalues|variances"):
         study_model(STUDY, (AXES,))
