@@ -87,6 +87,7 @@ class Run:
         try:
             self._write_status("RUNNING", "")
             federation = self._enrol()
+            self._write_status("RUNNING", "")  # with the sites: whatever breaks off from here on says whose run it was
             best = self._rounds(federation)
             self._finish(federation, best)
         except OncoFedError as error:

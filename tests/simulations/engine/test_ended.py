@@ -69,6 +69,19 @@ def test_ctrl_c_leaves_a_run_that_says_how_it_goes_on(engine: str, tmp_path: Pat
     assert "INTERRUPTED after" in page and "Synthetic data" in page
 
 
+def test_a_run_that_ends_before_its_first_checkpoint_says_whose_images_it_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("server.run.checkpoint.save", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run_study([*QUICK, "training.rounds=2"], "inprocess", tmp_path / "run")
+    assert said(tmp_path / "run")["synthetic"] and said(tmp_path / "run")["status"] == "INTERRUPTED"
+    assert "Synthetic data" in (tmp_path / "run" / "report.html").read_text()
+
+
 def test_a_killed_run_is_found_interrupted_and_goes_on_by_its_own_command(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     runner = started("inprocess", folder, *QUICK, "training.rounds=6")
