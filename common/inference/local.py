@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +18,7 @@ from common.inference.conformal import ConformalSets
 from common.inference.features import FeatureReference
 from common.inference.package import Calibration, Package
 from common.trust.durable import make_folder, write_durably
+from common.trust.pki import write_private
 
 FOLDER, FACTS, FEATURES = "local", "local/calibration.json", "local/features.safetensors"
 Count = Annotated[int, Field(ge=0)]
@@ -85,7 +85,7 @@ def write_local(folder: Path, facts: LocalFacts, features: FeatureReference | No
     make_folder(place)
     place.chmod(0o700)
     if features is not None:
-        _private(folder / FEATURES, save({"rows": features.rows}))
+        write_private(folder / FEATURES, save({"rows": features.rows}))
     write_durably(folder / FACTS, json.dumps(facts.to_json()) + "\n")
     (folder / FACTS).chmod(0o600)
 
@@ -131,12 +131,3 @@ def _features(folder: Path, facts: LocalFacts, again: str) -> FeatureReference |
     if rows.dtype != np.float32 or rows.ndim != 2 or len(rows) != facts.feature_patients:
         raise ModelError(f"{folder / FEATURES} holds other rows than expected; {again}")
     return FeatureReference(rows, facts.feature_limit)
-
-
-def _private(path: Path, data: bytes) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

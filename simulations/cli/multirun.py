@@ -7,13 +7,9 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from common.config.overrides import take_paths
 from common.errors import ConfigError, FederationError, OncoFedError, UsageError
-
-if TYPE_CHECKING:
-    from simulations.engine.run import Progress
 
 MOST_RUNS = 1000
 
@@ -63,6 +59,7 @@ def run_grid(overrides: Sequence[str], engine: str, out: Path | None, *, quiet: 
     """
     from common.runs.run_folder import runs_root
     from simulations.engine.display import console, progress_on
+    from simulations.engine.run import completed_run
 
     runs = grid_of(overrides)
     if len(runs) < 2:
@@ -75,20 +72,9 @@ def run_grid(overrides: Sequence[str], engine: str, out: Path | None, *, quiet: 
         screen.print(f"Run {number} of {len(runs)}: {label}", highlight=False, markup=False)
         with progress_on(screen, wanted=not quiet) as progress:
             try:
-                _finish(chosen, engine, folder / label, progress)
+                completed_run(chosen, engine, folder / label, progress)
             except OncoFedError as error:
                 failed.append(f"{label}: {error}")
     if failed:
         raise FederationError(f"{len(failed)} of {len(runs)} runs did not end whole. {'; '.join(failed)}")
     return [folder / label for label, _ in runs]
-
-
-def _finish(overrides: list[str], engine: str, folder: Path, progress: Progress) -> None:
-    from simulations.engine.run import run_study, status_of
-
-    if not (folder / "run.json").exists():
-        run_study(overrides, engine, folder, progress=progress)
-    elif status_of(folder)["status"] != "COMPLETED":
-        run_study([], engine, resume=folder, progress=progress)
-    if (status := status_of(folder))["status"] != "COMPLETED":
-        raise FederationError(f"{status['status']}: {status['reason']}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,18 +73,13 @@ def _swept(
     return folder, document
 
 
-class _going_on:
+@contextmanager
+def _going_on(folder: Path) -> Iterator[None]:
     """Says how to go on when the sweep is interrupted."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and issubclass(kind, KeyboardInterrupt):
-            raise KeyboardInterrupt(f"Go on with: oncofed-sim sweep --resume {shlex.quote(str(self._folder))}")
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"Go on with: oncofed-sim sweep --resume {shlex.quote(str(folder))}") from None
 
 
 def _line(event: Mapping[str, Any], total: int) -> str:

@@ -70,6 +70,21 @@ def run_study(
     return plan.folder
 
 
+def completed_run(overrides: Sequence[str], engine: str, out: Path, progress: Progress = lambda event: None) -> Path:
+    """Returns the folder ``out`` of a run that has ended whole: it is run, or resumed, or it was there.
+
+    Raises:
+        FederationError: It did not end as COMPLETED.
+    """
+    if not (out / "run.json").exists():
+        run_study(overrides, engine, out, progress=progress)
+    elif status_of(out)["status"] != "COMPLETED":
+        run_study([], engine, resume=out, progress=progress)
+    if (status := status_of(out))["status"] != "COMPLETED":
+        raise FederationError(f"{out} ended as {status['status']}: {status['reason']}")
+    return out
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is run, checked.

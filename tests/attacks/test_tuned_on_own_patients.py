@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -30,10 +31,10 @@ def tuned(on: str, study: StudyConfig = STUDY) -> StudyConfig:
 
 
 def _cohort() -> Cohort:
-    def load(study: StudyConfig, split: str) -> object:
+    def load(study: StudyConfig, split: str) -> NoReturn:
         raise DataError("the patients were reached")
 
-    return Cohort(train_patients=tuple("abcdefgh"), counts={}, load=load)  # type: ignore[arg-type]
+    return Cohort(train_patients=tuple("abcdefgh"), counts={}, load=load)
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from common.config.study import StudyConfig, compose
 from common.errors import OncoFedError
 from common.provenance import code_digest
 from common.runs.run_folder import RunFolder
-from simulations.analysis.baselines.measure import OWN, areas_of, finished, pooled_area, study_of
+from simulations.analysis.baselines.measure import OWN, areas_of, pooled_area, study_of
 from simulations.analysis.baselines.table import HOME, Baselines, Row, compared
 from simulations.analysis.baselines.variants import Variant, passes, variants
 from simulations.data.public_overlap import naming
 from simulations.engine.emulation import emulated_cohorts, site_names
-from simulations.engine.run import Progress, absolute_paths
+from simulations.engine.run import Progress, absolute_paths, completed_run
 
 FILE = "baselines.json"
 SETTINGS = "baselines.yaml"
@@ -81,7 +81,7 @@ def _measured(variant: Variant, words: list[str], seed: int, out: Path, progress
     """Returns the AUROC of each model that one run shows, by the name of its row."""
     chosen = [*words, *variant.overrides, f"seed={seed}"]
     progress({"phase": f"{variant.title}, seed {seed}"})
-    folder = finished(chosen, out / variant.name / f"seed-{seed}", progress)
+    folder = completed_run(chosen, "inprocess", out / variant.name / f"seed-{seed}", progress)
     if variant.name == "pooled":
         return {variant.title: pooled_area(folder, study_of(words, seed), compose(chosen))}
     areas = areas_of(folder)

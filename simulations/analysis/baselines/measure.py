@@ -7,33 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.config.study import StudyConfig, compose
-from common.errors import DataError, FederationError
+from common.errors import DataError
 from common.evaluation.scores import ScoreState
 from common.evaluation.within_sites import within_sites
 from common.runs.run_folder import RunFolder
 from simulations.engine.emulation import emulated_cohorts, site_names
-from simulations.engine.run import Progress, run_study, status_of
 
 if TYPE_CHECKING:
     from common.data.manifest import Dataset
 
 OWN = {"local": "home", "personalised": "home + federation", "public": "public checkpoint"}
 """Models that a study's own run measures beside the federated one."""
-
-
-def finished(overrides: list[str], folder: Path, progress: Progress) -> Path:
-    """Returns the folder of a finished run; one that broke off goes on.
-
-    Raises:
-        FederationError: It did not end whole.
-    """
-    if not (folder / "run.json").exists():
-        run_study(overrides, "inprocess", out=folder, progress=progress)
-    elif status_of(folder)["status"] != "COMPLETED":
-        run_study([], "inprocess", resume=folder, progress=progress)
-    if (status := status_of(folder))["status"] != "COMPLETED":
-        raise FederationError(f"{folder} ended as {status['status']}: {status['reason']}")
-    return folder
 
 
 def areas_of(folder: Path) -> dict[str, float]:

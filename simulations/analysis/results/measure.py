@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from common.config.study import StudyConfig, compose
-from common.errors import FederationError
 from common.evaluation.scores import ScoreState
 from common.evaluation.within_sites import within_sites
 from common.provenance import sources_digest
 from common.runs.run_folder import RunFolder
 from simulations.analysis.results.plan import Study
 from simulations.engine.emulation import build_site, site_names
-from simulations.engine.run import run_study, status_of
+from simulations.engine.run import completed_run
 
 OFF = ("evaluation.local_baseline=false", "evaluation.personal_epochs=0")
 MODELS = ("federated", "local", "personalised", "public")
@@ -134,16 +133,7 @@ def _own_state(study: StudyConfig, name: str, folder: Path) -> ScoreState:
 
 
 def _run(overrides: list[str], out: Path) -> Path:
-    """Returns the folder of a finished run; one that broke off goes on."""
-    if (out / "run.json").exists():
-        if status_of(out)["status"] == "COMPLETED":
-            return out
-        run_study([], "inprocess", resume=out)
-    else:
-        run_study(overrides, "inprocess", out=out)
-    if (status := status_of(out))["status"] != "COMPLETED":
-        raise FederationError(f"{out} ended as {status['status']}: {status['reason']}")
-    return out
+    return completed_run(overrides, "inprocess", out)
 
 
 def _epsilons(folder: Path) -> list[float]:

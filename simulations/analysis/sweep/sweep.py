@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -113,8 +114,6 @@ def _nothing(trials: Sequence[TrialResult]) -> str:
 
 def _run_again(folder: Path, settings: Settings, document: SweepDocument, progress: Progress) -> SweepDocument:
     """Returns the document with the winner's figures under new seeds."""
-    import dataclasses
-
     first = settings.study().seed + 1
     seeds = range(first, first + settings.reruns)
     reruns = []

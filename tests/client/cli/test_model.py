@@ -7,6 +7,7 @@ import json
 import shutil
 import stat
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -57,13 +58,13 @@ def active(joined: SiteHome, signed: Path, package: Package) -> Package:
 
 def _in_use(home: SiteHome, active: str, shadow: str | None = None) -> None:
     """Makes one package the active one by the moves that people make, and another the shadow."""
-    when = {"by": ("anna", "ben"), "time": "2026-01-01T00:00:00+00:00"}
+    move = partial(Move, by=("anna", "ben"), time="2026-01-01T00:00:00+00:00")
     steps = [
-        Move(package=active, to="shadow", cause="person", gate="g", **when),  # type: ignore[arg-type]
-        Move(package=active, to="active", cause="gate", gate="g", agreement="x", **when),  # type: ignore[arg-type]
+        move(package=active, to="shadow", cause="person", gate="g"),
+        move(package=active, to="active", cause="gate", gate="g", agreement="x"),
     ]
     if shadow is not None:
-        steps = [Move(package=shadow, to="shadow", cause="person", gate="g", **when)]  # type: ignore[arg-type]
+        steps = [move(package=shadow, to="shadow", cause="person", gate="g")]
     with SiteRegistry(home.path).moving() as mover:
         mover(*steps)
 

@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from common.config.study import compose
 from common.errors import DataError
-from simulations.analysis.baselines import measure
 from simulations.analysis.baselines.baselines import run_baselines
 from simulations.analysis.baselines.measure import pooled_area
 from simulations.analysis.baselines.table import Baselines, Row, compared
@@ -58,7 +57,7 @@ def test_a_comparison_that_has_ended_runs_nothing_again(
     def never(*args: Any, **kwargs: Any) -> Path:
         raise AssertionError("nothing is left to run")
 
-    monkeypatch.setattr(measure, "run_study", never)
+    monkeypatch.setattr("simulations.engine.run.run_study", never)
     assert run_baselines([*QUICK, "training.rounds=1"], [0], made[0], _quiet) == made[1]
 
 
