@@ -23,6 +23,7 @@ from common.data.pixels.breast import crop_and_turn
 from common.data.pixels.images import read_image
 from common.errors import DataError
 from common.inference.attention_map import class_activation, on_image
+from common.inference.conformal import Class
 from common.inference.exams import LONGEST_TAG, Exam, Header
 from common.inference.expects import Expects
 from common.inference.graph import in_parts
@@ -88,6 +89,18 @@ class Prediction:
     told: tuple[str, ...]
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """What was found of an exam; nothing of one that could not be read."""
+
+    appearance: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    probability: float | None = None
+    logit: float | None = None
+    set: tuple[Class, ...] | None = None
+    above_threshold: bool | None = None
+    feature_distance: float | None = None
+
+
 class Predictor:
     """A package at work.
 
@@ -116,7 +129,7 @@ class Predictor:
         return self._scored(exam, images, started)
 
     def _unreadable(self, exam: Exam, digests: Sequence[str], started: float) -> Prediction:
-        record = self._record(exam, digests, started, {"reasons": (Reason.UNREADABLE,)})
+        record = self._record(exam, digests, started, _Judged(), (Reason.UNREADABLE,))
         return Prediction(record, (), (), (), self.calibration, ())
 
     def _scored(self, exam: Exam, images: tuple[SeenImage, ...], started: float) -> Prediction:
@@ -124,37 +137,39 @@ class Predictor:
         scores = tuple(float(score) for score in sigmoid(logits))
         # As training scores a patient: the mean of the images' probabilities.
         score = float(np.mean(scores))
-        found = {"appearance": mean_of([image.appearance for image in images])} | self._judged(score, features)
+        found = self._judged(score, features, mean_of([image.appearance for image in images]))
         reasons = self._reasons(exam, images, found)
-        record = self._record(exam, [image.digest for image in images], started, found | {"reasons": reasons})
+        record = self._record(exam, [image.digest for image in images], started, found, reasons)
         told = tuple(filter(None, (self.told(), self._of_marks(images))))
         return Prediction(record, images, scores, self._heat(features), self.calibration, told)
 
-    def _judged(self, score: float, features: Floats) -> dict[str, object]:
+    def _judged(self, score: float, features: Floats, appearance: Mapping[str, float]) -> _Judged:
         log_odds = log_odds_of(score)
         probability = self.calibration.probability(score)
         sets = None if self.local is None else self.local.sets.set_of(log_odds)
         reference = None if self.local is None else self.local.features
-        return {
-            "probability": probability,
-            "logit": log_odds,
-            "set": sets,
+        return _Judged(
+            appearance=appearance,
+            probability=probability,
+            logit=log_odds,
+            set=sets,
             # Compared as it was scored, where the consortium fixed it: no rounding of a calibration moves a call.
-            "above_threshold": score >= self.package.threshold_as_scored,
-            "feature_distance": None if reference is None else reference.distance(pooled(features).mean(0)),
-        }
+            above_threshold=score >= self.package.threshold_as_scored,
+            feature_distance=None if reference is None else reference.distance(pooled(features).mean(0)),
+        )
 
-    def _reasons(self, exam: Exam, images: Sequence[SeenImage], found: Mapping[str, object]) -> tuple[Reason, ...]:
+    def _reasons(self, exam: Exam, images: Sequence[SeenImage], found: _Judged) -> tuple[Reason, ...]:
         reasons = {reason for image in images for reason in image.reasons} | of_headers(exam, self.package.expects)
         if self.package.expects.takes_marks:
             reasons.discard(Reason.BURNED_IN_TEXT)
         appearance, reference = self.package.appearance, self.local.features if self.local is not None else None
-        if appearance is not None and appearance.beyond(found["appearance"]):  # type: ignore[arg-type]
+        if appearance is not None and appearance.beyond(found.appearance):
             reasons.add(Reason.UNLIKE_TRAINING)
-        if reference is not None and found["feature_distance"] > reference.limit:  # type: ignore[operator]
+        far = found.feature_distance
+        if reference is not None and far is not None and far > reference.limit:
             reasons.add(Reason.FEATURES_FAR)
-        if found["set"] is not None and len(found["set"]) != 1:  # type: ignore[arg-type]
-            reasons.add(Reason.AMBIGUOUS if found["set"] else Reason.ATYPICAL)
+        if found.set is not None and len(found.set) != 1:
+            reasons.add(Reason.AMBIGUOUS if found.set else Reason.ATYPICAL)
         return tuple(reason for reason in Reason if reason in reasons)
 
     def told(self) -> str:
@@ -179,10 +194,8 @@ class Predictor:
         return tuple(class_activation(one, weight, normalised=normalised) for one in features)
 
     def _record(
-        self, exam: Exam, digests: Sequence[str], started: float, found: Mapping[str, object]
+        self, exam: Exam, digests: Sequence[str], started: float, found: _Judged, reasons: tuple[Reason, ...]
     ) -> InferenceRecord:
-        nothing = {"probability": None, "logit": None, "set": None, "above_threshold": None, "feature_distance": None}
-        fields = {"appearance": {}} | nothing | dict(found)
         return InferenceRecord(
             record=uuid.uuid4().hex,
             exam=exam.key,
@@ -196,10 +209,16 @@ class Predictor:
             manufacturer=_tag(exam, "manufacturer"),
             device=_tag(exam, "device"),
             threshold=self.calibration.threshold,
-            abstained=bool(found["reasons"]),
+            abstained=bool(reasons),
+            reasons=reasons,
             versions=self._versions,
             seconds=time.perf_counter() - started,
-            **fields,  # type: ignore[arg-type]
+            appearance=found.appearance,
+            probability=found.probability,
+            logit=found.logit,
+            set=found.set,
+            above_threshold=found.above_threshold,
+            feature_distance=found.feature_distance,
         )
 
 
