@@ -109,7 +109,7 @@ def _seen(package: Package, dataset: Dataset, progress: Progress) -> dict[str, l
 def _patient(package: Package, dataset: Dataset, records: Sequence[Record]) -> Patient | None:
     """Returns the patient, None where an image cannot be read."""
     from common.inference.graph import in_parts
-    from common.inference.predict import log_odds_of, looked_at, mean_of, pooled, sigmoid
+    from common.inference.predict import is_number, log_odds_of, looked_at, mean_of, pooled, sigmoid
     from common.inference.reasons import Reason
 
     try:
@@ -120,6 +120,6 @@ def _patient(package: Package, dataset: Dataset, records: Sequence[Record]) -> P
     far = package.appearance is not None and package.appearance.beyond(mean_of([one.appearance for one in images]))
     wrong = {reason for image in images for reason in image.reasons}
     wrong -= {Reason.BURNED_IN_TEXT} if package.expects.takes_marks else set()
-    answered = not far and not wrong
+    answered = not far and not wrong and is_number(logits, features)
     score = log_odds_of(float(sigmoid(logits).mean()))
     return Patient(score, records[0].label, pooled(features).mean(0), answered)
