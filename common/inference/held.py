@@ -58,12 +58,12 @@ def check_graph(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
 
 def _constants(path: Path) -> Iterator[Any]:
     import onnx
-    from google.protobuf.message import DecodeError
 
     try:
-        yield from _tensors_in(onnx.load(str(path), load_external_data=False), onnx.TensorProto)
-    except (OSError, DecodeError, RecursionError):
+        graph = onnx.load(str(path), load_external_data=False)
+    except Exception:  # protobuf's errors share no base class with others
         raise ModelError(f"{path} cannot be run: it is no graph; copy the package again") from None
+    yield from _tensors_in(graph, onnx.TensorProto)
 
 
 def _tensors_in(message: Any, kind: type) -> Iterator[Any]:

@@ -19,8 +19,8 @@ from common.errors import ConfigError, ModelError, TrustError
 from common.evaluation.calibration import recalibrated_probability
 from common.inference.expects import ADAPTER, Expects
 from common.inference.golden import check_golden
-from common.inference.held import check_graph, check_weights
 from common.inference.graph import Network, OnnxNetwork, TorchNetwork
+from common.inference.held import check_graph, check_weights
 from common.inference.manifest import Manifest, read_manifest
 from common.inference.preprocess import from_document
 from common.inference.signatures import check_signatures

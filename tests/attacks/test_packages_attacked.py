@@ -96,14 +96,14 @@ def test_a_graph_computes_with_the_weights_of_its_package_and_no_others(
     """Before: one digest had other scores on another day, and weights that no hospital had signed."""
     change(folder)
     sealed(folder)
-    with pytest.raises(ModelError, match="which nobody signed|other weights"):
+    with pytest.raises(ModelError, match=r"which nobody signed|other weights"):
         load(folder, NOW)
 
 
 def test_weights_are_those_that_the_manifest_names(folder: Path, package: Package) -> None:
     """Before: compared with nothing, so a retrained network could claim the weights of the active one."""
     sealed(folder, weights="ab" * 32)
-    with pytest.raises(ModelError, match="other weights than package.json names"):
+    with pytest.raises(ModelError, match=r"other weights than package\.json names"):
         load(folder, NOW)
 
 

@@ -98,7 +98,8 @@ def _sum(draws: np.random.Generator, patients: int, deviation: float) -> dict[st
 
 @settings(max_examples=60, deadline=None)
 @given(
-    seed=st.integers(0, 2**31), patients=st.integers(0, 400), share=st.floats(0.5, 2), epsilon=st.sampled_from([0, 0.5, 8])
+    seed=st.integers(0, 2**31), patients=st.integers(0, 400), share=st.floats(0.5, 2),
+    epsilon=st.sampled_from([0, 0.5, 8]),
 )  # fmt: skip
 def test_every_honest_sum_fits(seed: int, patients: int, share: float, epsilon: float) -> None:
     draws, study, declared = np.random.default_rng(seed), _study(epsilon), max(1, round(share * patients))

@@ -1,8 +1,8 @@
 """How a site's images look, as it may leave: figures of which two, from before and after one patient, do not tell her.
 
-An exact mean times an exact number, less the same of the day before, is what one woman's picture measures. So the number
-is told as a power of two, means lie on a grid of one over it (which is all that a patient with values in [0, 1] can move
-a mean by), and the spread is that of the quartiles, which who stands apart does not move.
+An exact mean times an exact number, less the same of the day before, is what one woman's picture measures. So the
+number is told as a power of two, means lie on a grid of one over it (which is all that a patient with values in [0, 1]
+can move a mean by), and the spread is that of the quartiles, which who stands apart does not move.
 """
 
 from __future__ import annotations
