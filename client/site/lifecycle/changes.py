@@ -100,12 +100,17 @@ def _facts(kept: KeptPackages, active: str | None, shadow: str) -> Facts:
 
 def _parts(package: Package) -> dict[str, Any]:
     from common.inference.package import CHECKPOINT, ONNX, PREPROCESS, WEIGHTS
+    from common.inference.personal import HEAD
 
     network = package.label().get("model", {}).get("network")
     files = package.manifest.files
     # All that a score is computed from: a graph that differs is another model, whatever weights it is said to have.
-    computed = {name: found for name, found in files.items() if name in (WEIGHTS, ONNX) or name.startswith(CHECKPOINT)}
-    return {"weights": dict(computed), "preprocessing": files.get(PREPROCESS), "network": network}
+    names = (name for name in files if name in (WEIGHTS, ONNX, HEAD) or name.startswith(CHECKPOINT))
+    return {
+        "weights": {name: files[name] for name in names},
+        "preprocessing": files.get(PREPROCESS),
+        "network": network,
+    }
 
 
 def _epsilon(package: Package) -> float | None:
