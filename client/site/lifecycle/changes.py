@@ -104,7 +104,7 @@ def _parts(package: Package) -> dict[str, Any]:
 
     network = package.label().get("model", {}).get("network")
     files = package.manifest.files
-    # All that a score is computed from: a graph that differs is another model, whatever weights it is said to have.
+    # All that a score is computed from: another graph is another model, whatever weights it is said to have.
     names = (name for name in files if name in (WEIGHTS, ONNX, HEAD) or name.startswith(CHECKPOINT))
     return {
         "weights": {name: files[name] for name in names},
