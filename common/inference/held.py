@@ -42,17 +42,13 @@ def check_graph(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
     Raises:
         ModelError: It does, or it cannot be read.
     """
-    held = {array.tobytes() for array in tensors.values()}
     constants = list(_constants(path))
     if any(one.data_location or one.external_data for one in constants):
         raise ModelError(f"{path} takes numbers from another file, which nobody signed; do not use this package")
-    from onnx import numpy_helper
-
-    found = {numpy_helper.to_array(one).tobytes() for one in constants}
-    needed = {name: array.tobytes() for name, array in tensors.items() if array.ndim > 1}
-    missing = sorted(name for name, data in needed.items() if data not in found)
-    others = [one for one in constants if _count(one) > MOST_CONSTANTS]
-    if missing or any(numpy_helper.to_array(one).tobytes() not in held for one in others):
+    found = {data: _count(one) for one in constants for data in (_bytes(one),)}
+    own = {array.tobytes(): array.ndim > 1 for array in tensors.values()}
+    missing = any(needed and data not in found for data, needed in own.items())
+    if missing or any(count > MOST_CONSTANTS and data not in own for data, count in found.items()):
         raise ModelError(f"{path} computes with other weights than those of the package; do not use it")
 
 
@@ -83,3 +79,10 @@ def _count(tensor: Any) -> int:
     for side in tensor.dims:
         total *= side
     return total
+
+
+def _bytes(tensor: Any) -> bytes:
+    from onnx import numpy_helper
+
+    raw: bytes = tensor.raw_data or numpy_helper.to_array(tensor).tobytes()
+    return raw
