@@ -12,6 +12,7 @@ import pytest
 from common.data.intake.appearance import MEASURES, measure
 from common.data.intake.appearance_told import told_appearance
 from common.errors import NotReleased
+from common.explain.explanation_state import ExplanationState
 from common.models.weights import trainable_state
 from common.models.zoo import build_model
 from simulations.data.phantom import make_phantom
@@ -69,3 +70,10 @@ def test_an_answer_kept_from_a_day_on_which_more_might_leave_stays(tmp_path: Pat
         with pytest.raises(NotReleased):
             _ask(closed, "baseline", arrays=arrays)
     assert "models" in _ask(site, "baseline", arrays=arrays).document  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("blank", "told"), [(1, 0), (4, 0), (5, 5), (15, 15), (16, 20), (19, 20), (20, 20), (0, 0)])
+def test_no_blank_map_is_counted_alone(blank: int, told: int) -> None:
+    """Before: under weights whose map is blank for one kind of image, the count told of one patient and her class."""
+    states = [ExplanationState.of("malignant", {}, blank=number < blank) for number in range(20)]
+    assert ExplanationState.total(states).released(5).cells["malignant"].blank == told
