@@ -149,8 +149,8 @@ class ExplanationState:
         """Returns what may leave the site: no figure rests on fewer than ``min_cell`` patients, nor does a difference.
 
         Outcomes too small are put together as ``other``, which takes in the next smallest until it is large enough;
-        as the patients of all cells are the whole, nothing is left to subtract. A measure of too few is left out. So few
-        blank maps are told as none, and all but so few as all: weights can be chosen that are blank for one patient.
+        as the patients of all cells are the whole, nothing is left to subtract. A measure of too few is left out.
+        So few blank maps are told as none, all but so few as all: a hub can choose weights blank for one patient.
         """
         measurable = _without_rare_measures(self, min_cell)
         by_size = sorted(measurable.cells, key=lambda name: (measurable.cells[name].patients, name))
