@@ -43,7 +43,7 @@ def monitor(
 ) -> None:
     """Judge the records and labels of this site. A first alarm puts the model on watch, a further one suspends it.
 
-    Run it every day. Each alarm says how often it is false and what it can miss. Nothing leaves the site.
+    Run it every day. Each alarm says how often it is false and what it can miss. Nothing of this leaves.
 
     Example: oncofed-site monitor
     """
@@ -140,6 +140,41 @@ def re_reference(first: Day, last: Day, home: Home = None) -> None:
     say(f"Proposed: {body['exams']} exams from {body['first']} to {body['last']}.")
     say(f"Two people sign with: oncofed-site model agree {name[:12]} --name NAME --key FILE")
     print(name)
+
+
+@monitor_app.command()
+def report(
+    quarter: Annotated[str, typer.Option(help="As 2026Q3; it must be over.")],
+    out: Annotated[Path, typer.Option(help="File to write, for the hub.")],
+    package: Annotated[
+        str,
+        typer.Option(help="Beginning of a package's digest [default: the one in use then].", show_default=False),
+    ] = "",
+    noise: Annotated[
+        int, typer.Option(help="Standard deviation of the noise, in patients [default: the ceiling's].", min=0)
+    ] = 0,
+    home: Home = None,
+) -> None:
+    """Write what the hub may know of a quarter: counts of patients by score and answer, with noise, signed.
+
+    Charged to the monitoring account before it is drawn (`monitoring_ceiling` of the policy, 0 until it is raised). The
+    same quarter again is the same file. Nothing of a case leaves.
+
+    Example: oncofed-site monitor report --quarter 2026Q3 --out 2026Q3.json
+    """
+    from datetime import UTC
+
+    from client.site.monitor.hub_report import report as report_of
+    from client.site.site_file import site_home
+    from common.trust.durable import write_durably
+
+    found, new = report_of(site_home(home), quarter, datetime.now(UTC), package, noise)
+    write_durably(out, found.text())
+    say(
+        f"{out}: {'drawn and charged now' if new else 'as it was drawn before, nothing was charged'}. Noise of "
+        f"{found.deviation} patients on each count; what it cost: oncofed-site ledger show"
+    )
+    print(out)
 
 
 def lines(found: Mapping[str, Any]) -> list[str]:

@@ -69,6 +69,7 @@ def ledger_show(home: Home = None, as_json: Json = False) -> None:
     from client.site.studies import noted_studies
     from common.privacy.evaluation_account import accounts as evaluation_accounts
     from common.privacy.exposure import in_words
+    from common.privacy.monitoring_account import accounts as monitoring_accounts
     from common.privacy.pricing import promises_in
     from common.privacy.statement import USUAL_DELTA
 
@@ -77,8 +78,9 @@ def ledger_show(home: Home = None, as_json: Json = False) -> None:
         totals = spent(ledger, noted_studies(site_home(home).path))
         held = [asdict(promise) for promise in promises_in(ledger.rows())]
         counted = evaluation_accounts(ledger.rows(), USUAL_DELTA)
+        watched = monitoring_accounts(ledger.rows())
     if as_json:
-        print_json({"charges": rows, "spent": totals, "held": held, "evaluation": counted})
+        print_json({"charges": rows, "spent": totals, "held": held, "evaluation": counted, "monitoring": watched})
         return
     for row in rows:
         event = row["event"]
@@ -103,7 +105,12 @@ def ledger_show(home: Home = None, as_json: Json = False) -> None:
             f"validations, {one['releases']['test']} tests, epsilon {one['epsilon']:.3f} of a validation or test "
             f"patient; all studies {in_words(one['lifetime_epsilon'])} (delta {one['delta']:.1e})"
         )
-    if not totals and not counted:
+    for year in watched:
+        say(
+            f"Models in use, {year['year']}: {year['reports']} reports to the hub, epsilon {year['epsilon']:.3f} of a "
+            f"patient whom they answered (delta {year['delta']:.1e})"
+        )
+    if not totals and not counted and not watched:
         say("Nothing was charged yet.")
 
 

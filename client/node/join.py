@@ -150,6 +150,8 @@ def _policy_yaml(kit: Kit, authority: str) -> str:
 # subgroups: {columns}
 ## Epsilon that score counts with noise may cost a validation or test patient over all studies (evaluation.noise).
 # evaluation_ceiling: 3.0
+## Epsilon a year that quarterly counts of a model in use may cost one of its patients (oncofed-site monitor report).
+# monitoring_ceiling: 3.0
 ## What may leave of models that this site trains without noise and keeps: none, verdict (helps, hurts or cannot tell),
 ## rounded (figures on a grid of 0.05), or full, which is for public data.
 # own_models: verdict

@@ -60,6 +60,8 @@ class SitePolicy:
             noise, and the maps stay.
         evaluation_ceiling: Lifetime epsilon of validation and test patients from score counts with noise
             (``evaluation.noise``), an account of its own.
+        monitoring_ceiling: Epsilon a calendar year of patients whom a model in use answered, from the noised counts
+            that the site tells the hub (``monitor report``), an account of its own.
         runs_per_study: How many runs of one study may ask about the patients; None: any number. A run that goes on
             after a crash is the same run.
         min_split: Fewest patients of a split whose score histograms may leave.
@@ -90,12 +92,14 @@ class SitePolicy:
     own_models: OwnLevel = "none"
     attention: bool = False
     evaluation_ceiling: Annotated[float, Field(ge=0)] = 0.0
+    monitoring_ceiling: Annotated[float, Field(ge=0)] = 0.0
     runs_per_study: Annotated[int, Field(ge=1)] | None = 1
     min_split: Annotated[int, Field(ge=1)] = 10
     min_group: Annotated[int, Field(ge=1)] = 5
 
     def __post_init__(self) -> None:
-        limits = [self.ceiling, self.evaluation_ceiling, 0.0 if self.study_ceiling is None else self.study_ceiling]
+        study = 0.0 if self.study_ceiling is None else self.study_ceiling
+        limits = [self.ceiling, self.evaluation_ceiling, self.monitoring_ceiling, study]
         if not all(0 <= limit < float("inf") for limit in limits):
             raise ValueError(f"Expected finite ceilings >= 0, got {limits}")
 

@@ -48,12 +48,12 @@ class Release:
     after_exact: bool = False
 
 
-def rho_of(deviation: int) -> float:
+def rho_of(deviation: int, counts: int = COUNTS) -> float:
     """Returns the zCDP of one release: half of ``1 / deviation^2`` for each count it makes.
 
     Canonne, Kamath and Steinke 2020, theorem 14, with an L2 sensitivity of one patient.
     """
-    return COUNTS / (2.0 * deviation**2)
+    return counts / (2.0 * deviation**2)
 
 
 def epsilon_of_rho(rho: float, delta: float) -> float:

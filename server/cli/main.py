@@ -15,6 +15,7 @@ from common.cli.command_line import command_line
 from common.cli.guard import say
 from common.cli.terminal import TIMED, LineFormatter
 from server.cli import heads as heads_cli
+from server.cli import monitor as monitor_cli
 from server.cli import sites as sites_cli
 from server.cli.study import Home, register
 
@@ -191,6 +192,7 @@ def start(home: Home = None) -> None:
 register(app)
 sites_cli.register(app)
 heads_cli.register(app)
+monitor_cli.register(app)
 
 
 def _log() -> None:

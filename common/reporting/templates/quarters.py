@@ -1,0 +1,35 @@
+"""The page of what sites tell of a model in use, as a Jinja2 template."""
+
+QUARTERS = """{% extends "base" %}
+{% block title %}Models in use - OncoFed{% endblock %}
+{% block header %}
+<p class="kicker">Models in use, a quarter at a time</p>
+<h1>Models in use at the sites</h1>
+<div class="banner verdict {{ 'bad' if m.drifting else 'good' }}" role="group" aria-label="State"><p class="first">
+{% if m.drifting %}Drifting: {{ m.drifting|join(", ") }}.{% else %}No site's latest quarter drifts.{% endif %}</p>
+<p>{{ m.promise }}.</p></div>
+{% endblock %}
+{% block main %}
+<section aria-labelledby="quarters"><h2 id="quarters">Quarters</h2>
+<p>Every figure is of noised counts of patients. Each quarter is compared with the first one of its site and package.
+Under a test stands the share of patients whose move between any two cells it sees with a probability of 80 %.</p>
+<div class="scroll" tabindex="0" role="region" aria-label="Quarters"><table>
+<caption>Sites by quarter; PSI by chance is its mean if nothing changed</caption>
+<thead><tr><th scope="col">Site</th><th scope="col">Quarter</th><th scope="col">Package</th>
+<th scope="col">Patients</th>
+<th scope="col">Noise</th><th scope="col">Above threshold</th><th scope="col">No answer</th><th scope="col">PSI</th>
+<th scope="col">Share above</th><th scope="col">Abstentions</th><th scope="col">Scores</th></tr></thead>
+<tbody>{% for row in m.quarters %}<tr><th scope="row">{{ row.site }}</th><td>{{ row.quarter }}</td>
+<td>{{ row.package[:12] }}</td><td>about {{ row.patients }}</td>
+<td>{{ row.deviation }}{% if row.seeded %} <strong>seeded: protects nobody</strong>{% endif %}</td>
+<td>{% if row.above is none %}-{% else %}{{ "%.3f"|format(row.above) }}
+<span class="range">+-{{ "%.3f"|format(row.above_error) }}</span>{% endif %}</td>
+<td>{{ "-" if row.abstained is none else "%.3f"|format(row.abstained) }}</td>
+<td>{% if row.psi is none %}-{% else %}{{ "%.3f"|format(row.psi) }}
+<span class="range">by chance {{ "%.3f"|format(row.psi_by_chance) }}</span>{% endif %}</td>
+{% if row.tests %}{% for one in row.tests %}<td>{% if one.drifts %}<strong>drifts</strong>{% else %}quiet{% endif %}
+<span class="range">p {{ "%.2g"|format(one.p) }}, sees {{ "%.2f"|format(one.smallest) }}</span></td>{% endfor %}
+{% else %}<td colspan="3">{{ row.note }}</td>{% endif %}</tr>
+{% endfor %}</tbody></table></div></section>
+{% endblock %}
+"""

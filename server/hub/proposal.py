@@ -1,0 +1,85 @@
+"""The study that a drift suggests: the run's own, under another name and seed, with the evidence in words above it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.cli.terminal import printable
+from common.config.study import MAX_NAME, compose
+from common.errors import ConfigError
+from common.monitoring.quarters import QuarterRow, drifting, promise, rows
+from common.runs.run_files import read_run
+from server.hub.home import HubHome
+from server.hub.watched import kept, released
+
+_WIDTH = 110
+CHANGED = ("name", "seed")
+
+
+def proposal(home: HubHome, run: Path, anyway: str = "") -> str:
+    """Returns the text of the study that the drift of a run's released packages suggests; nothing is started.
+
+    Args:
+        home: The hub, which keeps the sites' reports.
+        run: Folder of the run.
+        anyway: Why the study is wanted although nothing drifts; empty: it is refused then.
+
+    Raises:
+        ConfigError: There is no such run, it has released no package, or nothing drifts.
+    """
+    files = read_run(run)
+    packages = {digest for digest, of in released(home).items() if of == files.run["run_id"]}
+    found = rows([one for one in kept(home) if one.package in packages])
+    evidence = drifting(found)
+    if not evidence and not anyway.strip():
+        raise ConfigError(
+            f"No site's latest quarter drifts: {len(packages)} released packages of {run}, {len(found)} reports, "
+            'so nothing suggests a new study. To write one all the same: --anyway "reason"'
+        )
+    latest = max((row.quarter for row in evidence or found), default="anyway")
+    overrides = _changed(files.overrides, latest)
+    return "".join(_comment(line) for line in _words(run, found, evidence, anyway)) + _yaml(overrides)
+
+
+def _changed(overrides: Sequence[str], quarter: str) -> list[str]:
+    study = compose(list(overrides))
+    kept_ones = [one for one in overrides if one.partition("=")[0].lstrip("+") not in CHANGED]
+    ending = f"-after-{quarter}"
+    found = [*kept_ones, f"name={study.name[: MAX_NAME - len(ending)]}{ending}", f"seed={study.seed + 1}"]
+    if compose(found).tuned != study.tuned:
+        raise ConfigError("The study's `tuned` would change; it must stay what the run was tuned on")
+    return found
+
+
+def _words(run: Path, found: Sequence[QuarterRow], evidence: Sequence[QuarterRow], anyway: str) -> list[str]:
+    return [
+        f"Proposed after run {run.name}. It was not started: agree on it first, then oncofed-hub run FILE.",
+        *([f"Evidence: {_evidence(row)}" for row in evidence] or ["Evidence: none, no site's latest quarter drifts."]),
+        f"{promise(found)}.",
+        *([f"Wanted anyway: {printable(' '.join(anyway.split()))}"] if anyway.strip() else []),
+        "The settings are those of the run, `tuned` among them; name and seed are new.",
+        "It begins anew, with as many rounds: sites start from public checkpoints only, not from a released model. "
+        "Each hospital forecasts what it costs (oncofed-site privacy forecast): patients of the run are charged again.",
+    ]
+
+
+def _evidence(row: QuarterRow) -> str:
+    said = "; ".join(
+        f"{one.measure} p {one.p:.2g}, can see a move of {one.smallest:.2f}" for one in row.tests if one.drifts
+    )
+    return (
+        f"{row.site}, {row.quarter}, package {row.package[:16]}, about {row.patients} patients: {row.above:.3f} above "
+        f"the threshold, {row.abstained:.3f} abstained, PSI {row.psi:.3f} (by chance {row.psi_by_chance:.3f}); {said}."
+    )
+
+
+def _comment(line: str) -> str:
+    return textwrap.indent(textwrap.fill(line, _WIDTH), "# ") + "\n"
+
+
+def _yaml(overrides: Sequence[str]) -> str:
+    import yaml
+
+    return str(yaml.safe_dump(list(overrides), sort_keys=False, allow_unicode=True))
