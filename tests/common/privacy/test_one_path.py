@@ -74,6 +74,7 @@ PLACES: dict[str, set[str]] = {
     "draws the noise": {
         "client/site/summed.py::Joined._noisy",
         "client/site/noised_scores.py::noised_scores.noise",  # of score counts, on an account of their own
+        "client/site/monitor/hub_report.py::_drawn",  # of a quarter of a model in use, its account too
         "common/privacy/noise.py::GridNoise.draw",
         "common/privacy/noise.py::draw_steps",
         "common/privacy/shares.py::NoiseShare.noisy",  # a site's share of the noise of a secure sum
