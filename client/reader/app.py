@@ -146,7 +146,8 @@ class Pages:
         known = self._rows[self._place(request)].known
         if known is None or not self._desk.sees(known.record):
             return Response("Give your own reading first.", 409, media_type="text/plain")
-        return await self._png(self._asking.attention, request)
+        model = self._model["digest"]
+        return await self._png(lambda exam, number: self._asking.attention(exam, number, model), request)
 
     async def _png(self, made: Callable[[str, int], Awaitable[bytes]], request: Request) -> Response:
         try:
@@ -162,7 +163,8 @@ class Pages:
                 self._keep(step, await _chosen(request), opened)
             except OncoFedError as error:
                 return self._trouble(error)
-            return RedirectResponse(f"/exams/{request.path_params['exam']}#{step}", 303)
+            shown = {"reading": "answer", "verdict": "verdict"}[step]
+            return RedirectResponse(f"/exams/{request.path_params['exam']}#{shown}", 303)
 
         return answer
 

@@ -79,9 +79,9 @@ class Asking:
         found: bytes = await self._ask("picture", exam, number)
         return found
 
-    async def attention(self, exam: str, number: int) -> bytes:
+    async def attention(self, exam: str, number: int, model: str) -> bytes:
         """Returns :meth:`client.reader.bench.Bench.attention`."""
-        found: bytes = await self._ask("attention", exam, number)
+        found: bytes = await self._ask("attention", exam, number, model)
         return found
 
     async def _ask(self, name: str, *arguments: Any) -> Any:

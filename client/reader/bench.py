@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from client.reader.worklist import Known, Listed, Source, digests, exam_id, find, known_of, listed
+from client.reader.worklist import Known, Listed, Source, digests, exam_id, find, known_of, listed, same
 from client.site.packages import RECORDS
 from client.site.predicting import InUse, Reading, read_exams
 from common.errors import DataError
@@ -65,7 +65,7 @@ class Bench:
         self._source = source
         self._in_use = InUse(source.home, source.package, source.threads, source.keeps / RECORDS)
         self._exams: dict[str, Exam] = {}
-        self._last: tuple[str, str, Prediction] | None = None
+        self._last: Prediction | None = None
         self._in_use()
 
     def model(self) -> dict[str, Any]:
@@ -87,16 +87,19 @@ class Bench:
         return listed(exams, self._records(using)), gone
 
     def open(self, exam_id: str) -> Opened:
-        """Returns an exam with its answer: the one on record of these very files, else a new one, which is kept."""
+        """Returns an exam with its answer: the one on record of these very files, else a new one, which is kept.
+
+        Raises:
+            DataError: Its images are gone.
+        """
         using, exam = self._in_use(), self._exam(exam_id)
-        with quiet():
-            inputs = digests(exam)
-            before = next((one for one in reversed(self._records(using)) if one.inputs == inputs), None)
-            if before is None:
+        inputs = digests(exam)
+        before = same(self._records(using), exam, inputs)
+        if before is None:
+            with quiet():
                 ((prediction, _),) = read_exams([exam], using)
-            else:
-                prediction = using.active.predict(exam)
-        self._last = (exam_id, using.active.package.digest, prediction)
+            self._last = prediction
+        prediction = self._prediction(exam, inputs, using)
         record = before or prediction.record
         sizes = tuple((image.size[1], image.size[0]) for image in prediction.images)
         return Opened(known_of(record), sizes, record.exam, record.model,
@@ -116,18 +119,18 @@ class Bench:
         with quiet():
             return png(smaller(Image.fromarray(eight_bits(read_image(files[number])))))
 
-    def attention(self, exam_id: str, number: int) -> bytes:
+    def attention(self, exam_id: str, number: int, model: str) -> bytes:
         """Returns the map of an image as a PNG in colour, whose opacity is the map; it lies on the whole image.
 
         Raises:
-            DataError: There is no map.
+            DataError: There is no map, or another model is in use by now.
         """
         from matplotlib import colormaps
 
-        using = self._in_use()
-        prediction = self._prediction(exam_id, using)
+        using, exam = self._in_use(), self._exam(exam_id)
+        prediction = self._prediction(exam, digests(exam), using)
         heat = None
-        if 0 <= number < len(prediction.images):
+        if prediction.record.model == model and 0 <= number < len(prediction.images):
             heat = attention_of(prediction, number, using.active.package)
         if heat is None:
             raise DataError("There is no map of this image")
@@ -135,17 +138,21 @@ class Bench:
         painted[..., 3] = heat
         return png(Image.fromarray(eight_bits(painted)))
 
-    def _prediction(self, exam_id: str, using: Reading) -> Prediction:
-        digest = using.active.package.digest
-        if self._last is None or self._last[:2] != (exam_id, digest):
+    def _prediction(self, exam: Exam, inputs: tuple[str, ...], using: Reading) -> Prediction:
+        """Returns what the model in use says of these very files; of the last exam it is still known."""
+        of_model = [] if self._last is None else [self._last.record]
+        if self._last is None or same(of_model, exam, inputs, using.active.package.digest) is None:
             with quiet():
-                self._last = (exam_id, digest, using.active.predict(self._exam(exam_id)))
-        return self._last[2]
+                self._last = using.active.predict(exam)
+        return self._last
 
     def _exam(self, exam_id: str) -> Exam:
         if exam_id not in self._exams:
             raise DataError("There is no such exam in the worklist; look for new exams")
-        return self._exams[exam_id]
+        exam = self._exams[exam_id]
+        if not all(path.is_file() for path in exam.files):
+            raise DataError("The images of this exam are gone; look for new exams")
+        return exam
 
     def _records(self, using: Reading) -> list[InferenceRecord]:
         """Returns the records of the model in use, oldest first."""

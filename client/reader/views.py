@@ -55,9 +55,9 @@ def exam(desk: Desk, model: Mapping[str, Any], rows: Sequence[Listed], place: in
     sees = desk.sees(record) or not opened.sizes
     attention = opened.result["attention"]
     images = [
-        {"picture": f"/exams/{row.id}/images/{number}.png", "width": width, "height": height,
+        {"number": number, "picture": f"/exams/{row.id}/images/{number}.png", "width": width, "height": height,
          "attention": f"/exams/{row.id}/attention/{number}.png" if sees and attention["maps"] else None,
-         "blank": sees and attention["maps"] and attention["blank"][number]}
+         "blank": sees and attention["maps"] and attention["blank"][number - 1]}
         for number, (width, height) in enumerate(opened.sizes, start=1)
     ]  # fmt: skip
     return page(

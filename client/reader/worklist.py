@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -148,11 +148,18 @@ def listed(exams: Iterable[Exam], records: Iterable[InferenceRecord]) -> tuple[L
     """Returns the worklist. ``records`` are of the model in use, oldest first."""
     rows, kept = tuple(exams), tuple(records)
     by_key = {record.exam: record for record in kept}
-    by_inputs = {record.inputs: record for record in kept}
     often = Counter(exam.key for exam in rows)
     return tuple(
-        _row(exam, by_key.get(exam.key) if often[exam.key] == 1 else by_inputs.get(digests(exam))) for exam in rows
+        _row(exam, by_key.get(exam.key) if often[exam.key] == 1 else same(kept, exam, digests(exam))) for exam in rows
     )
+
+
+def same(
+    records: Sequence[InferenceRecord], exam: Exam, inputs: tuple[str, ...], model: str | None = None
+) -> InferenceRecord | None:
+    """Returns the latest record of an exam with these very files, of any model or of one; None: there is none."""
+    found = (one for one in reversed(records) if one.inputs == inputs and one.exam == exam.key)
+    return next((one for one in found if model in (None, one.model)), None)
 
 
 def digests(exam: Exam) -> tuple[str, ...]:

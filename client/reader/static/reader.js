@@ -9,7 +9,7 @@ const ranges = { contrast: one("#contrast"), brightness: one("#brightness"), att
 
 function draw() {
   // The window's width is 1 / contrast, its level 1 - brightness: out = (value - level) * contrast + 0.5.
-  const slope = ranges.contrast.value / 100;
+  const slope = 2 ** (ranges.contrast.value / 100);
   const offset = 0.5 - slope * (1 - ranges.brightness.value / 100);
   all("#window feFuncR, #window feFuncG, #window feFuncB").forEach((part) => {
     part.setAttribute("slope", slope);
