@@ -8,7 +8,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -88,21 +88,22 @@ def served(made: Package, home: Path, images: Path, *words: str) -> Served:
 
 @pytest.fixture(scope="session")
 def exams(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Phantoms of six patients, the first of two images; one blank image; one file that was cut."""
+    """Phantoms of nine patients, the first of two images; two blank images; one file that was cut."""
     folder = tmp_path_factory.mktemp("exams")
-    patients = sorted(place for place in pictures.iterdir() if place.is_dir())
-    for place in patients[:6]:
+    places = sorted(place for place in pictures.iterdir() if place.is_dir())
+    for place in places[:9]:
         shutil.copytree(place, folder / place.name)
-    first = folder / patients[0].name
+    first = folder / places[0].name
     shutil.copy(next(first.glob("*.png")), first / "second.png")
     Image.fromarray(np.full((96, 96), 90, np.uint8)).save(folder / "blank.png")
+    shutil.copy(folder / "blank.png", folder / "grey.png")
     (folder / "cut.png").write_bytes((folder / "blank.png").read_bytes()[:60])
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def reading(made: Package, exams: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The page over these exams, at a site; tests of one file use different exams of it."""
+    """The page over these exams, at a site, for all tests that need no page of their own: each has its own exams."""
     found = served(made, tmp_path_factory.mktemp("home"), exams)
     try:
         yield found
@@ -110,7 +111,7 @@ def reading(made: Package, exams: Path, tmp_path_factory: pytest.TempPathFactory
         found.end()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium")
     assert chromium, "These tests need Chromium: apt-get install chromium"
@@ -129,13 +130,21 @@ class Watched:
     complaints: list[str]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def context(browser: Browser, reading: Served) -> BrowserContext:
     """The one browser that showed the token."""
     found = browser.new_context(viewport={"width": 1280, "height": 800})
     found.add_init_script(WATCH)
     found.new_page().goto(reading.start)
     return found
+
+
+@pytest.fixture(scope="session")
+def cookie(context: BrowserContext) -> str:
+    """That browser's cookie, for requests without it."""
+    (found,) = context.cookies()
+    assert found["httpOnly"] and found["sameSite"] == "Strict"
+    return f"{found['name']}={found['value']}"
 
 
 @pytest.fixture
@@ -157,3 +166,8 @@ def rows(page: Page, base: str) -> list[dict[str, Any]]:
     """Returns the worklist by its JSON."""
     found: list[dict[str, Any]] = page.request.get(f"{base}/worklist.json").json()["exams"]
     return found
+
+
+def patients(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the nine exams that are phantoms of patients, in the order of the worklist."""
+    return [row for row in found if row["name"] not in ("blank", "grey", "cut")]
