@@ -123,14 +123,15 @@ class Bench:
         """Returns the map of an image as a PNG in colour, whose opacity is the map; it lies on the whole image.
 
         Raises:
-            DataError: There is no map, or another model is in use by now.
+            DataError: There is no map, as of an exam without an answer, or another model is in use by now.
         """
         from matplotlib import colormaps
 
         using, exam = self._in_use(), self._exam(exam_id)
         prediction = self._prediction(exam, digests(exam), using)
         heat = None
-        if prediction.record.model == model and 0 <= number < len(prediction.images):
+        meant = prediction.record.model == model and not prediction.record.abstained
+        if meant and 0 <= number < len(prediction.images):
             heat = attention_of(prediction, number, using.active.package)
         if heat is None:
             raise DataError("There is no map of this image")
@@ -165,7 +166,7 @@ class Bench:
 
 
 def shown(record: InferenceRecord, prediction: Prediction, package: Package) -> dict[str, Any]:
-    """Returns the answer as a reader sees it; where the model abstained there is no figure in it."""
+    """Returns the answer as a reader sees it; where the model abstained there is no figure in it, no set and no map."""
     answered = not record.abstained
     return {
         "answered": answered,
@@ -179,7 +180,7 @@ def shown(record: InferenceRecord, prediction: Prediction, package: Package) -> 
         "calibrated": {"where": prediction.calibration.where, "patients": prediction.calibration.patients},
         "attention": {
             "label": package.attention["label"], "check": verdict(package.attention),
-            "maps": bool(prediction.heat), "blank": [float(np.ptp(heat)) == 0 for heat in prediction.heat],
+            "maps": answered and bool(prediction.heat), "blank": [float(np.ptp(heat)) == 0 for heat in prediction.heat],
         },
     }  # fmt: skip
 

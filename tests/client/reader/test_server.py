@@ -127,23 +127,6 @@ def test_no_address_beyond_this_machine_is_listened_at(made: Package, exams: Pat
     assert done.exit_code == 2 and "this machine alone" in done.stderr
 
 
-def test_without_a_place_for_answers_or_images_it_does_not_start(
-    made: Package, exams: Path, tmp_path: Path, project_root: Path
-) -> None:
-    def code(*words: object) -> int:
-        base = [sys.executable, "-m", "client.cli.main", "read", "--package", made.folder, "--home", tmp_path / "none"]
-        done = subprocess.run(
-            [*map(str, [*base, *words])], cwd=project_root, capture_output=True, text=True, timeout=200
-        )
-        assert done.stdout == "" and done.stderr.startswith("Error: ")
-        return done.returncode
-
-    assert code("--reader", "A", "--in", exams) == 2
-    assert code("--reader", "A") == 2 and code("--reader", " \n ", "--in", exams, "--out", tmp_path) == 2
-    (tmp_path / "empty").mkdir()
-    assert code("--reader", "A", "--in", tmp_path / "empty", "--out", tmp_path / "out") == 4
-
-
 def test_what_was_kept_is_known_after_a_restart_and_what_was_not_kept_shows_nothing(
     made: Package, exams: Path, tmp_path: Path
 ) -> None:
