@@ -16,6 +16,7 @@ function draw() {
     part.setAttribute("intercept", offset);
   });
   all(".moved").forEach((part) => part.setAttribute("transform", `translate(${view.x} ${view.y}) scale(${view.zoom})`));
+  light.classList.toggle("zoomed", view.zoom > 1);
   one("#zoom").textContent = `${Math.round(view.zoom * 100)} %`;
   if (ranges.attention) {
     all(".attention").forEach((map) => map.setAttribute("opacity", ranges.attention.value / 100));
