@@ -48,7 +48,8 @@ class HeldOut:
         return concordance(self.logits[counts], self.labels[counts], self.folds[counts])
 
     @cached_property
-    def _line(self) -> tuple[float, float]:
+    def line(self) -> tuple[float, float]:
+        """Returns intercept and slope, at least 0, of the log odds of :meth:`probability` in the logit."""
         from sklearn.linear_model import LogisticRegression
 
         if len(np.unique(self.labels)) < 2:
@@ -61,7 +62,7 @@ class HeldOut:
         """Returns probabilities, calibrated on the held-out scores (Platt 1999, section 2, with a ridge penalty)."""
         from scipy.special import expit
 
-        intercept, slope = self._line
+        intercept, slope = self.line
         return np.asarray(expit(intercept + slope * logits), dtype=np.float64)
 
 

@@ -19,7 +19,7 @@ from common.evaluation.comparison import paired_difference
 from common.models.zoo import build_model
 from common.privacy.randomness import Randomness
 from common.training.home_model import HeldOut, concordance, fold_of, home_model, standard_error, with_federation
-from common.training.recipes import FineTuning, Ridge, Scorer, joined, some_patients
+from common.training.recipes import AsItCame, FineTuning, Ridge, Scorer, joined, network_scorer, some_patients
 
 
 def patients(count: int, seed: int, signal: float = 1.5) -> PatientTensors:
@@ -82,6 +82,20 @@ def test_either_recipe_learns(kind: str) -> None:
     other = patients(200, 2)
     assert roc_auc_score(other.patient_labels(), found.score(other)) > 0.8
     assert found.name.startswith(kind)
+
+
+@pytest.mark.parametrize("start", ["good", "useless"])
+def test_a_start_that_ranks_better_than_few_patients_can_teach_is_used_as_it_came(start: str) -> None:
+    network, few = build_model(ModelConfig(name="linear"), (5,), 0), patients(12, 1)
+    with torch.no_grad():
+        network.head.weight.copy_(torch.tensor([[1.0, 0, 0, 0, 0]]) if start == "good" else torch.zeros(1, 5))
+    noise = Ridge(build_model(ModelConfig(name="linear"), (5,), 0)) if start == "useless" else Memory()
+    found = home_model([noise, AsItCame("as it came", network)], few, folds=3, seeds=2, fresh=randomness)
+    other = patients(50, 2)
+    assert (found.name == "as it came") == (start == "good")
+    if start == "good":
+        np.testing.assert_allclose(found.score(other), network_scorer(network)(other))
+        np.testing.assert_allclose(found.logits, network_scorer(network)(few))
 
 
 def test_features_of_an_image_are_computed_once_whatever_the_folds() -> None:
