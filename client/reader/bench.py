@@ -15,8 +15,8 @@ from PIL import Image
 from client.reader.worklist import Known, Listed, Source, digests, exam_id, find, known_of, listed, same
 from client.site.packages import RECORDS
 from client.site.predicting import InUse, Reading, read_exams
+from common.data.pixels.dicom_file import quiet
 from common.errors import DataError
-from common.inference.dicom_origin import quiet
 from common.inference.picture import COLOURS, verdict
 from common.inference.predict import attention_of
 from common.inference.reasons import MEANINGS
@@ -66,6 +66,7 @@ class Bench:
         self._in_use = InUse(source.home, source.package, source.threads, source.keeps / RECORDS)
         self._exams: dict[str, Exam] = {}
         self._last: Prediction | None = None
+        self._kept: tuple[tuple[int, ...], tuple[InferenceRecord, ...]] = (), ()
         self._in_use()
 
     def model(self) -> dict[str, Any]:
@@ -156,13 +157,14 @@ class Bench:
         return exam
 
     def _records(self, using: Reading) -> list[InferenceRecord]:
-        """Returns the records of the model in use, oldest first."""
+        """Returns the records of the model in use, oldest first; the file is read again where it was changed."""
         path, active = using.records, using.active
-        if path is None:
+        if path is None or not path.exists():
             return []
-        return [
-            one for one in records(path).records if one.model == active.package.digest and one.state == active.state
-        ]
+        found = path.stat()
+        if self._kept[0] != (found.st_ino, found.st_size, found.st_mtime_ns):
+            self._kept = (found.st_ino, found.st_size, found.st_mtime_ns), records(path).records
+        return [one for one in self._kept[1] if one.model == active.package.digest and one.state == active.state]
 
 
 def shown(record: InferenceRecord, prediction: Prediction, package: Package) -> dict[str, Any]:
