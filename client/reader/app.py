@@ -169,7 +169,10 @@ class Pages:
         return answer
 
     def _keep(self, step: Step, answer: str, opened: Opened) -> None:
-        """Keeps an answer and tells the monitor; it counts once both are durable."""
+        """Keeps an answer that is new and tells the monitor; it counts once both are durable."""
+        before = self._desk.said(opened.known.record, step)
+        if before is not None and before.answer == answer:
+            return  # sent twice
         if not opened.sizes and self._desk.stage(opened.known.record) is Stage.READ:
             raise UsageError("No image of this exam could be read, so there is nothing to say of it")
         entry = self._desk.entry(step, answer, Target(opened.exam, opened.known.record, opened.model))

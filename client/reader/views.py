@@ -23,8 +23,9 @@ WORDS = {
     "disagree": "disagree",
 }  # fmt: skip
 KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
-    ("Answers", (("B", "benign"), ("M", "malignant"), ("C", "cannot tell"), ("A", "agree with the model"),
-                 ("D", "disagree with it"), ("Enter", "save what is chosen"))),
+    ("Answers", (("B", "benign"), ("M", "malignant"), ("C", "cannot tell"),
+                 ("A", "agree with the model, or with its silence"), ("D", "disagree"),
+                 ("Enter", "save what is chosen"))),
     ("Image", (("+ / -", "larger, smaller"), ("arrows", "move the image, when it has the focus"),
                ("[ / ]", "less, more contrast"), (", / .", "darker, brighter"), ("O", "attention on or off"),
                ("1 to 9", "image of the exam"), ("0", "as at the beginning"))),

@@ -23,6 +23,8 @@ from tests.packaged import made, phantom_run, pictures
 
 __all__ = ["made", "phantom_run", "pictures"]
 
+ODD = "<img src=x onerror=alert(1)>&\"'grey"
+"""Name of an exam that a page must show as it is, and not as what it would do."""
 WATCH = """document.addEventListener("securitypolicyviolation",
   event => console.error("CSP", event.violatedDirective, event.blockedURI));"""
 
@@ -96,14 +98,14 @@ def exams(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     first = folder / places[0].name
     shutil.copy(next(first.glob("*.png")), first / "second.png")
     Image.fromarray(np.full((96, 96), 90, np.uint8)).save(folder / "blank.png")
-    shutil.copy(folder / "blank.png", folder / "grey.png")
+    shutil.copy(folder / "blank.png", folder / f"{ODD}.png")
     (folder / "cut.png").write_bytes((folder / "blank.png").read_bytes()[:60])
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def reading(made: Package, exams: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The page over these exams, at a site, for all tests that need no page of their own: each has its own exams."""
+    """The page over these exams, at a site; each test of a file has its own exams of it."""
     found = served(made, tmp_path_factory.mktemp("home"), exams)
     try:
         yield found
@@ -111,8 +113,9 @@ def reading(made: Package, exams: Path, tmp_path_factory: pytest.TempPathFactory
         found.end()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Chromium. Playwright's loop runs in this thread until the file's last test, and asyncio takes no second one."""
     chromium = shutil.which("chromium")
     assert chromium, "These tests need Chromium: apt-get install chromium"
     with sync_playwright() as playwright:
@@ -130,21 +133,15 @@ class Watched:
     complaints: list[str]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def context(browser: Browser, reading: Served) -> BrowserContext:
     """The one browser that showed the token."""
     found = browser.new_context(viewport={"width": 1280, "height": 800})
     found.add_init_script(WATCH)
     found.new_page().goto(reading.start)
+    (cookie,) = found.cookies()
+    assert cookie["httpOnly"] and cookie["sameSite"] == "Strict"
     return found
-
-
-@pytest.fixture(scope="session")
-def cookie(context: BrowserContext) -> str:
-    """That browser's cookie, for requests without it."""
-    (found,) = context.cookies()
-    assert found["httpOnly"] and found["sameSite"] == "Strict"
-    return f"{found['name']}={found['value']}"
 
 
 @pytest.fixture
@@ -170,4 +167,4 @@ def rows(page: Page, base: str) -> list[dict[str, Any]]:
 
 def patients(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Returns the nine exams that are phantoms of patients, in the order of the worklist."""
-    return [row for row in found if row["name"] not in ("blank", "grey", "cut")]
+    return [row for row in found if row["name"] not in ("blank", ODD, "cut")]

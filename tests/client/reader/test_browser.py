@@ -8,9 +8,9 @@ from typing import Any
 
 import axe_core_python
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import BrowserContext, Page
 
-from tests.client.reader.conftest import Served, Watched, patients, rows
+from tests.client.reader.conftest import ODD, Served, Watched, patients, rows
 
 AXE = (Path(axe_core_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -174,15 +174,35 @@ def test_every_page_can_be_used_by_everybody(watched: Watched, reading: Served, 
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         for state, path in states.items():
             page.goto(reading.base + path)
-            page.evaluate(AXE + "; undefined")
             # What a page is made of does not change with the light; its colours do.
-            found = page.evaluate(
-                "rules => axe.run(document, {runOnly: rules})", RULES if scheme == "light" else COLOURS
-            )
-            assert len(found["passes"]) > (10 if scheme == "light" else 0)
-            left = [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in found["violations"]]
-            assert left == [], (state, scheme)
+            assert violations(page, RULES if scheme == "light" else COLOURS) == [], (state, scheme)
             assert NOTICE in page.inner_text("header .notice")
+
+
+def test_help_and_trouble_can_be_used_by_everybody(context: BrowserContext, watched: Watched, reading: Served) -> None:
+    page = watched.page
+    page.keyboard.press("?")
+    dialog = violations(page, RULES)
+    elsewhere = context.new_page()
+    elsewhere.goto(f"{reading.base}/nothing")
+    trouble = violations(elsewhere, RULES)
+    assert "There is no such page" in elsewhere.inner_text("[role=alert]")
+    elsewhere.close()
+    assert dialog == trouble == []
+
+
+def violations(page: Page, rules: list[str]) -> list[Any]:
+    """Returns what axe finds on a page as it is, of any impact."""
+    page.evaluate(AXE + "; undefined")
+    found = page.evaluate("rules => axe.run(document, {runOnly: rules})", rules)
+    assert found["passes"]
+    return [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in found["violations"]]
+
+
+def test_a_name_is_shown_and_does_nothing(watched: Watched, reading: Served) -> None:
+    page = watched.page
+    page.goto(f"{reading.base}/exams/{next(row['id'] for row in rows(page, reading.base) if row['name'] == ODD)}")
+    assert page.inner_text("h1") == ODD and page.locator("h1 img").count() == 0
 
 
 def test_every_page_fits_a_phone(watched: Watched, reading: Served, states: dict[str, str]) -> None:

@@ -16,9 +16,14 @@ from typer.testing import CliRunner
 from client.cli.main import app
 from common.inference.package import Package
 from common.inference.record import records
-from tests.client.reader.conftest import Served, patients, served
+from tests.client.reader.conftest import ODD, Served, patients, served
 
 HEAVY = {"torch", "monai", "matplotlib", "onnxruntime", "torchvision", "scipy"}
+
+
+@pytest.fixture(scope="module")
+def cookie(reading: Served) -> str:
+    return reading.cookie()
 
 
 class Reader:
@@ -77,12 +82,14 @@ def test_nothing_of_an_answer_is_told_before_the_blind_reading(reader: Reader, r
     assert shown["result"]["probability"] == record.probability and shown["reading"]["blind"]
     assert f"{record.probability:.2f}" in reader.get(f"/exams/{exam}")[1]
     assert reader.get(f"/exams/{exam}/attention/1.png")[0] == 200
+    kept = len(reading.readings())
+    assert reader.say(exam, "reading", "benign") == 303 and len(reading.readings()) == kept  # sent twice
     assert reader.say(exam, "reading", "malignant") == 409  # a blind reading stays as it is
     assert reader.json(f"/exams/{exam}.json")["reading"]["answer"] == "benign"
 
 
 def test_an_abstention_has_no_figure_and_an_unreadable_exam_no_form(reader: Reader, reading: Served) -> None:
-    blank, cut = reader.exam("grey"), reader.exam("cut")
+    blank, cut = reader.exam(ODD), reader.exam("cut")
     assert reader.say(blank, "reading", "cannot-tell") == 303
     result = reader.json(f"/exams/{blank}.json")["result"]
     assert (result["answered"], result["probability"], result["above_threshold"]) == (False, None, None)
@@ -92,7 +99,7 @@ def test_an_abstention_has_no_figure_and_an_unreadable_exam_no_form(reader: Read
     assert document["stage"] == "nothing" and document["result"]["reasons"][0]["code"] == "unreadable"
     assert reader.say(cut, "reading", "benign") == 409
     labels = reading.home / "monitor" / "labels.jsonl"
-    assert not labels.exists() or "grey" not in labels.read_text()  # cannot tell is nobody's label
+    assert not labels.exists() or ODD not in labels.read_text()  # cannot tell is nobody's label
 
 
 def test_each_exam_leaves_one_record_however_often_it_is_opened(reader: Reader, reading: Served) -> None:
@@ -127,39 +134,46 @@ def test_no_address_beyond_this_machine_is_listened_at(made: Package, exams: Pat
     assert done.exit_code == 2 and "this machine alone" in done.stderr
 
 
-def test_what_was_kept_is_known_after_a_restart_and_what_was_not_kept_shows_nothing(
-    made: Package, exams: Path, tmp_path: Path
-) -> None:
-    def during(*words: str) -> tuple[Reader, Served]:
-        page = served(made, tmp_path / "none", exams, "--out", str(tmp_path / "out"), *words)
-        page.home = tmp_path / "out"
-        return Reader(page, page.cookie()), page
-
-    first, page = during()
-    exam = first.exam(first.names()[0])
-    journal = page.home / "readings.jsonl"
+def test_a_reading_that_cannot_be_kept_shows_nothing(reader: Reader, reading: Served) -> None:
+    exam = reader.exam(reader.names()[0])
+    journal, aside = reading.home / "readings.jsonl", reading.home / "aside"
+    if journal.exists():
+        journal.rename(aside)
     journal.mkdir()  # no place to write to
-    assert first.say(exam, "reading", "benign") == 503
-    assert first.json(f"/exams/{exam}.json")["result"] is None
+    assert reader.say(exam, "reading", "benign") == 503
+    assert reader.json(f"/exams/{exam}.json")["result"] is None
     journal.rmdir()
-    kill_worker(page)
-    statuses = [first.get(f"/exams/{exam}")[0] for _ in range(2)]
-    assert statuses[-1] == 200 and 503 in statuses  # it takes one page with it
-    assert first.say(exam, "reading", "malignant") == 303 and first.say(exam, "verdict", "disagree") == 303
-    began = len(page.readings())
+    if aside.exists():
+        aside.rename(journal)
+    assert reader.say(exam, "reading", "malignant") == 303
+
+
+def test_an_image_that_ends_its_reader_takes_one_page_with_it(reader: Reader, reading: Served) -> None:
+    exam = reader.exam(reader.names()[1])
+    kill_worker(reading)
+    statuses = [reader.get(f"/exams/{exam}")[0] for _ in range(2)]
+    assert statuses[-1] == 200 and 503 in statuses
+
+
+def test_what_was_kept_is_known_to_the_next_start_which_ends_well(
+    made: Package, exams: Path, reader: Reader, reading: Served
+) -> None:
+    exam = reader.exam(reader.names()[2])
+    assert reader.say(exam, "reading", "malignant") == 303 and reader.say(exam, "verdict", "disagree") == 303
+    began, told = len(reading.readings()), (reading.home / "monitor" / "labels.jsonl").read_text()
+    page = served(made, reading.home, exams, "--no-blind")
+    again = Reader(page, page.cookie())
+    row = next(one for one in again.json("/worklist.json")["exams"] if one["id"] == exam)
+    assert (row["state"], row["reading"]["answer"], row["verdict"]["answer"]) == ("read", "malignant", "disagree")
+    other = again.exam(again.names()[3])
+    assert again.json(f"/exams/{other}.json")["result"] is not None  # as --no-blind says
+    assert again.say(other, "reading", "benign") == 303 and not page.readings()[-1]["blind"]
+    assert len(page.readings()) == began + 1
+    assert (reading.home / "monitor" / "labels.jsonl").read_text() == told
     left = psutil.Process(page.process.pid).children(recursive=True)
     assert page.end() == 0
     psutil.wait_procs(left, timeout=60)
     assert not any(one.is_running() for one in left)
-
-    again, page = during("--no-blind")
-    row = next(one for one in again.json("/worklist.json")["exams"] if one["id"] == exam)
-    assert (row["state"], row["reading"]["answer"], row["verdict"]["answer"]) == ("read", "malignant", "disagree")
-    other = again.exam(again.names()[1])
-    assert again.json(f"/exams/{other}.json")["result"] is not None  # as --no-blind says
-    assert again.say(other, "reading", "benign") == 303 and not page.readings()[-1]["blind"]
-    assert len(page.readings()) == began + 1 and not (tmp_path / "none").exists()
-    assert page.end() == 0
 
 
 def kill_worker(page: Served) -> None:
