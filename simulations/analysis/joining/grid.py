@@ -112,6 +112,13 @@ def measured(
             yield _cell(source.name, size, sites, epsilon, mode, rows)
 
 
+def table_of(
+    source: Source, patients: Embedded, study: StudyConfig, divisions: int, tell: Callable[[str], None]
+) -> tuple[Cell, ...]:
+    """Returns the cells of one source."""
+    return tuple(measured(source, patients, study, divisions, tell))
+
+
 def asked(study: StudyConfig, size: int, sites: int, epsilon: float, mode: Mode) -> StudyConfig:
     """Returns the study as a consortium of this size would agree on it."""
     statistics = dataclasses.replace(study.training.statistics, patients=size * sites, sites=sites)
