@@ -69,5 +69,6 @@ def read(
 def _tell(address: str, exams: int) -> None:
     from common.notice import RESEARCH_USE
 
-    say(f"{RESEARCH_USE}. {exams} exams. Open this address in one browser; it works once. Ctrl-C ends the page.")
+    found = f"{exams} exam" if exams == 1 else f"{exams} exams"
+    say(f"{RESEARCH_USE}. {found}. Open this address in one browser; it works once. Ctrl-C ends the page.")
     print(address, flush=True)
