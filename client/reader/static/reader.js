@@ -139,3 +139,4 @@ if (light) {
   light.addEventListener("dblclick", reset);
   draw();
 }
+document.body.dataset.ready = "";

@@ -20,6 +20,11 @@ COLOURS = ["color-contrast"]
 NOTICE = "Research use only - not a medical device"
 
 
+def wait(page: Page, what: str) -> None:
+    """Returns once the page has it, and its keys do something."""
+    page.wait_for_selector(f"body[data-ready] {what}")
+
+
 def test_an_exam_is_read_by_keys_alone(watched: Watched, reading: Served) -> None:
     page = watched.page
     names = [row["name"] for row in rows(page, reading.base)]
@@ -28,7 +33,7 @@ def test_an_exam_is_read_by_keys_alone(watched: Watched, reading: Served) -> Non
         page.keyboard.press("j")
     page.keyboard.press("k")
     page.keyboard.press("Enter")
-    page.wait_for_selector("#reading form")
+    wait(page, "#reading form")
     assert page.locator("h1").inner_text() == names[mine]
     page.keyboard.press("a")  # no answer to this question
     page.keyboard.press("b")
@@ -36,25 +41,25 @@ def test_an_exam_is_read_by_keys_alone(watched: Watched, reading: Served) -> Non
     before = len(reading.readings()) if (reading.home / "readings.jsonl").exists() else 0
     assert page.locator("#reading input:checked").get_attribute("value") == "malignant"
     page.keyboard.press("Enter")
-    page.wait_for_selector("#verdict form")
+    wait(page, "#verdict form")
     assert reading.readings()[before]["answer"] == "malignant" and reading.readings()[before]["blind"]
     assert page.locator(".attention").first.get_attribute("opacity") == "0"
     page.keyboard.press("o")
     assert page.locator(".attention").first.get_attribute("opacity") == "0.6"
     page.keyboard.press("d")
     page.keyboard.press("Enter")
-    page.wait_for_selector("#verdict details")
+    wait(page, "#verdict details")
     assert page.locator("h1").inner_text() == names[mine]  # no page moves on by itself
     page.keyboard.press("c")
     page.keyboard.press("Enter")
-    page.wait_for_selector("#verdict .big >> text=Cannot tell")
+    wait(page, "#verdict .big >> text=Cannot tell")
     page.keyboard.press("?")
     assert page.locator("dialog[open] kbd").count() > 10
     page.keyboard.press("Escape")
     page.keyboard.press("n")
-    page.wait_for_selector(f"h1:text-is('{names[mine + 1]}')")
+    wait(page, f"h1:text-is('{names[mine + 1]}')")
     page.keyboard.press("l")
-    page.wait_for_selector(".list")
+    wait(page, ".list")
     said = [(one["step"], one["answer"], one["blind"]) for one in reading.readings()[before:]]
     assert said == [
         ("reading", "malignant", True),
@@ -81,7 +86,7 @@ def test_tab_and_enter_are_enough(watched: Watched, reading: Served) -> None:
         page.keyboard.press("Space")
         page.keyboard.press("ArrowDown")
         page.keyboard.press("Enter")
-        page.wait_for_selector("#verdict form")
+        wait(page, "#verdict form")
         assert page.locator("#reading .big").inner_text() == "Malignant"
     finally:
         page.goto(f"{reading.base}/help")
@@ -102,7 +107,7 @@ def test_an_image_is_zoomed_moved_and_windowed_by_key_and_mouse(watched: Watched
     page = watched.page
     two_images = next(row["id"] for row in rows(page, reading.base) if row["images"] == 2)
     page.goto(f"{reading.base}/exams/{two_images}")
-    page.wait_for_selector(".film")
+    wait(page, ".film")
     assert page.locator(".film:visible").count() == 1
     page.keyboard.press("2")
     assert page.locator("[data-image='1']").get_attribute("aria-pressed") == "true"
@@ -160,7 +165,7 @@ def states(context: Any, reading: Served) -> dict[str, str]:
         page.goto(f"{reading.base}/exams/{by_name[name]}")
         page.check(f"[value={answer}]")
         page.click("#reading button")
-        page.wait_for_selector("#verdict form")
+        wait(page, "#verdict form")
     page.goto(f"{reading.base}/exams/{by_name['cut']}")
     page.close()
     exams = {"answered": names[3], "abstained": "blank", "unreadable": "cut", "new": names[4]}
