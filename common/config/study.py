@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from common.canonical import document_digest
+from common.config.device import DeviceSetting
 from common.config.overrides import take_paths
 from common.config.statistics import StatisticsConfig, problem_of_statistics
 from common.config.tuned import TunedConfig
@@ -111,6 +112,8 @@ class SimulationConfig:
     """Longest time that Flower's SuperLink may take to start or to answer, on a machine short of processor time."""
     cache_dir: str | None = None
     """Folder of preprocessed images, for many runs and for data larger than memory; default: kept in memory."""
+    device: DeviceSetting = "auto"
+    """Where the emulated hospitals' networks run: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

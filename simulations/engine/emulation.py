@@ -92,6 +92,7 @@ def build_site(study: StudyConfig, name: str, run_folder: Path) -> Site:
         ledger_path=ledger_path,
         register=partial(_register, study, run_folder),
         checkpoint=partial(_checkpoint, study),
+        device=study.simulation.device,
     )
 
 
