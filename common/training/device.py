@@ -8,6 +8,8 @@ float32: neither TF32 nor bfloat16, for clipping bounds what float32 computes.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -42,6 +44,25 @@ def chosen(setting: str) -> torch.device:
         )
     _repeat_exactly()
     return torch.device("cuda", index)
+
+
+def nearest(setting: str) -> torch.device:
+    """Returns the device that a finished run names, for a look at its model; here there may be another, or none."""
+    return chosen("cpu" if setting == "cpu" else "auto")
+
+
+def check_in_another_process(setting: str) -> None:
+    """Refuses a setting as :func:`chosen` does, and leaves this process without torch and untouched by a GPU's driver.
+
+    Raises:
+        DeviceError: There is no such device.
+    """
+    if not setting.startswith("cuda"):
+        return
+    command = [sys.executable, "-m", __name__, setting]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    if asked.returncode:
+        raise DeviceError(asked.stdout.strip() or f"device={setting} cannot be tried: {asked.stderr.strip()[-500:]}")
 
 
 def _repeat_exactly() -> None:
@@ -99,3 +120,17 @@ def largest_fitting(work: Callable[[int], Result], wanted: int, least: int) -> R
             )
         torch.cuda.empty_cache()
         size = max(least, size // 2)
+
+
+def main(setting: str) -> int:
+    """Says which device a setting stands for, or why for none; returns the exit code."""
+    try:
+        print(described(chosen(setting)))
+    except DeviceError as error:
+        print(error)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
