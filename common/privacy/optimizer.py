@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
 from opacus.optimizers import DPOptimizer
@@ -10,6 +11,16 @@ from torch import Tensor
 
 from common.privacy.noise import GridNoise, NoiseSource
 from common.privacy.stream import SecretStream
+
+
+class Inner(Protocol):
+    """What steps with the noisy gradient.
+
+    Attributes:
+        param_groups: As torch's optimizers have them.
+    """
+
+    param_groups: list[dict[str, Any]]
 
 
 class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
@@ -22,7 +33,7 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
 
     def __init__(
         self,
-        inner: torch.optim.Optimizer,
+        inner: Inner,
         *,
         noise: GridNoise,
         expected_batch_patients: float,

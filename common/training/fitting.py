@@ -46,10 +46,10 @@ def fitting_batch(
     if not accelerated(device):
         return wanted
     least = 1 if engine is None else max(LEAST_ROWS, max_images)
-    step = _plain_step if engine is None else _private_steps(engine)
+    take = _plain_step if engine is None else _private_steps(engine)
 
     def tried(size: int) -> int:
-        step(model, torch.zeros(size, *row_shape, device=device))
+        take(model, torch.zeros(size, *row_shape, device=device))
         return size
 
     _train_without_chance(model)
@@ -74,14 +74,14 @@ def _plain_step(model: nn.Module, blank: Tensor) -> None:
 def _private_steps(engine: GradientEngine) -> Callable[[nn.Module, Tensor], None]:
     """Two physical batches: the second has the sums of the first beside it, as in a step."""
 
-    def step(model: nn.Module, blank: Tensor) -> None:
+    def take(model: nn.Module, blank: Tensor) -> None:
         patients = Patients(torch.arange(len(blank)), len(blank)).to(blank.device)
         sums, _ = engine.clipped_sum(blank, _as_it_is, patients, 1.0)
         kept = [one.double() for one in sums]
         engine.clipped_sum(blank, _as_it_is, patients, 1.0)
         del kept
 
-    return step
+    return take
 
 
 def _as_it_is(logits: Tensor) -> Tensor:

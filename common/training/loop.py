@@ -32,6 +32,7 @@ from common.training.chunks import LEAST_ROWS, by_chunks, filled, in_blocks, sig
 from common.training.device import device_of
 from common.training.dropout import own_dropout
 from common.training.fitting import fitting_batch, shape_of_batches
+from common.training.optimizers import LocalOptimizer, local_optimizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ def _train(
 ) -> TrainReport:  # fmt: skip
     trained = [p for p in model.parameters() if p.requires_grad]
     anchor = [p.detach().clone() for p in trained]
-    optimizer = _optimizer(trained, training)
+    optimizer = local_optimizer(trained, training)
     steps = 0
     with ExitStack() as stack:
         stack.enter_context(own_dropout(model, randomness.regularisation))
@@ -178,12 +179,6 @@ def _train(
     return TrainReport(steps)
 
 
-def _optimizer(trained: list[nn.Parameter], training: TrainingConfig) -> torch.optim.Optimizer:
-    if training.optimizer == "adam":
-        return torch.optim.Adam(trained, lr=training.lr, weight_decay=training.weight_decay)
-    return torch.optim.SGD(trained, lr=training.lr, momentum=training.momentum, weight_decay=training.weight_decay)
-
-
 def _pull(trained: list[nn.Parameter], anchor: list[Tensor], mu: float) -> None:
     if mu:
         for parameter, start in zip(trained, anchor, strict=True):
@@ -195,7 +190,7 @@ class _PrivateStep:
     """Fills ``grad`` with the plan's noisy mean of clipped per-patient gradients."""
 
     def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, plan: PrivacyPlan, randomness: Randomness,
+        self, model: nn.Module, optimizer: LocalOptimizer, plan: PrivacyPlan, randomness: Randomness,
         stack: ExitStack,
     ) -> None:  # fmt: skip
         self.engine = stack.enter_context(gradient_engine(plan.engine, model))
