@@ -45,5 +45,7 @@ def _row(size: int, repeats: int) -> dict[str, Any]:
     plain, fixed, whole = interleaved(
         [floats, lambda: adding.add("a", Update.of(delta, 100)), everything], repeats, time.process_time
     )
-    return {"values": size, "float32 sum (ms)": 1000 * plain, "fixed point (ms)": 1000 * fixed,
-            "with checks (ms)": 1000 * whole, "fixed point/float32": fixed / plain, "all/float32": whole / plain}  # fmt: skip
+    return {
+        "values": size, "float32 sum (ms)": 1000 * plain, "fixed point (ms)": 1000 * fixed,
+        "with checks (ms)": 1000 * whole, "fixed point/float32": fixed / plain, "all/float32": whole / plain,
+    }  # fmt: skip
