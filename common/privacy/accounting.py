@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NoReturn
+from typing import Literal, NoReturn, get_args
 
 import numpy as np
 
@@ -78,15 +78,14 @@ def is_exact(events: Sequence[Event], accountant: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _epsilon(events: tuple[Event, ...], delta: float, accountant: str) -> float:
+    if accountant not in get_args(Accountant):
+        raise ConfigError(f"accountant={accountant!r} is unknown; choose prv or rdp")
+    if not events:  # Opacus takes two seconds to import
+        return 0.0
     from opacus.accountants import PRVAccountant, RDPAccountant
 
     _remember_orders()
-    makers = {"prv": PRVAccountant, "rdp": RDPAccountant}
-    if accountant not in makers:
-        raise ConfigError(f"accountant={accountant!r} is unknown; choose prv or rdp")
-    if not events:
-        return 0.0
-    account = makers[accountant]()
+    account = {"prv": PRVAccountant, "rdp": RDPAccountant}[accountant]()
     account.history = [(e.noise_multiplier, e.sampling_rate, e.steps) for e in events]
     orders = {"alphas": ORDERS} if accountant == "rdp" else {}
     # PRV takes log(1 - q), rightly -inf at q = 1, and asks RDP, with few orders, only for the size of its grid.
