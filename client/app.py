@@ -30,8 +30,10 @@ Handler = Callable[[Site, Request], Answer]
 
 @app.query()
 def query(message: Message, context: Context) -> Message:
-    """Answers an enrolment, baseline or statement request."""
-    handlers: dict[str, Handler] = {"enrol": Site.enrol, "baseline": Site.baseline, "statement": Site.statement}
+    """Answers an enrolment, baseline, attention or statement request."""
+    handlers: dict[str, Handler] = {
+        "enrol": Site.enrol, "baseline": Site.baseline, "attention": Site.attention, "statement": Site.statement,
+    }  # fmt: skip
     return _respond(message, context, handlers)
 
 

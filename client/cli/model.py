@@ -135,6 +135,47 @@ def calibrate(
     say(f"Features: {facts.feature_patients} patients to compare with.")
 
 
+@model_app.command()
+def personal(
+    digest: Annotated[
+        str | None, typer.Argument(help="Beginning of a digest [default: the active package].", show_default=False)
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Make this hospital's own model from a released one and its own patients; it must not leave the hospital.
+
+    Training and validation patients of the data in site.yaml are held out in turn. The result is a package of its own:
+    run it in shadow before it becomes active.
+
+    Example: oncofed-site model personal 3f9a
+    """
+    from client.site.packages import KeptPackages
+    from client.site.personal import make_personal
+    from client.site.site_file import open_data, site_home
+    from common.cli.progress import counted
+    from common.errors import ConfigError
+
+    place = site_home(home)
+    kept = KeptPackages(place.path)
+    chosen = digest or kept.pointer().active
+    if chosen is None:
+        raise ConfigError("No package is active; name one: oncofed-site model personal DIGEST")
+    settings = place.read()
+    dataset = open_data(settings.data)
+    tell = counted(len(dataset.patients()), "patients seen")
+    made = make_personal(kept.load(chosen), dataset, settings.name, kept, tell)
+    facts = made.personal
+    assert facts is not None
+    say(
+        f"Pairs of {facts.patients} held-out patients in the right order: {facts.released:.3f} released, "
+        f"{facts.home:.3f} at home, {facts.chosen:.3f} chosen: {facts.how}."
+    )
+    if facts.chosen <= facts.released:
+        say("The released model ranks these patients as well; a model of your own gains nothing here.")
+    say("It must not leave this hospital. Try it first: oncofed-site model shadow DIGEST --gate FILE")
+    print(made.digest)
+
+
 def named_keys(given: list[str] | None) -> dict[str, str]:
     """Returns the keys of ``NAME=HEX`` by name.
 

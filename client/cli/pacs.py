@@ -71,8 +71,8 @@ def listen(
     """
     from client.node.pacs_listen import Listener, ListenSettings
     from client.site.site_file import site_home
+    from common.data.pixels.dicom_file import quiet as silence
     from common.errors import ConfigError
-    from common.inference.dicom_origin import quiet as silence
     from common.services.supervisor import only_one
     from common.trust.durable import make_folder
 

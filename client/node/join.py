@@ -155,6 +155,8 @@ def _policy_yaml(kit: Kit, authority: str) -> str:
 ## What may leave of models that this site trains without noise and keeps: none, verdict (helps, hurts or cannot tell),
 ## rounded (figures on a grid of 0.05), or full, which is for public data.
 # own_models: verdict
+## Whether sums of where the model looks on test patients may leave, by class and without noise (evaluation.attention).
+# attention: true
 ## Largest delta, fewest patients with which the site trains, most images of a patient that enter a step.
 # delta_max: 1.0e-5
 # min_patients: 20

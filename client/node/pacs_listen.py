@@ -151,9 +151,12 @@ def identifiers(image: bytes) -> Mapping[str, str]:
     """
     from pydicom import dcmread
 
+    from common.data.pixels.dicom_file import quiet
+
     names = ["StudyInstanceUID", "SOPInstanceUID", "SOPClassUID"]
-    tags = dcmread(io.BytesIO(image), stop_before_pixels=True, specific_tags=list(names))
-    found = {name: str(tags.get(name) or "") for name in names}
+    with quiet():
+        tags = dcmread(io.BytesIO(image), stop_before_pixels=True, specific_tags=list(names))
+        found = {name: str(tags.get(name) or "") for name in names}
     if not all(found.values()):
         raise ValueError("a UID is missing")
     return found

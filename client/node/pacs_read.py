@@ -54,7 +54,7 @@ class StudyReader:
             ConfigError: No package is active.
             TrustError: Its validation has expired.
         """
-        from common.inference.dicom_origin import quiet
+        from common.data.pixels.dicom_file import quiet
         from common.inference.exams import find_exams
 
         using = self.using()
@@ -99,7 +99,8 @@ def objects_of(
     before: Predecessor | None = None, segment: bool = False,
 ) -> Sequence[Dataset]:  # fmt: skip
     """Returns a result as DICOM objects; none where its images cannot be referred to, as pictures that are no DICOM."""
-    from common.inference.dicom_origin import quiet, sources
+    from common.data.pixels.dicom_file import quiet
+    from common.inference.dicom_origin import sources
     from common.inference.dicom_results import dicom_results, result_of
 
     with quiet():

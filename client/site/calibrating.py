@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common.errors import DataError
+from common.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from common.inference.features import FeatureReference
     from common.inference.local import LocalFacts
     from common.inference.package import Package
+    from common.inference.predict import SeenImage
 
 Progress = Callable[[int], None]
 
@@ -47,11 +48,17 @@ def calibrate(package: Package, dataset: Dataset, progress: Progress = lambda do
         progress: Told how many patients are done.
 
     Raises:
+        ConfigError: The package is a personal one, which has its calibration.
         DataError: These are no images, or no calibration patient is left.
     """
     from common.inference.conformal import ConformalSets
     from common.inference.local import LocalFacts, write_local
 
+    if package.personal is not None:
+        raise ConfigError(
+            "A personal model was fitted and calibrated on these patients; make it again with: oncofed-site model "
+            "personal"
+        )
     if dataset.kind != "image":
         raise DataError("A package is for images, and this site's data are a table")
     seen = _seen(package, dataset, progress)
@@ -109,17 +116,32 @@ def _seen(package: Package, dataset: Dataset, progress: Progress) -> dict[str, l
 def _patient(package: Package, dataset: Dataset, records: Sequence[Record]) -> Patient | None:
     """Returns the patient, None where an image cannot be read."""
     from common.inference.graph import in_parts
-    from common.inference.predict import log_odds_of, looked_at, mean_of, pooled, sigmoid
-    from common.inference.reasons import Reason
+    from common.inference.predict import log_odds_of, pooled, sigmoid
 
-    try:
-        images = [looked_at(dataset.read(one.image), Path(one.image), "", package) for one in records]
-    except DataError:
+    images = seen_images(package, dataset, records)
+    if images is None:
         return None
     logits, features = in_parts(package.network, np.stack([image.given for image in images]))
+    score = log_odds_of(float(sigmoid(logits).mean()))
+    return Patient(score, records[0].label, pooled(features).mean(0), answered(package, images))
+
+
+def seen_images(package: Package, dataset: Dataset, records: Sequence[Record]) -> list[SeenImage] | None:
+    """Returns a patient's images as an exam's are looked at; None where one cannot be read."""
+    from common.inference.predict import looked_at
+
+    try:
+        return [looked_at(dataset.read(one.image), Path(one.image), "", package) for one in records]
+    except DataError:
+        return None
+
+
+def answered(package: Package, images: Sequence[SeenImage]) -> bool:
+    """Returns whether the checks of an exam give an answer to a patient's images."""
+    from common.inference.predict import mean_of
+    from common.inference.reasons import Reason
+
     far = package.appearance is not None and package.appearance.beyond(mean_of([one.appearance for one in images]))
     wrong = {reason for image in images for reason in image.reasons}
     wrong -= {Reason.BURNED_IN_TEXT} if package.expects.takes_marks else set()
-    answered = not far and not wrong
-    score = log_odds_of(float(sigmoid(logits).mean()))
-    return Patient(score, records[0].label, pooled(features).mean(0), answered)
+    return not far and not wrong

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from common.training.recipes import FineTuning, Recipe
 
 
+PUBLIC = "public checkpoint"
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Own:
     """A model that stays at the hospital.
@@ -48,10 +51,10 @@ def made_at_home(
 ) -> Mapping[OwnName, Own]:
     """Returns ``local``; ``personalised`` where the study wants it; ``public`` where it starts from a checkpoint.
 
-    ``local`` is the best of fine-tuning and a linear model; ``personalised`` the best with the federated model too.
-    Both are chosen, calibrated and given their threshold on the hospital's patients held out in turn. ``public`` is
-    the checkpoint as it came, its threshold from the validation patients. ``together`` neighbouring scores count as one
-    where a threshold is chosen.
+    ``local`` is the best of fine-tuning, a linear model and the checkpoint as it came; ``personalised`` the best with
+    the federated model too. Both are chosen, calibrated and given their threshold on the hospital's patients held out
+    in turn. ``public`` is the checkpoint as it came, its threshold from the validation patients. ``together``
+    neighbouring scores count as one where a threshold is chosen.
     """
     home, point = home_of(fresh, train, val, study, randomness), partial(_point, study=study, together=together)
     made: dict[OwnName, Own] = {"local": _own(home, point)}
@@ -104,14 +107,15 @@ def _best(
 
 
 def _recipes(fresh: Classifier, study: StudyConfig) -> list[Recipe]:
-    """Returns what is tried at home: the starting network tuned, and a linear model of its fixed features."""
-    from common.training.recipes import Ridge
+    """Returns what is tried at home: the start tuned, a linear model of its features, a checkpoint as it came."""
+    from common.training.recipes import AsItCame, Ridge
 
     rules = study.evaluation
     tuning = _tuning("tuned", _network(fresh, study), study, rules.local_epochs, rules.local_lr)
     fixed = copy.deepcopy(fresh)
     fixed.trunk.requires_grad_(False)
-    return [*([tuning] if tuning else []), Ridge(fixed)]
+    unchanged = [AsItCame(PUBLIC, public_network(fresh))] if study.model.checkpoint else []
+    return [*([tuning] if tuning else []), Ridge(fixed), *unchanged]
 
 
 def _network(fresh: Classifier, study: StudyConfig) -> Classifier:
@@ -150,7 +154,7 @@ def _public(fresh: Classifier, val: PatientTensors, point: Callable[[Floats, Flo
 
     network = public_network(fresh)
     chosen = point(patient_scores(network, val), val.patient_labels().numpy())
-    return Own(lambda data: patient_scores(network, data), chosen, "public checkpoint")
+    return Own(lambda data: patient_scores(network, data), chosen, PUBLIC)
 
 
 def public_network(fresh: Classifier) -> Classifier:

@@ -36,6 +36,7 @@ from common.provenance import PROTOCOL_VERSION, code_digest, mathematics_digest
 if TYPE_CHECKING:
     from common.config.study import StudyConfig
     from common.data.loading import PatientTensors
+    from common.data.pixels.masks import Shown
     from common.models.classifier import Classifier
     from common.privacy.exposure import OwnShare
     from common.privacy.plan import PrivacyPlan
@@ -57,6 +58,8 @@ class Cohort:
             groups that are large enough.
         dataset: Name, citation, licence and notes, for public data.
         members: Split and label of every patient, by identifier; what the site remembers of them is keyed.
+        places: Returns of each patient of a split, in the order of ``load``, where her images and their lesions lie in
+            the inputs; None: nothing is known of lesions.
     """
 
     train_patients: tuple[str, ...]
@@ -66,6 +69,7 @@ class Cohort:
     synthetic: bool = False
     dataset: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     members: Mapping[str, tuple[str, int]] = dataclasses.field(default_factory=dict)
+    places: Callable[[StudyConfig, str], Sequence[Sequence[Shown]]] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -273,6 +277,35 @@ class Site:
         answer = own_models(self.name, federated, fresh, load, study, self.randomness, together)
         document = released(answer, self.policy.own_models, study.evaluation.margin, study.evaluation.confidence)
         questions.keep_own(document)
+        return DocumentAnswer(site=self.name, document=document)
+
+    def attention(self, request: Request) -> DocumentAnswer:
+        """Returns where the model of the test looks on the site's test patients, once a run: sums and counts by class.
+
+        Raises:
+            NotReleased: The policy keeps it.
+            QuestionRefused: The study does not ask, or the test was opened with other weights.
+            TooFewPatients: So few patients would be counted that the policy keeps them.
+            ModelError: The network has no map.
+        """
+        from client.site.explaining import check_explained, explained
+        from client.site.release_floor import releasing
+        from common.models.weights import load_trainable
+
+        study = request.study
+        self._check_release(request)
+        check_explained(self, study)
+        questions = self._questions(request)
+        if (before := questions.explain(request.arrays)) is not None:
+            return DocumentAnswer(site=self.name, document=before)
+        data = self.cohort.load(study, "test")
+        with releasing(self, study, data.patients, data.patient_labels().numpy()):
+            pass  # what is told of the maps is of the same patients as scores are
+        remember_scored(self, study.digest(), "test")
+        model = self._model(study, tuple(data.inputs.shape[1:]))
+        load_trainable(model, request.arrays)
+        document = explained(self, model, data, study)
+        questions.keep_explained(document)
         return DocumentAnswer(site=self.name, document=document)
 
     def statement(self, request: Request) -> DocumentAnswer:

@@ -67,6 +67,11 @@ class KeptPackages:
         from common.inference.package import load_package
 
         package = load_package(source, datetime.now(UTC), keys)
+        if package.personal is not None:
+            raise TrustError(
+                f"This is the personal model of {package.personal.site}, which must not leave that hospital and is "
+                "made where it is used: oncofed-site model personal"
+            )
         target, partial = self.path / package.digest, self.path / f".{package.digest}.partial"
         if target.exists():
             raise ConfigError(f"This site has the package {package.digest[:16]} already")

@@ -54,6 +54,8 @@ class SitePolicy:
         own_models: What may leave of models that the site trains without noise and keeps: nothing, only whether the
             common model helps (a word on it alone and one on it with the home model), figures on a coarse grid, or
             everything, which is for public data.
+        attention: Whether sums of where the model looks on the site's test patients may leave, by class; they carry no
+            noise, and the maps stay.
         evaluation_ceiling: Lifetime epsilon of validation and test patients from score counts with noise
             (``evaluation.noise``), an account of its own.
         runs_per_study: How many runs of one study may ask about the patients; None: any number. A run that goes on
@@ -84,6 +86,7 @@ class SitePolicy:
     release_metrics: bool = False
     subgroups: tuple[str, ...] = ()
     own_models: OwnLevel = "none"
+    attention: bool = False
     evaluation_ceiling: Annotated[float, Field(ge=0)] = 0.0
     runs_per_study: Annotated[int, Field(ge=1)] | None = 1
     min_split: Annotated[int, Field(ge=1)] = 10
@@ -125,7 +128,8 @@ class SitePolicy:
             ceiling=ceiling, delta_max=0.5, min_patients=1, max_images=1_000_000, models=(ANY,), studies=(ANY,),
             hubs=(ANY,), modes=("local", "distributed", "none"), release_metrics=True, after_unbounded="allow",
             subgroups=(ANY,),
-            own_models="full", evaluation_ceiling=EMULATED_CEILING, runs_per_study=None, min_split=1, min_group=1,
+            own_models="full", attention=True, evaluation_ceiling=EMULATED_CEILING, runs_per_study=None, min_split=1,
+            min_group=1,
         )  # fmt: skip
 
 

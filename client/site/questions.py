@@ -2,8 +2,9 @@
 
 A score histogram under weights of somebody's choice tells about single patients, so what protects them is that the
 questions are few and fixed: each round's training and validation once a run, the test once a run for weights that were
-validated before, the site's own models once a run for the weights of the test. The same question about the same
-weights has the same answer, so a hub that crashed may ask it again. The count is on disk before an answer is made.
+validated before, the site's own models and where the model looks once a run for the weights of the test. The same
+question about the same weights has the same answer, so a hub that crashed may ask it again. The count is on disk before
+an answer is made.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class AskedInRun:
         validated: Weights that each round's validation scored.
         proven: Rounds whose validated weights the next round started from.
         test: Weights of the test; ``own``: those that the site's own models were compared with.
+        explained: Weights of which it was told where they look.
         excused: How many validations more may stand without proof, since the site itself trains no more: as many as it
             had charged rounds of the run by then.
     """
@@ -50,6 +52,7 @@ class AskedInRun:
     proven: tuple[str, ...] = ()
     test: str = ""
     own: str = ""
+    explained: str = ""
     excused: int = 0
 
     def train(self, round_index: int, weights: str, starts_from: str | None) -> AskedInRun:
@@ -108,6 +111,16 @@ class AskedInRun:
         if weights != self.test:
             raise QuestionRefused("The site's own models are compared with the model of the test only, once a run")
         return replace(self, own=weights)
+
+    def explain(self, weights: str) -> AskedInRun:
+        """Returns the record with the question noted where the model looks.
+
+        Raises:
+            QuestionRefused: It is asked of other weights than those of the test.
+        """
+        if weights != self.test:
+            raise QuestionRefused("Where the model looks is told of the model of the test only, once a run")
+        return replace(self, explained=weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +200,21 @@ class Questions:
     def keep_own(self, document: Mapping[str, Any]) -> None:
         """Keeps the answer about the site's own models, durably: trained anew, it would be another."""
         write_durably(self._file("own.json"), json.dumps(document))
+
+    def explain(self, arrays: Arrays) -> dict[str, Any] | None:
+        """Notes the question where the model looks; returns what it was answered before, None the first time.
+
+        Raises:
+            QuestionRefused: The study does not ask this.
+        """
+        weights = question_digest(arrays)
+        self._note(lambda asked: asked.explain(weights))
+        path = self._file("attention.json")
+        return _read(path) if path.exists() else None
+
+    def keep_explained(self, document: Mapping[str, Any]) -> None:
+        """Keeps the answer where the model looks, durably."""
+        write_durably(self._file("attention.json"), json.dumps(document))
 
     def kept_scores(self, split: str, round_index: int, arrays: Arrays) -> dict[str, Any] | None:
         """Returns what this very question was answered before; None the first time."""

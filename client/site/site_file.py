@@ -303,6 +303,7 @@ def split_counts(dataset: Dataset) -> dict[str, dict[str, int]]:
 
 def _cohort(dataset: Dataset, counts: dict[str, dict[str, int]], cache: Path | None) -> Cohort:
     from common.data.attributes import patient_attributes
+    from common.data.pixels.masks import places_of
 
     members = {patient: (records[0].split, records[0].label) for patient, records in dataset.patients().items()}
     return Cohort(
@@ -310,6 +311,7 @@ def _cohort(dataset: Dataset, counts: dict[str, dict[str, int]], cache: Path | N
         members=members,
         counts=counts,
         load=_loader(dataset, cache),
+        places=lambda study, split: places_of(dataset.in_split(split), study.data),
         attributes=patient_attributes(dataset),
         synthetic=dataset.synthetic,
         dataset={"name": dataset.name, "citation": dataset.citation, "licence": dataset.licence, "notes": []}

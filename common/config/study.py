@@ -282,7 +282,16 @@ class EvaluationConfig:
     """Standard deviation, in patients, of the discrete Gaussian noise on each count of scores that leaves a site,
     charged to the site's evaluation account; 0: counts leave without noise. Subgroups are not counted with noise."""
 
+    attention: bool = False
+    """Whether each site is asked, once, where the model looks on its test patients: measures of Grad-CAM as sums by
+    class, without noise; the maps stay."""
+
     def __post_init__(self) -> None:
+        if self.noise and self.attention:
+            raise ValueError(
+                "evaluation.noise covers the scores only, and sums of where the model looks have no noise: set "
+                "evaluation.attention=false with it"
+            )
         if self.noise and self.local_baseline:
             raise ValueError(
                 "evaluation.noise covers the common model's scores only, and what leaves of a site's own models has "
@@ -315,6 +324,11 @@ class StudyConfig:
     def __post_init__(self) -> None:
         if len(self.name) > MAX_NAME or not self.name.isprintable():
             raise ValueError(f"name: expected at most {MAX_NAME} printable characters")
+        if self.evaluation.attention and (self.training.method == "statistics" or not self.data.image_size):
+            raise ValueError(
+                "evaluation.attention needs a network with a feature map of images; a table has no images, and the "
+                "linear model of training.method=statistics no map: set evaluation.attention=false"
+            )
         if self.training.method == "statistics" and (problem := problem_of_statistics(self)):
             raise ValueError(problem)
         if self.privacy.distributed:

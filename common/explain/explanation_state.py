@@ -20,7 +20,9 @@ from common.explain.attention import MEASURES, Share
 SCHEMA_VERSION = 1
 OUTCOMES = ("tp", "fp", "tn", "fn")
 """True and false positives and negatives at the study's threshold."""
-CELLS = (*OUTCOMES, OTHER)
+CLASSES = ("malignant", "benign")
+"""What a patient has, where nobody's threshold is to tell on which side of it she lies."""
+CELLS = (*OUTCOMES, *CLASSES, OTHER)
 MAX_PATIENTS = 10**9
 HITS = ("pointing", "centre_pointing")
 """Measures that are hits and misses: their interval is Wilson's, which does not collapse when all hit."""

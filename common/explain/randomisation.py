@@ -122,12 +122,16 @@ def _layer(name: str, trained: Maps, maps: Maps) -> LayerSimilarity:
 
 def _verdict(layers: Sequence[LayerSimilarity]) -> Verdict:
     """Judges by the rank correlation of the last layer; SSIM is shown, but is high for maps that are mostly dark."""
-    last = layers[-1].spearman
-    if last is None:
+    return judged(layers[-1].spearman)
+
+
+def judged(spearman: float | None) -> Verdict:
+    """Returns what a mean rank correlation with maps of a network without trained layers says."""
+    if spearman is None:
         return "unclear"
-    if last <= CHANGED:
+    if spearman <= CHANGED:
         return "depends on the weights"
-    return "does not depend on the weights" if last >= UNCHANGED else "unclear"
+    return "does not depend on the weights" if spearman >= UNCHANGED else "unclear"
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import logging
 import uuid
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.data.pixels.dicom_file import tags_or_none
+from common.data.pixels.dicom_file import quiet, tags_or_none
 from common.provenance import release
 
 if TYPE_CHECKING:
@@ -121,22 +118,6 @@ def _fits(name: str, value: Any) -> bool:
         return not name.endswith(("Date", "Time")) or value in (None, "") or bool((DA, TM)[name[-4:] == "Time"](value))
     except (ValueError, TypeError):
         return False
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps the DICOM libraries from printing what they say of odd values: they print the values, so names."""
-    loggers = [logging.getLogger(name) for name in ("dicomweb_client", "highdicom", "pydicom", "pynetdicom")]
-    before = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            for logger in loggers:
-                logger.setLevel(logging.CRITICAL + 1)
-            yield
-        finally:
-            for logger, level in zip(loggers, before, strict=True):
-                logger.setLevel(level)
 
 
 def equipment(device: Device) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from common.data.pixels.dicom_file import quiet
 from common.errors import DataError
 from common.inference.dicom_marks import presentation, segmentation
-from common.inference.dicom_origin import Device, Predecessor, complete, one_study, quiet
+from common.inference.dicom_origin import Device, Predecessor, complete, one_study
 from common.inference.dicom_picture import capture
 from common.inference.dicom_report import report
 from common.inference.picture import verdict

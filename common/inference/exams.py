@@ -7,7 +7,6 @@ given one are an exam; those that lie loose in it, or are named one by one, are 
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from common.data.files.tree import files_below
 from common.data.pixels.dicom import side_and_view
-from common.data.pixels.dicom_file import is_dicom, open_tags
+from common.data.pixels.dicom_file import is_dicom, open_tags, quiet
 from common.errors import DataError
 
 if TYPE_CHECKING:
@@ -179,9 +178,7 @@ def _named(groups: dict[tuple[str, str], list[tuple[Path, Header | None]]]) -> I
 def read_header(path: Path) -> Header:
     """Returns what the file's tags say; ``readable`` is False where they cannot be read, and nothing else is known."""
     try:
-        with warnings.catch_warnings():
-            # pydicom repeats odd values in its warnings, and a patient's name must reach no log.
-            warnings.simplefilter("ignore")
+        with quiet():
             return _header(open_tags(path, pixels=False))
     except Exception:  # pydicom raises nearly every built-in error on damaged bytes
         return Header(readable=False)

@@ -44,7 +44,7 @@ def label(files: RunFiles, manifest: Manifest, expects: Expects, attention: Mapp
         "training": _training(files, manifest),
         "validation": _validation(files, evaluation),
         "abstention": _abstention(),
-        "attention": dict(attention),
+        "attention": dict(attention) | {"at_hospitals": _at_hospitals(files)},
         "failures": _failures(files),
         "oversight": _oversight(),
         "updates": _updates(manifest),
@@ -171,6 +171,19 @@ def _abstention() -> dict[str, Any]:
         "class",
         "rate": UNKNOWN,
     }
+
+
+def _at_hospitals(files: RunFiles) -> Any:
+    """Returns where the model looked on the hospitals' test patients, by class or outcome: share and chance."""
+    found = files.explanation
+    if found is None:
+        return UNKNOWN
+    rows = {
+        name: {"patients": row["patients"]}
+        | {key: {"share": one["value"], "chance": one["chance"]} for key, one in row["measures"].items()}
+        for name, row in found["pooled"].items()
+    }
+    return {"by": found.get("by", "outcome"), "sites": len(found["sites"]), "measures": rows}
 
 
 def _failures(files: RunFiles) -> dict[str, Any]:

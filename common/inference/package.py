@@ -21,6 +21,7 @@ from common.inference.expects import ADAPTER, Expects
 from common.inference.golden import check_golden
 from common.inference.graph import Network, OnnxNetwork, TorchNetwork
 from common.inference.manifest import Manifest, read_manifest
+from common.inference.personal import PersonalFacts, PersonalHead, PersonalNetwork, read_personal
 from common.inference.preprocess import from_document
 from common.inference.signatures import check_signatures
 
@@ -91,6 +92,7 @@ class Package:
         head: Weight of the head and whether features are normalised; None: no attention map.
         attention: ``attention.json``.
         golden: Largest difference of a golden score on this machine.
+        personal: How the hospital made its own head; None: the package is as it was released.
     """
 
     folder: Path
@@ -104,6 +106,7 @@ class Package:
     head: tuple[NDArray[np.float32], bool] | None
     attention: Mapping[str, Any]
     golden: float
+    personal: PersonalFacts | None = None
 
     @property
     def digest(self) -> str:
@@ -136,14 +139,16 @@ def load_package(folder: Path, now: datetime, keys: Mapping[str, str] | None = N
             "that was validated since"
         )
     data = from_document(document(folder / PREPROCESS))
-    network = _network(folder, manifest, threads)
-    head = _head(folder, manifest)
+    network, head = _network(folder, manifest, threads), _head(folder, manifest)
+    own = read_personal(folder)
+    if own is not None:
+        network, head = with_own_head(network, head, own[0], manifest)
     worst = check_golden(folder, network, data, head)
     calibration, as_scored = _calibration(document(folder / CALIBRATION))
     return Package(
         folder=folder, manifest=manifest, network=network, data=data, expects=_expects(folder),
         calibration=calibration, threshold_as_scored=as_scored, appearance=_appearance(folder), head=head,
-        attention=document(folder / ATTENTION), golden=worst,
+        attention=document(folder / ATTENTION), golden=worst, personal=None if own is None else own[1],
     )  # fmt: skip
 
 
@@ -180,6 +185,16 @@ def _network(folder: Path, manifest: Manifest, threads: int) -> Network:
     model = study_model(study, (study.data.channels, study.data.image_size, study.data.image_size))
     load_weights(model, folder / WEIGHTS)
     return TorchNetwork(model)
+
+
+def with_own_head(
+    network: Network, head: tuple[NDArray[np.float32], bool] | None, own: PersonalHead, manifest: Manifest
+) -> tuple[Network, tuple[NDArray[np.float32], bool] | None]:
+    """Returns network and head of attention as a hospital's own head makes them."""
+    mine = PersonalNetwork(network, own, normalised=manifest.normalised)
+    if head is None:
+        return mine, None
+    return mine, (np.asarray(own.released * head[0] + own.weight, dtype=np.float32), head[1])
 
 
 def _head(folder: Path, manifest: Manifest) -> tuple[NDArray[np.float32], bool] | None:

@@ -73,6 +73,10 @@ NOT_COVERED = (
     "studies without privacy on these patients: where one ran, the epsilon over all studies is unbounded",
     "that the site takes part, and how long its answers take",
 )
+LOOKED_AT = (
+    "where the model of the test looks on test patients: sums and counts by class, exact, once a run, as far as the "
+    "site's policy lets them leave; the maps stay at the site"
+)
 
 
 def not_covered(private: bool, noised_scores: bool, study: StudyConfig | None = None) -> list[str]:
@@ -82,6 +86,7 @@ def not_covered(private: bool, noised_scores: bool, study: StudyConfig | None = 
     lines = list(NOT_COVERED)
     if study is not None:
         lines[lines.index(NOT_STATED)] = study.tuned.in_words(study.data.name)
+        lines += [LOOKED_AT] if study.evaluation.attention else []
     if not noised_scores:
         return lines
     return [*NOISED_SCORES, *(line for line in lines if line not in EXACT_SCORES)]

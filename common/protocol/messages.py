@@ -46,7 +46,7 @@ MAX_DIMENSIONS = 8
 MAX_VALUES = 200_000_000
 _RUN = re.compile(rf"[0-9a-f]{{1,{MAX_RUN}}}")
 """No words, which people would read in journals, and none of a site's own, as ``restore`` in its ledger."""
-Purpose = Literal["enrol", "train", "evaluate", "baseline", "statement"]
+Purpose = Literal["enrol", "train", "evaluate", "baseline", "attention", "statement"]
 Split = Literal["val", "test"]
 Arrays = Mapping[str, NDArray[np.float32]]
 

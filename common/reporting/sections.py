@@ -18,7 +18,7 @@ MODELS = (
 RECALIBRATIONS = (("none", "as it is"), ("temperature", "temperature"), ("platt", "Platt"))
 OUTCOMES = {
     "all": "all", "tp": "true positives", "fp": "false positives", "tn": "true negatives", "fn": "false negatives",
-    "other": "others together",
+    "malignant": "malignant", "benign": "benign", "other": "others together",
 }  # fmt: skip
 MEASURES = {
     "pointing": "Maximum in<br>the lesion", "energy": "Share in<br>the lesion", "iou": "IoU with<br>the lesion",
@@ -166,6 +166,8 @@ def attention(files: RunFiles) -> dict[str, Any] | None:
         "measures": [Markup(title) for title in MEASURES.values()],
         "rows": rows,
         "sanity": said,
+        "by": files.explanation.get("by", "outcome"),
+        "kept": ", ".join(files.explanation.get("kept", ())),
     }
 
 

@@ -17,10 +17,10 @@ from common.data.loading import PatientTensors
 from common.privacy.randomness import Randomness
 from common.training.recipes import Logits, Recipe, Scorer, mean_of, some_patients
 
-SHARES = (0.25, 0.5)
-"""Shares of a model with the federation in a sum of scores with the home model."""
-LEAD = 0.5
-"""By how many standard errors of their difference such a sum must lead the home model to be taken for it."""
+SHARE = 0.5
+"""Share of a model with the federation in a sum of scores with the home model."""
+BEHIND = 0.5
+"""By how many standard errors of their difference such a model may be behind the home model to be summed with it."""
 Fresh = Callable[[int], Randomness]
 """Returns the randomness of the n-th fit."""
 
@@ -48,7 +48,8 @@ class HeldOut:
         return concordance(self.logits[counts], self.labels[counts], self.folds[counts])
 
     @cached_property
-    def _line(self) -> tuple[float, float]:
+    def line(self) -> tuple[float, float]:
+        """Returns intercept and slope, at least 0, of the log odds of :meth:`probability` in the logit."""
         from sklearn.linear_model import LogisticRegression
 
         if len(np.unique(self.labels)) < 2:
@@ -61,7 +62,7 @@ class HeldOut:
         """Returns probabilities, calibrated on the held-out scores (Platt 1999, section 2, with a ridge penalty)."""
         from scipy.special import expit
 
-        intercept, slope = self._line
+        intercept, slope = self.line
         return np.asarray(expit(intercept + slope * logits), dtype=np.float64)
 
 
@@ -97,10 +98,11 @@ def _fit_of(fresh: Fresh, first: int, fold: int) -> Randomness:
 def with_federation(
     home: HeldOut, federated: Scorer, tuned: HeldOut | None, data: PatientTensors, counts: NDArray[np.bool_]
 ) -> HeldOut:
-    """Returns the sum of home and federated scores that ranks held-out patients best, or the home model.
+    """Returns the sum of home and federated scores in equal shares, or the home model where the federated is worse.
 
-    The home model is kept unless a sum leads it by more than :data:`LEAD` standard errors: few patients choose by
-    chance (ADR 22 says how often and how much a choice loses).
+    Two models that err on different patients are better together than either, and few patients cannot show it. So the
+    sum is taken unless held-out patients speak against the federated model: by more than :data:`BEHIND` standard errors
+    (ADR 22 says how often and how much a choice loses).
 
     Args:
         home: The home model, of ``data``.
@@ -112,11 +114,19 @@ def with_federation(
     """
     theirs = {"the federated model": (federated, federated(data))}
     theirs |= {"the federated model tuned at home": (tuned.score, tuned.logits)} if tuned else {}
-    options = [_sum(home, name, *model, share, counts) for name, model in theirs.items() for share in SHARES]
-    best = max(options, key=lambda option: option.merit_of(counts))
-    if not best.merit_of(counts) - home.merit_of(counts) > LEAD * standard_error(best, home, counts):
+    level = {name: model for name, model in theirs.items() if _is_level(home, model[1], counts)}
+    options = [_sum(home, name, *model, SHARE, counts) for name, model in level.items()]
+    if not options:
         return home
+    best = max(options, key=lambda option: option.merit_of(counts))
     return dataclasses.replace(best, logits=best.logits[counts], labels=best.labels[counts], folds=best.folds[counts])
+
+
+def _is_level(home: HeldOut, logits: Logits, counts: NDArray[np.bool_]) -> bool:
+    """Returns whether patients can tell, and do not put the model behind the home model."""
+    other = dataclasses.replace(home, logits=logits)
+    error = standard_error(other, home, counts)
+    return bool(np.isfinite(error) and other.merit_of(counts) - home.merit_of(counts) >= -BEHIND * error)
 
 
 def standard_error(first: HeldOut, second: HeldOut, counts: NDArray[np.bool_]) -> float:

@@ -112,6 +112,28 @@ class Ridge:
         return {f"ridge {strength:g}": scorer(strength) for strength in STRENGTHS}
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class AsItCame:
+    """A network that is used as it is: nothing is fitted, so held-out scores are simply its scores.
+
+    Attributes:
+        name: What it is called.
+        network: Gives the scores.
+    """
+
+    name: str
+    network: Classifier
+
+    def prepared(self, data: PatientTensors) -> PatientTensors:
+        """Returns a row a patient: the network's logit (P, 1)."""
+        logits = torch.from_numpy(network_scorer(self.network)(data))[:, None]
+        return PatientTensors(logits, data.patient_labels(), torch.arange(data.num_patients), data.patients)
+
+    def fit(self, data: PatientTensors, randomness: Randomness) -> Mapping[str, Scorer]:
+        """Returns the one model; it reads no patient and draws nothing."""
+        return {self.name: lambda other: np.asarray(other.inputs[:, 0].numpy(), dtype=np.float64)}
+
+
 def network_scorer(model: Classifier) -> Scorer:
     """Returns the logit of the patient's probability that the network gives; 0 for whom it gives no number."""
 

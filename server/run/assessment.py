@@ -21,6 +21,7 @@ from common.protocol.aggregation import Arrays
 from common.protocol.messages import DocumentAnswer, Refusal
 from common.runs.run_folder import RunFolder
 from server.run.cards import scores_fit
+from server.run.looking import explanation, fits_card, read_looked
 from server.run.rounds import Federation
 
 Read = TypeVar("Read")
@@ -71,6 +72,7 @@ class Assessment:
             "released": self._recalibrate(point, total(federated), total(validation) if validation else None)
         }
         self._folder.write_json("evaluation.json", document | self._compared(models, own) | self._released(answers))
+        self._write_attention(arrays, point)
 
     def _fix_threshold(self, best_round: int, validation: Mapping[str, ScoreState]) -> OperatingPoint:
         rules = self._rules
@@ -97,6 +99,25 @@ class Assessment:
         kept = {site for site, answer in answers.items() if is_kept(answer)}
         told = {site: answer for site, answer in answers.items() if site not in kept}
         return dict.fromkeys(sorted(kept), None) | self._read(told, read_own, self._own_fit)
+
+    def _write_attention(self, arrays: Arrays, point: OperatingPoint) -> None:
+        """Writes ``explanation.json`` where the study asks; a site that keeps where the model looks is not lost."""
+        if not self._rules.attention:
+            return
+        federation = self._federation
+        answers = federation.ask_sites("attention", federation.roster.nodes, arrays=arrays)
+        kept = {site for site, answer in answers.items() if is_kept(answer)}
+        told = {site: answer for site, answer in answers.items() if site not in kept}
+        found = self._read(told, read_looked, lambda site, one: fits_card(federation.roster.cards[site], one))
+        facts = {
+            "run_id": federation.run, "study_digest": federation.study.digest(), "threshold": point.threshold,
+            "min_cell": self._rules.min_cell,
+            "synthetic": all(card.synthetic for card in federation.roster.cards.values()),
+        }  # fmt: skip
+        document = explanation(
+            dict.fromkeys(sorted(kept), None) | found, confidence=self._rules.confidence, facts=facts
+        )
+        self._folder.write_json("explanation.json", document)
 
     def _scores_fit(self, site: str, state: ScoreState) -> bool:
         card, rules = self._federation.roster.cards[site], self._rules

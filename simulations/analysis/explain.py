@@ -9,19 +9,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import ConfigError, UsageError
-from common.explain.attention import Share, attention, mean_shares, within
+from common.explain.attention import Share
 from common.explain.explanation_state import OUTCOMES, ExplanationState
 from common.explain.gradcam import Method
-from common.explain.randomisation import sanity
-from common.explain.randomised import randomised
+from common.explain.measured import LABEL, Mapper, heatmaps, measures_of, patient_state, sanity_of, shares_of
 from common.runs.run_folder import RunFolder
-from simulations.analysis.gallery import LABEL, Picture, gallery_page
+from simulations.analysis.gallery import Picture, gallery_page
 from simulations.engine.reopened import ReopenedRun, reopen
 
 if TYPE_CHECKING:
@@ -34,10 +33,6 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 METHODS = get_args(Method)
-BATCH = 16
-SANITY_IMAGES = 16
-Mapper = Callable[["Classifier", "Tensor", str], NDArray[np.float32]]
-"""Model, inputs (N, C, H, W), method -> maps (N, H, W) in [0, 1]."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,14 +61,6 @@ class ExplainOptions:
             raise UsageError(f"--count {self.count} is negative; give 0 for no pictures")
 
 
-def heatmaps(model: Classifier, inputs: Tensor, method: str) -> NDArray[np.float32]:
-    """Returns the maps of the inputs, float32 (N, H, W) in [0, 1]."""
-    from common.explain.gradcam import gradcam
-
-    maps = [gradcam(model, chunk, method=cast(Method, method)).numpy() for chunk in inputs.split(BATCH)]
-    return np.concatenate(maps).astype(np.float32)
-
-
 def explain_run(
     folder: Path,
     options: ExplainOptions,
@@ -97,10 +84,16 @@ def explain_run(
         _write_gallery(run, name, views, options)
         states[name] = ExplanationState.total(view.state for view in views).released(run.study.evaluation.min_cell)
         checks += [image for view in views for image in view.inputs]
-    trial = _sanity(model, checks, run, options.method, draw) if options.sanity else None
+    trial = sanity_of(model, _stacked(checks), run.study.seed, options.method, draw) if options.sanity else None
     document = _document(run, options, states) | {"sanity": trial}
     RunFolder(folder).write_json("explanation.json", document)
     return document
+
+
+def _stacked(images: Sequence[Tensor]) -> Tensor:
+    import torch
+
+    return torch.stack(list(images))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -117,15 +110,14 @@ class _View:
 
     @property
     def state(self) -> ExplanationState:
-        blank = bool((np.ptp(self.maps, axis=(1, 2)) == 0).all())
-        return ExplanationState.of(self.outcome, self.shares, blank=blank)
+        return patient_state(self.outcome, self.maps, dict(self.shares))
 
     def picture(self) -> Picture:
         """Returns the patient's first image."""
         (top, bottom, left, right), lesion = self.shown[0].box, self.shown[0].lesion
         part = np.s_[..., top:bottom, left:right]
         pixels, heat = self.inputs[0].numpy()[part], self.maps[0][part]
-        found = _own_measure(self.maps[0], self.shown[0])
+        found = measures_of(self.maps[0], self.shown[0])
         inside, padding = found.get("energy"), found.get("padding")
         notes = [f"{inside.value:.0%} of the map inside the lesion, by chance {inside.chance:.0%}"] if inside else []
         notes += ["blank map: nothing spoke for malignant"] if np.ptp(self.maps[0]) == 0 else []
@@ -158,7 +150,7 @@ def _view(
     records = part.patients()[tensors.patients[index]]
     places = [shown(part, record, run.study.data) for record in records]
     own = maps[rows.numpy()]
-    shares = mean_shares([_own_measure(heat, place) for heat, place in zip(own, places, strict=True)])
+    shares = shares_of(own, places)
     outcome = outcome_of(score >= run.threshold, bool(records[0].label))
     return _View(index + 1, score, outcome, tensors.inputs[rows], own, places, shares)
 
@@ -166,14 +158,6 @@ def _view(
 def outcome_of(called_malignant: bool, malignant: bool) -> str:
     """Returns ``tp``, ``fp``, ``tn`` or ``fn``."""
     return ("t" if called_malignant == malignant else "f") + ("p" if called_malignant else "n")
-
-
-def _own_measure(heat: NDArray[np.float32], place: Shown) -> dict[str, Share]:
-    (top, bottom, left, right), lesion = place.box, place.lesion
-    inner, padding = within(heat, place.box)
-    parts = (None if mask is None else mask[top:bottom, left:right] for mask in (lesion, place.overlay))
-    found = attention(inner, *parts)
-    return found | ({"padding": padding} if padding else {})
 
 
 def _write_gallery(run: ReopenedRun, name: str, views: Sequence[_View], options: ExplainOptions) -> None:
@@ -195,16 +179,6 @@ def spread(views: Sequence[Any], count: int) -> list[Any]:
     ordered = sorted(views, key=lambda view: (view.score, view.number))
     places = np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int)
     return [ordered[place] for place in places]
-
-
-def _sanity(model: Classifier, images: list[Tensor], run: ReopenedRun, method: str, mapper: Mapper) -> dict[str, Any]:
-    import torch
-
-    places = np.linspace(0, len(images) - 1, min(SANITY_IMAGES, len(images))).round().astype(int)
-    inputs = torch.stack([images[place] for place in places])
-    stages: Any = randomised(model, run.study.seed)
-    made = ((name, mapper(other, inputs, method)) for name, other in stages)
-    return sanity(mapper(model, inputs, method), made).to_json()
 
 
 def _chosen(run: ReopenedRun, site: str | None) -> tuple[str, ...]:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.explain.measured import LABEL
+
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
 
-LABEL = "Model attention, not a lesion outline"
 TITLES = {
     "tp": "True positives: malignant, called malignant",
     "fn": "False negatives: malignant, called benign",

@@ -10,6 +10,7 @@ what it takes less that of home is measured on 3,000 other patients.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterator
 from functools import partial
 from itertools import product
@@ -31,12 +32,11 @@ from simulations.analysis.markdown import table
 FEATURES = 20
 SIZES = (20, 40, 60, 100)
 QUALITIES = (-0.3, 0.0, 0.4, 0.7, 0.95)
-RULES = {
-    f"shares up to {shares[-1]:g}, a lead of {lead:g} standard errors": (shares, lead)
-    for shares in ((0.25, 0.5, 0.75, 1.0), (0.25, 0.5))
-    for lead in (0.0, 0.25, 0.5, 1.0)
-}
-"""Shares of the federated model that are tried, and the lead that they need."""
+LEADS, BEHINDS, SHARES = (0.0, 0.5), (0.0, 0.5, 1.0, math.inf), (0.25, 0.5)
+LED = "best share up to 1/2, if it leads by {:g} standard errors"
+SUMMED = "a share of {:g}, unless the federated is behind by {:g} standard errors"
+RULES = (*(LED.format(lead) for lead in LEADS), *(SUMMED.format(share, b) for share in SHARES for b in BEHINDS))
+"""Rules that are tried; the first kind was the product's until the second was."""
 Direction = NDArray[np.float64]
 
 
@@ -65,9 +65,20 @@ def gains_of(seed: int, patients: int, quality: float) -> dict[str, float]:
 
 def _choices(alone: home.HeldOut, federated: Scorer, own: PatientTensors) -> Iterator[tuple[str, home.HeldOut]]:
     everybody = np.ones(own.num_patients, dtype=bool)
-    for name, (shares, lead) in RULES.items():
-        with mock.patch.multiple(home, SHARES=shares, LEAD=lead):
-            yield name, home.with_federation(alone, federated, None, own, everybody)
+    sums = [_summed(alone, federated, own, share) for share in SHARES]
+    for lead in LEADS:
+        best = max(sums, key=lambda one: one.merit_of(everybody))
+        gained = best.merit_of(everybody) - alone.merit_of(everybody)
+        yield LED.format(lead), best if gained > lead * home.standard_error(best, alone, everybody) else alone
+    for share, behind in product(SHARES, BEHINDS):
+        with mock.patch.multiple(home, SHARE=share, BEHIND=behind):
+            yield SUMMED.format(share, behind), home.with_federation(alone, federated, None, own, everybody)
+
+
+def _summed(alone: home.HeldOut, federated: Scorer, own: PatientTensors, share: float) -> home.HeldOut:
+    """Returns the sum with this share, whatever patients say of it."""
+    with mock.patch.multiple(home, SHARE=share, BEHIND=math.inf):
+        return home.with_federation(alone, federated, None, own, np.ones(own.num_patients, dtype=bool))
 
 
 def _directions(drawn: np.random.Generator, quality: float) -> tuple[Direction, Direction]:

@@ -198,6 +198,7 @@ def _deal(data: Any, partition_config: Any, seed: int) -> dict[str, Dataset]:
 
 def _cohort(study: StudyConfig, name: str) -> Cohort:
     from common.data.attributes import patient_attributes
+    from common.data.pixels.masks import places_of
 
     part = emulated_cohorts(study)[name]
     counts = _counts(part)
@@ -209,6 +210,7 @@ def _cohort(study: StudyConfig, name: str) -> Cohort:
         counts=counts,
         load=_Loader(study.data, study.partition, study.seed, name, study.simulation.cache_dir),
         attributes=patient_attributes(part),
+        places=lambda asked, split: places_of(part.in_split(split), asked.data),
         synthetic=part.synthetic,
         dataset={
             "name": part.name,

@@ -34,6 +34,7 @@ KINDS: dict[str, Request] = {
     "validation": dataclasses.replace(TRAIN, purpose="evaluate"),
     "test": dataclasses.replace(TRAIN, purpose="evaluate", split="test"),
     "own models": dataclasses.replace(TRAIN, purpose="baseline"),
+    "where it looks": dataclasses.replace(TRAIN, purpose="attention"),
     "statement": Request(purpose="statement", study=STUDY, run="ab"),
 }
 CHANGES: dict[str, dict[str, Any]] = {

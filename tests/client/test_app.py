@@ -41,7 +41,10 @@ STUDY = StudyConfig(
     privacy=PrivacyConfig(epsilon=8.0, accountant="rdp"),
 )
 PLAIN = dataclasses.replace(STUDY, privacy=PrivacyConfig(mode="none"))
-KINDS = {"enrol": "query", "train": "train", "evaluate": "evaluate", "baseline": "query", "statement": "query"}
+KINDS = {
+    "enrol": "query", "train": "train", "evaluate": "evaluate", "baseline": "query", "attention": "query",
+    "statement": "query",
+}  # fmt: skip
 SECRET = "Mrs Smith, /wards/4/smith.png"
 
 

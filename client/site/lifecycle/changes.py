@@ -100,10 +100,12 @@ def _facts(kept: KeptPackages, active: str | None, shadow: str) -> Facts:
 
 def _parts(package: Package) -> dict[str, Any]:
     from common.inference.package import PREPROCESS
+    from common.inference.personal import HEAD
 
     network = package.label().get("model", {}).get("network")
     files = package.manifest.files
-    return {"weights": package.manifest.weights, "preprocessing": files.get(PREPROCESS), "network": network}
+    weights = (package.manifest.weights, files.get(HEAD))
+    return {"weights": weights, "preprocessing": files.get(PREPROCESS), "network": network}
 
 
 def _epsilon(package: Package) -> float | None:

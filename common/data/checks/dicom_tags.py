@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.data.checks.finding import Finding
-from common.data.pixels.dicom_file import open_tags
+from common.data.pixels.dicom_file import open_tags, quiet
 
 ACTIONS = {
     "PatientName": "Z", "PatientID": "Z/D", "PatientBirthDate": "Z", "PatientSex": "Z", "PatientAddress": "X",
@@ -60,9 +60,10 @@ def _what(name: str) -> str:
 
 def _filled(path: Path) -> set[str]:
     try:
-        header = open_tags(path, pixels=False)
-        cleaned = str(header.get("PatientIdentityRemoved", "")).upper() == "YES"
-        return {name for element in _elements(header) if (name := _left(element, cleaned))}
+        with quiet():
+            header = open_tags(path, pixels=False)
+            cleaned = str(header.get("PatientIdentityRemoved", "")).upper() == "YES"
+            return {name for element in _elements(header) if (name := _left(element, cleaned))}
     except Exception:  # pydicom raises nearly every built-in error on damaged bytes; such a file is another check's
         return set()
 

@@ -15,7 +15,7 @@ from common.data.checks.alike import difference_hash
 from common.data.checks.overlay import overlay_mask
 from common.data.lookalikes import thumbnail
 from common.data.manifest import Dataset, Record
-from common.data.pixels.dicom_file import is_dicom, open_tags
+from common.data.pixels.dicom_file import is_dicom, open_tags, quiet
 from common.data.pixels.images import ImageFiles
 from common.data.readers.regions import DrawnRegions
 from common.errors import DataError
@@ -77,7 +77,8 @@ def image_paths(dataset: Dataset) -> list[Path]:
 def file_bits(path: Path) -> int:
     """Returns the bits of a pixel's sample that a readable file stores, by its header; 0 where that does not tell."""
     if is_dicom(path):
-        return int(open_tags(path, pixels=False).get("BitsStored", 0))
+        with quiet():
+            return int(open_tags(path, pixels=False).get("BitsStored", 0))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Image.open(path) as image:

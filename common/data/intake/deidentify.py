@@ -18,7 +18,7 @@ from typing import Any
 from common.cli.guard import OF_A_PLACE
 from common.data.files.tree import files_below
 from common.data.intake.identifiers import is_nobody
-from common.data.pixels.dicom_file import is_dicom, lacks_wrapping, open_tags
+from common.data.pixels.dicom_file import is_dicom, lacks_wrapping, open_tags, quiet
 from common.errors import DataError
 
 METHOD = "DICOM PS3.15 2024b basic application level confidentiality profile, by OncoFed with dicom-anonymizer"
@@ -56,20 +56,25 @@ def _copy(path: Path, target: Path, number: int, key: bytes) -> str:
     if not is_dicom(path):
         return "not DICOM"
     try:
-        dataset = open_tags(path, pixels=True)
-        if is_nobody(str(dataset.get("PatientID") or dataset.get("PatientName") or "")):
-            return WITHOUT_PATIENT
-        deidentify(dataset, key)
-        # The names of files and folders often name a person: they are numbers in the copy.
-        place = target / f"{dataset.PatientID}" / f"{number:06}.dcm"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        dataset.save_as(place)
+        with quiet():
+            return _cleaned(path, target, number, key)
     except OSError as error:
         if error.errno in OF_A_PLACE and str(error.filename) != str(path):
             raise  # the copy cannot be written, which says nothing of the file
         return "unreadable"
     except Exception:  # pydicom raises nearly every built-in error on damaged bytes, and their texts hold values
         return "unreadable"
+
+
+def _cleaned(path: Path, target: Path, number: int, key: bytes) -> str:
+    dataset = open_tags(path, pixels=True)
+    if is_nobody(str(dataset.get("PatientID") or dataset.get("PatientName") or "")):
+        return WITHOUT_PATIENT
+    deidentify(dataset, key)
+    # The names of files and folders often name a person: they are numbers in the copy.
+    place = target / f"{dataset.PatientID}" / f"{number:06}.dcm"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    dataset.save_as(place)
     return "cleaned"
 
 

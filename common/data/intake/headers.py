@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-from common.data.pixels.dicom_file import is_dicom, open_tags
+from common.data.pixels.dicom_file import is_dicom, open_tags, quiet
 
 KEYS = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "AccessionNumber")
 
@@ -40,8 +39,7 @@ def _header(path: Path) -> Header:
     from common.data.pixels.dicom import side_and_view
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             tags = open_tags(path, pixels=False)
             keys = {name: str(tags.get(name) or "").strip() for name in KEYS}
             return Header(keys, *side_and_view(tags))

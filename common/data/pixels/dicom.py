@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.data.files.tree import files_below
-from common.data.pixels.dicom_file import UnfitFile, is_dicom, open_tags
+from common.data.pixels.dicom_file import UnfitFile, is_dicom, open_tags, quiet
 from common.data.pixels.isolated import decode
 from common.data.pixels.limits import MAX_PIXELS
 from common.errors import DataError
@@ -131,8 +130,7 @@ def scan(folder: Path) -> tuple[dict[str, DicomHeader], dict[str, str]]:
 def _own_words(path: Path) -> Iterator[None]:
     """Turns what pydicom raises into a DataError that names the file."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             yield
     except UnfitFile as error:
         raise DataError(f"{path} {error}") from None

@@ -6,6 +6,10 @@ and so do we; :func:`lacks_wrapping` tells, so that the checks can say so.
 
 from __future__ import annotations
 
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +56,22 @@ def open_tags(path: Path, *, pixels: bool) -> Tags:
     if "TransferSyntaxUID" not in tags.file_meta:
         _name_syntax(tags)
     return tags
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps the DICOM libraries from printing what they say of odd values: they print the values, so names."""
+    loggers = [logging.getLogger(name) for name in ("dicomweb_client", "highdicom", "pydicom", "pynetdicom")]
+    before = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.CRITICAL + 1)
+            yield
+        finally:
+            for logger, level in zip(loggers, before, strict=True):
+                logger.setLevel(level)
 
 
 def lacks_wrapping(path: Path) -> bool:

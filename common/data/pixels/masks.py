@@ -60,6 +60,15 @@ def shown(dataset: Dataset, record: Record, data: DataConfig) -> Shown:
     return Shown(box, None if mask is None else fit(mask, data.image_size) > 0.5, small if small.any() else None)
 
 
+def places_of(dataset: Dataset, data: DataConfig) -> list[list[Shown]]:
+    """Returns of each patient, in the order of :func:`.loading.to_tensors`, the places of her images.
+
+    Raises:
+        ConfigError, DataError: See :func:`shown`.
+    """
+    return [[shown(dataset, record, data) for record in records] for records in dataset.patients().values()]
+
+
 def _mask(dataset: Dataset, record: Record, size: tuple[int, ...]) -> NDArray[np.float32] | None:
     if not mask_keys(record):
         return None

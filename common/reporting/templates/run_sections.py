@@ -147,16 +147,18 @@ ATTENTION = (
 chance: what a map
 without knowledge would get. Pictures stay at the sites.</p>
 <div class="scroll" tabindex="0" role="region" aria-label="Attention"><table>
-<caption>All sites together, by outcome; chance in the second line</caption>
-<thead><tr><th scope="col">Outcome</th><th scope="col">Patients</th>{% for name in attention.measures %}
+<caption>All sites together, by {{ attention.by }}; chance in the second line</caption>
+<thead><tr><th scope="col">{{ attention.by | capitalize }}</th><th scope="col">Patients</th>
+{% for name in attention.measures %}
 <th scope="col">{{ name }}</th>{% endfor %}</tr></thead>
 <tbody>{% for row in attention.rows %}<tr><th scope="row">{{ row.outcome }}</th><td>{{ row.patients }}</td>
 {% for cell in row.cells %}<td>{% if cell %}{{ "%.2f"|format(cell.value) }}<span class="range">{{
 "%.2f"|format(cell.chance) }}</span>
 {% else %}<span class="soft">not measured</span>{% endif %}</td>{% endfor %}</tr>{% endfor %}</tbody></table></div>
 {% if attention.sanity %}<p>{{ attention.sanity }}</p>{% endif %}
-{% else %}<p>Not measured. <code>oncofed-sim explain RUN</code> measures it on a finished run; then make this page
-again with
+{% if attention.kept %}<p>Not told by {{ attention.kept }}, whose policy keeps it.</p>{% endif %}
+{% else %}<p>Not measured: the study did not ask its sites (<code>evaluation.attention</code>). Of emulated hospitals
+<code>oncofed-sim explain RUN</code> measures it on a finished run; then make this page again with
 <code>oncofed-sim report RUN</code>.</p>{% endif %}
 </section>
 """

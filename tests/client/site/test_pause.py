@@ -26,7 +26,10 @@ from common.services.supervisor import only_one
 from common.trust.signing import signature_holds
 from simulations.engine.grid import InProcessGrid
 
-KINDS = {"enrol": "query", "train": "train", "evaluate": "evaluate", "baseline": "query", "statement": "query"}
+KINDS = {
+    "enrol": "query", "train": "train", "evaluate": "evaluate", "baseline": "query", "attention": "query",
+    "statement": "query",
+}  # fmt: skip
 RUNNER = CliRunner()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import warnings
+from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 
@@ -12,15 +14,19 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from client.node.pacs_listen import identifiers
 from common.data.checks.cohort import check_cohort
 from common.data.checks.dicom_tags import check_dicom_tags
 from common.data.checks.finding import Finding
-from common.data.checks.looking import look
+from common.data.checks.looking import file_bits, look
 from common.data.checks.mending import mended
 from common.data.checks.overlay import overlay_mask
 from common.data.checks.pictures import alike_groups, check_pictures
+from common.data.intake.deidentify import deidentify_folder
+from common.data.intake.headers import read_headers
 from common.data.manifest import Dataset, Record
 from common.data.pixels.images import ImageFiles, read_image
+from common.inference.exams import read_header as exam_header
 
 
 def speckle(seed: int, height: int = 120, width: int = 160) -> NDArray[np.uint8]:
@@ -163,6 +169,39 @@ def test_dicom_attributes_are_named_without_their_values(tmp_path: Path) -> None
     text = repr(found)
     assert "Roe" not in text and "North" not in text and "secret" not in text
     assert "(0010,0010)" in text and "X/Z/D" in text
+
+
+def odd(path: Path) -> Path:
+    """A file whose attributes hold a name where none belongs; pydicom says so, with the value."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return dicom(
+            path, PatientName="Roe^Jane", StudyInstanceUID="Roe^Jane", SOPInstanceUID="1.2", SOPClassUID="Roe^Jane",
+            PatientAge="Roe^Jane is 61", BitsStored=8,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda path: check_dicom_tags([path]),
+        file_bits,
+        lambda path: read_headers(path.parent, [path.name]),
+        exam_header,
+        lambda path: identifiers(path.read_bytes()),
+        lambda path: deidentify_folder(path.parent, path.parent.with_name("cleaned"), b"k" * 32),
+    ],
+)
+def test_what_pydicom_says_of_odd_values_reaches_neither_the_terminal_nor_a_log(
+    read: Callable[[Path], object], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "in").mkdir()
+    path = odd(tmp_path / "in" / "odd.dcm")
+    caplog.clear()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        read(path)
+    assert [str(one.message) for one in told] == [] and "Roe" not in caplog.text
 
 
 def test_a_name_inside_a_sequence_is_found(tmp_path: Path) -> None:

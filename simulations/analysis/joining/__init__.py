@@ -1,0 +1,1 @@
+"""What joining gives a hospital of so many patients, measured on divisions of public data before anybody joins."""
