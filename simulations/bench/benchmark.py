@@ -35,6 +35,7 @@ PARTS = (
     "loading",
     "gradcam",
     "sum",
+    "aggregation",
 )
 OWN_MODELS_OFF = ("evaluation.local_baseline=false", "evaluation.personal_epochs=0")
 SIZES = (28, 64, 128, 224)
@@ -248,6 +249,7 @@ def main() -> None:
     options = parser.parse_args()
     import torch
 
+    from simulations.bench.benchmark_aggregation import aggregations
     from simulations.bench.benchmark_device import device_steps
     from simulations.bench.benchmark_gradcam import heatmaps
     from simulations.bench.benchmark_histograms import histograms
@@ -269,6 +271,7 @@ def main() -> None:
         "loading": loading,
         "gradcam": lambda: heatmaps(options.repeats),
         "sum": lambda: sums(repeats=options.repeats),
+        "aggregation": lambda: aggregations(repeats=options.repeats),
     }
     if options.device:
         sides = [side for side in options.sizes if side > 28] or options.sizes
