@@ -43,13 +43,14 @@ def export(
     images: Images = None,
     home: Home = None,
 ) -> None:
-    """Write means and standard deviations over this site's patients.
+    """Write means and spreads over this site's patients, too coarse to tell one of them from two such files.
 
     Example: oncofed-site appearance export north.appearance.json
     """
     from client.site.site_file import site_home
     from common.cli.writing import check_new
-    from common.data.intake.appearance import measure, summary
+    from common.data.intake.appearance import measure
+    from common.data.intake.appearance_told import told_appearance
 
     check_new(out, "another name")
     named = site or site_home(home).read().name
@@ -57,12 +58,12 @@ def export(
     if dataset.kind != "image":
         raise UsageError(f"{dataset.name} is a table; it has no appearance")
     groups = [[measure(dataset.read(record.image)) for record in records] for records in dataset.patients().values()]
-    found = summary(groups, min_cell)
+    found = told_appearance(groups, min_cell)
     if found is None:
         raise DataError(f"{dataset.name} has fewer than {min_cell} patients; nothing may be told of them")
     document = {"schema_version": SCHEMA_VERSION, "site": named, **found}
     out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    say(f"Written: {out}, of {found['patients']} patients: {json.dumps(found['measures'])}")
+    say(f"Written: {out}, of about {found['patients']} patients: {json.dumps(found['measures'])}")
 
 
 @appearance_app.command("compare")

@@ -63,6 +63,7 @@ def list_kept(as_json: Json = False, home: Home = None) -> None:
     """
     from client.site.packages import KeptPackages
     from client.site.site_file import site_home
+    from common.cli.terminal import printable
 
     kept = KeptPackages(site_home(home).path)
     rows = [_row(kept, digest) for digest in kept.digests()]
@@ -70,7 +71,8 @@ def list_kept(as_json: Json = False, home: Home = None) -> None:
         print_json({"packages": rows})
         return
     for row in rows:
-        print(row["digest"], row["state"], row["problem"] or f"{row['name']}, valid until {row['expires'][:10]}")
+        said = row["problem"] or f"{row['name']}, valid until {row['expires'][:10]}"
+        print(row["digest"], row["state"], printable(said))
     if not rows:
         say("This site keeps no package; add one with: oncofed-site model add FOLDER")
 

@@ -116,14 +116,15 @@ def _seen(package: Package, dataset: Dataset, progress: Progress) -> dict[str, l
 def _patient(package: Package, dataset: Dataset, records: Sequence[Record]) -> Patient | None:
     """Returns the patient, None where an image cannot be read."""
     from common.inference.graph import in_parts
-    from common.inference.predict import log_odds_of, pooled, sigmoid
+    from common.inference.predict import is_number, log_odds_of, pooled, sigmoid
 
     images = seen_images(package, dataset, records)
     if images is None:
         return None
     logits, features = in_parts(package.network, np.stack([image.given for image in images]))
     score = log_odds_of(float(sigmoid(logits).mean()))
-    return Patient(score, records[0].label, pooled(features).mean(0), answered(package, images))
+    usable = answered(package, images) and is_number(logits, features)
+    return Patient(score, records[0].label, pooled(features).mean(0), usable)
 
 
 def seen_images(package: Package, dataset: Dataset, records: Sequence[Record]) -> list[SeenImage] | None:

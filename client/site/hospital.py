@@ -253,16 +253,17 @@ class Site:
         compare with and to fine-tune.
 
         Raises:
-            NotReleased: The policy keeps it.
+            NotReleased: The policy keeps it, or lets less leave of it by now than was answered.
             QuestionRefused: The study asks for no such models, or the test was opened with other weights.
         """
-        from client.site.own_models import own_models, released
+        from client.site.own_models import check_level, own_models, released
         from client.site.release_floor import releasing
         from common.models.weights import load_trainable
 
         self._check_own(request)
         questions = self._questions(request)
         if (before := questions.compare_own(request.arrays)) is not None:
+            check_level(before, self.policy.own_models)
             return DocumentAnswer(site=self.name, document=before)
         study = request.study
         counted = self.cohort.load(study, "test")

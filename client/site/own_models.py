@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -68,6 +68,20 @@ def released(answer: OwnModels, level: OwnLevel, margin: float, confidence: floa
             return Coarse.of(answer, level, margin, confidence).to_json()
         case "none":
             raise ValueError("A policy that keeps everything has nothing to release")
+
+
+def check_level(document: Mapping[str, Any], level: OwnLevel) -> None:
+    """Refuses an answer that was kept from a day on which the policy let more leave.
+
+    Raises:
+        NotReleased: It tells more than the policy's level.
+    """
+    from client.site.policy import OWN_LEVELS
+    from common.errors import NotReleased
+
+    kept = str(document.get("level", "full"))
+    if OWN_LEVELS.index(kept) > OWN_LEVELS.index(level):
+        raise NotReleased(f"The answer about own models was made as {kept}; the policy now lets {level} leave")
 
 
 def _differences(

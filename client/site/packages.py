@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,7 +63,6 @@ class KeptPackages:
         Raises:
             ModelError, TrustError: It is refused (:func:`common.inference.package.load_package`).
         """
-        from common.inference.manifest import BESIDE
         from common.inference.package import load_package
 
         package = load_package(source, datetime.now(UTC), keys)
@@ -77,7 +76,7 @@ class KeptPackages:
             raise ConfigError(f"This site has the package {package.digest[:16]} already")
         make_folder(self.path)
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(source, partial, ignore=shutil.ignore_patterns(BESIDE[1]))
+        _copy(source, partial, package.manifest.files)
         copied = load_package(partial, datetime.now(UTC), keys)
         if copied.digest != package.digest:
             raise ModelError(f"{source} changed while it was copied; copy it again")
@@ -124,3 +123,15 @@ class KeptPackages:
         from client.site.lifecycle.registry import SiteRegistry
 
         return Pointer(*SiteRegistry(self.home).pointed())
+
+
+def _copy(source: Path, target: Path, files: Iterable[str]) -> None:
+    """Copies what the package names and its signatures: no link, and nothing that somebody else put beside them."""
+    from common.inference.manifest import FILE
+    from common.inference.signatures import signature_files
+
+    signatures = [path.relative_to(source).as_posix() for path in signature_files(source)]
+    for name in (FILE, *files, *signatures):
+        place = target / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, place, follow_symlinks=False)

@@ -177,11 +177,14 @@ def _patient(package: Package, dataset: Dataset, records: Sequence[Record]) -> N
     from client.site.calibrating import answered, seen_images
     from common.inference.graph import in_parts
     from common.inference.personal import as_head_reads
+    from common.inference.predict import is_number
 
     images = seen_images(package, dataset, records)
     if images is None or not answered(package, images):
         return None
     logits, features = in_parts(package.network, np.stack([image.given for image in images]))
+    if not is_number(logits, features):
+        return None
     return np.hstack([as_head_reads(features, normalised=package.manifest.normalised), logits[:, None]])
 
 

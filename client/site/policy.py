@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -22,6 +22,8 @@ _PUBLISHED = re.compile(r"\w+_Weights\.\w+")
 EMULATED_CEILING = 1e6
 """Of an emulated hospital's evaluation account, whose patients are public: no limit, as JSON can hold it."""
 OwnLevel = Literal["none", "verdict", "rounded", "full"]
+OWN_LEVELS: tuple[str, ...] = get_args(OwnLevel)
+"""From the one that tells least."""
 Hour = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 
 

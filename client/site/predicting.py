@@ -53,19 +53,22 @@ def reading(home: Path, package: Path | None, out: Path | None, threads: int = 1
     kept = KeptPackages(home)
     records = kept.records if home.is_dir() else out / RECORDS if out is not None else None
     if package is not None:
-        return Reading(_by_hand(package, threads), None, records, out)
+        return Reading(_by_hand(kept, package, threads), None, records, out)
     active = _active(kept, threads)
     shadow, problem = _shadow(kept, threads)
     return Reading(active, shadow, records, out, problem)
 
 
-def _by_hand(package: Path, threads: int) -> Predictor:
+def _by_hand(kept: KeptPackages, package: Path, threads: int) -> Predictor:
+    """Returns a package that the site keeps, with what it measured; of any other, what came with it is not believed."""
     from common.inference.local import read_local
     from common.inference.package import load_package
     from common.inference.predict import Predictor
 
-    found = load_package(package, datetime.now(UTC), threads=threads)
-    return Predictor(found, read_local(found))
+    if package.resolve().parent == kept.path.resolve():
+        found = kept.load(package.resolve().name, threads)
+        return Predictor(found, read_local(found))
+    return Predictor(load_package(package, datetime.now(UTC), kept.pins({}), threads=threads))
 
 
 def _active(kept: KeptPackages, threads: int) -> Predictor:

@@ -150,6 +150,7 @@ class ExplanationState:
 
         Outcomes too small are put together as ``other``, which takes in the next smallest until it is large enough;
         as the patients of all cells are the whole, nothing is left to subtract. A measure of too few is left out.
+        So few blank maps are told as none, all but so few as all: a hub can choose weights blank for one patient.
         """
         measurable = _without_rare_measures(self, min_cell)
         by_size = sorted(measurable.cells, key=lambda name: (measurable.cells[name].patients, name))
@@ -157,8 +158,8 @@ class ExplanationState:
         large = [name for name in by_size if name not in small]
         while small and large and not _joined(measurable, small).fits(min_cell):
             small.append(large.pop(0))
-        kept = {name: measurable.cells[name] for name in large}
-        rest = _joined(measurable, small)
+        kept = {name: _without_rare_blanks(measurable.cells[name], min_cell) for name in large}
+        rest = _without_rare_blanks(_joined(measurable, small), min_cell)
         return ExplanationState(kept | ({OTHER: rest} if rest.fits(min_cell) else {}))
 
     def summarise(self, confidence: float = 0.95) -> dict[str, Any]:
@@ -210,6 +211,12 @@ def _without_rare_measures(state: ExplanationState, min_cell: int) -> Explanatio
             for name, cell in state.cells.items()
         }
     )
+
+
+def _without_rare_blanks(cell: Cell, min_cell: int) -> Cell:
+    if cell.blank < min_cell:
+        return dataclasses.replace(cell, blank=0)
+    return dataclasses.replace(cell, blank=cell.patients) if cell.patients - cell.blank < min_cell else cell
 
 
 def _joined(state: ExplanationState, names: list[str]) -> Cell:

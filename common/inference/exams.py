@@ -172,7 +172,12 @@ def _named(groups: dict[tuple[str, str], list[tuple[Path, Header | None]]]) -> I
             :LONGEST
         ]
         patient = next((header.patient for header in headers if header is not None and header.patient), "")[:LONGEST]
-        yield Exam(key or "exam", patient or key or "exam", files, headers)
+        yield Exam(_written(key) or "exam", _written(patient or key) or "exam", files, headers)
+
+
+def _written(name: str) -> str:
+    """Returns a name with what is no letter of any language, as of a file from another system, as its number."""
+    return name.encode("utf-8", "backslashreplace").decode()[:LONGEST]
 
 
 def read_header(path: Path) -> Header:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, ConfigDict, Field, TypeAdapter, ValidationError
 
 from common.errors import ModelError
+from common.notice import RESEARCH_USE
 from common.trust.journal import canonical
 
 FILE = "package.json"
@@ -103,6 +104,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise ModelError(f"{path} is damaged at {where or 'its start'}; get the package again") from None
     if path.read_text(encoding="utf-8") != found.text():
         raise ModelError(f"{path} was written by hand or changed; get the package again")
+    if found.notice != RESEARCH_USE:
+        raise ModelError(f"{path} does not say {RESEARCH_USE!r}; it is no package of this program")
     _check_names(folder, found)
     for name, expected in found.files.items():
         if file_digest(folder / name) != expected:

@@ -20,6 +20,7 @@ from common.evaluation.calibration import recalibrated_probability
 from common.inference.expects import ADAPTER, Expects
 from common.inference.golden import check_golden
 from common.inference.graph import Network, OnnxNetwork, TorchNetwork
+from common.inference.held import check_graph, check_weights
 from common.inference.manifest import Manifest, read_manifest
 from common.inference.personal import PersonalFacts, PersonalHead, PersonalNetwork, read_personal
 from common.inference.preprocess import from_document
@@ -148,7 +149,7 @@ def load_package(folder: Path, now: datetime, keys: Mapping[str, str] | None = N
     return Package(
         folder=folder, manifest=manifest, network=network, data=data, expects=_expects(folder),
         calibration=calibration, threshold_as_scored=as_scored, appearance=_appearance(folder), head=head,
-        attention=document(folder / ATTENTION), golden=worst, personal=None if own is None else own[1],
+        attention=_attention(folder), golden=worst, personal=None if own is None else own[1],
     )  # fmt: skip
 
 
@@ -160,7 +161,7 @@ def document(path: Path) -> dict[str, Any]:
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise ModelError(f"{path} holds no JSON object; get the package again")
@@ -168,14 +169,18 @@ def document(path: Path) -> dict[str, Any]:
 
 
 def _network(folder: Path, manifest: Manifest, threads: int) -> Network:
+    tensors = check_weights(folder / WEIGHTS, manifest.weights)
     if manifest.engine == "onnx":
+        check_graph(folder / ONNX, tensors)
         return OnnxNetwork(folder / ONNX, threads)
     from common.models.weights import load_weights
     from common.training.study_model import study_model
 
     settings = document(folder / STUDY)
-    if (folder / CHECKPOINT).is_dir():
-        settings["model"]["weights"] = str(folder / CHECKPOINT)
+    if not isinstance(settings.get("model"), dict):
+        raise ModelError(f"{folder / STUDY} names no network; get the package again")
+    if settings["model"].get("weights") != "package":  # a path would be one of this machine's
+        settings["model"]["weights"] = str(folder / CHECKPOINT) if (folder / CHECKPOINT).is_dir() else None
     try:
         study = from_dict(settings)
     except ConfigError as error:
@@ -216,10 +221,14 @@ def _calibration(found: Mapping[str, Any]) -> tuple[Calibration, float]:
         patients = int(found["validation_patients"])
     except (KeyError, TypeError, ValueError):
         raise ModelError("calibration.json lacks a number; get the package again") from None
-    if not all(map(math.isfinite, numbers.values())) or numbers["slope"] <= 0 or not 0 <= numbers["threshold"] <= 1:
+    if not all(map(math.isfinite, numbers.values())) or numbers["slope"] <= 0 or not _are_shares(numbers):
         raise ModelError("calibration.json holds a number out of its range; get the package again")
     as_scored = numbers.pop("threshold_as_scored")
     return Calibration(**numbers, patients=patients, where="consortium"), as_scored
+
+
+def _are_shares(numbers: Mapping[str, float]) -> bool:
+    return all(0 <= numbers[name] <= 1 for name in ("threshold", "threshold_as_scored"))
 
 
 def _expects(folder: Path) -> Expects:
@@ -229,12 +238,22 @@ def _expects(folder: Path) -> Expects:
         raise ModelError(f"{folder / EXPECTS} is damaged; get the package again") from None
 
 
+def _attention(folder: Path) -> dict[str, Any]:
+    found = document(folder / ATTENTION)
+    if not all(isinstance(found.get(name), str) for name in ("method", "label", "reason")):
+        raise ModelError(f"{folder / ATTENTION} is damaged; get the package again")
+    return found
+
+
 def _appearance(folder: Path) -> Appearance | None:
     if not (folder / APPEARANCE).exists():
         return None
     found = document(folder / APPEARANCE)
     try:
         measures = {str(name): (float(row["mean"]), float(row["sd"])) for name, row in found["measures"].items()}
-        return Appearance(measures, float(found["limit"]))
+        limit = float(found["limit"])
+        if not (limit > 0 and all(map(math.isfinite, (limit, *(x for pair in measures.values() for x in pair))))):
+            raise ValueError
+        return Appearance(measures, limit)
     except (KeyError, TypeError, ValueError, AttributeError):
         raise ModelError(f"{folder / APPEARANCE} is damaged; get the package again") from None

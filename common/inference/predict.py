@@ -75,7 +75,7 @@ class Prediction:
     Attributes:
         record: What is kept.
         images: As they were looked at; empty where one could not be read.
-        scores: Of each image, in [0, 1], before calibration.
+        scores: Of each image, in [0, 1], before calibration; empty where the network gave no number.
         heat: Attention of each image, float32 (h, w) at the network's grid; empty where there is no map.
         calibration: By which the probability was made.
         told: What a reader must know besides, in sentences: why there is no set, that marks are drawn into an image.
@@ -134,6 +134,8 @@ class Predictor:
 
     def _scored(self, exam: Exam, images: tuple[SeenImage, ...], started: float) -> Prediction:
         logits, features = in_parts(self.package.network, np.stack([image.given for image in images]))
+        if not is_number(logits, features):
+            return self._unscored(exam, images, started)
         scores = tuple(float(score) for score in sigmoid(logits))
         # As training scores a patient: the mean of the images' probabilities.
         score = float(np.mean(scores))
@@ -142,6 +144,13 @@ class Predictor:
         record = self._record(exam, [image.digest for image in images], started, found, reasons)
         told = tuple(filter(None, (self.told(), self._of_marks(images))))
         return Prediction(record, images, scores, self._heat(features), self.calibration, told)
+
+    def _unscored(self, exam: Exam, images: tuple[SeenImage, ...], started: float) -> Prediction:
+        found = _Judged(appearance=mean_of([image.appearance for image in images]))
+        reasons = (*self._reasons(exam, images, found), Reason.NO_NUMBER)
+        record = self._record(exam, [image.digest for image in images], started, found, reasons)
+        told = tuple(filter(None, (self.told(), self._of_marks(images))))
+        return Prediction(record, images, (), (), self.calibration, told)
 
     def _judged(self, score: float, features: Floats, appearance: Mapping[str, float]) -> _Judged:
         log_odds = log_odds_of(score)
@@ -286,6 +295,11 @@ def file_digest(path: Path) -> str:
 def pooled(features: Floats) -> Floats:
     """Returns features (N, D, h, w) or (N, D) as float32 (N, D)."""
     return features.mean((2, 3)) if features.ndim == 4 else features
+
+
+def is_number(*found: Floats) -> bool:
+    """Returns whether a network gave numbers throughout; what is none is neither above a threshold nor below."""
+    return all(bool(np.isfinite(part).all()) for part in found)
 
 
 def sigmoid(logits: Floats) -> NDArray[np.float64]:

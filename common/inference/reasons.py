@@ -18,6 +18,7 @@ class Reason(StrEnum):
     FEATURES_FAR = "features-far"
     AMBIGUOUS = "ambiguous-set"
     ATYPICAL = "empty-set"
+    NO_NUMBER = "no-number"
 
 
 MEANINGS = {
@@ -30,6 +31,7 @@ MEANINGS = {
     Reason.UNLIKE_TRAINING: "the images look unlike those that the model was trained on",
     Reason.FEATURES_FAR: "the network's features lie far from those of this site's own patients",
     Reason.AMBIGUOUS: "benign and malignant are both possible at the agreed error level",
+    Reason.NO_NUMBER: "the network gives no number for an image",
     Reason.ATYPICAL: "neither benign nor malignant patients of the calibration look like this",
 }
 """What each reason says to a person."""

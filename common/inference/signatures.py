@@ -12,6 +12,7 @@ from common.trust.durable import write_durably
 from common.trust.signing import SiteKey, signature_holds
 
 FOLDER = "signatures"
+MOST, MOST_BYTES = 100, 10_000
 _DOMAIN = b"oncofed model package\n"
 
 
@@ -50,16 +51,27 @@ def check_signatures(folder: Path, digest: str, keys: Mapping[str, str]) -> None
             )
 
 
+def signature_files(folder: Path) -> list[Path]:
+    """Returns the files below ``signatures/`` that can be signatures: small, and no links; a hundred at most."""
+    place = folder / FOLDER
+    found = [] if place.is_symlink() else sorted(place.glob("*.json"))
+    return [path for path in found[:MOST] if _is_small_file(path)]
+
+
+def _is_small_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink() and path.stat().st_size < MOST_BYTES
+
+
 def _message(digest: str) -> bytes:
     return _DOMAIN + digest.encode()
 
 
 def _signatures(folder: Path) -> list[str]:
     found = []
-    for path in sorted((folder / FOLDER).glob("*.json"))[:100]:
+    for path in signature_files(folder):
         try:
-            document = json.loads(path.read_text(encoding="utf-8")) if path.stat().st_size < 10_000 else None
-        except (OSError, ValueError):
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
             continue  # a damaged signature is none
         if isinstance(document, dict):
             found.append(str(document.get("signature")))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from torch import nn
 from common.errors import ModelError
 from common.models.parts import trainable_names
 from common.models.pretrained import check_finite
+from common.models.state_digest import arrays_digest
 
 
 def trainable_state(model: nn.Module) -> dict[str, NDArray[np.float32]]:
@@ -53,11 +53,7 @@ def frozen_digest(model: nn.Module) -> str:
 
 def state_digest(state: Mapping[str, torch.Tensor]) -> str:
     """Returns the SHA-256 (hex) over name, type, shape and bytes of every tensor, in the order of their names."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(state.items()):
-        array = tensor.detach().cpu().contiguous().numpy()
-        digest.update(f"{name}|{array.dtype}|{array.shape}|".encode() + array.tobytes())
-    return digest.hexdigest()
+    return arrays_digest({name: tensor.detach().cpu().contiguous().numpy() for name, tensor in state.items()})
 
 
 def save_model(model: nn.Module, path: Path, metadata: Mapping[str, str]) -> None:

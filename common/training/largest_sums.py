@@ -23,7 +23,7 @@ def largest_sums_norm(study: StudyConfig, declared_patients: int, round_index: i
     most deviation * (sqrt(parameters) + sqrt(2 log 10^9)) (Boucheron et al. 2013, theorem 5.6).
     """
     sensitivity = sensitivities(study.training.rounds, study.training.statistics.residual)[round_index - 1]
-    noise = _multiplier(study, declared_patients) * (math.sqrt(parameters) + math.sqrt(2 * LOG_TAIL))
+    noise = noise_multiplier(study, declared_patients) * (math.sqrt(parameters) + math.sqrt(2 * LOG_TAIL))
     longest = sensitivity * (MOST_PATIENTS * declared_patients + noise) * ABOVE_SENSITIVITY / UNIT
     return longest * (1.0 if round_index == 1 else _stretch(study, round_index))
 
@@ -48,7 +48,8 @@ def _stretch(study: StudyConfig, round_index: int) -> float:
     return math.hypot(*coefficients(settled(study).release, study.training.rounds, round_index))
 
 
-def _multiplier(study: StudyConfig, declared_patients: int) -> float:
+def noise_multiplier(study: StudyConfig, declared_patients: int) -> float:
+    """Returns a noise multiplier that an honest site of this size does not pass; 0 without privacy."""
     privacy = study.privacy
     if not privacy.private:
         return 0.0

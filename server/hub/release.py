@@ -16,6 +16,7 @@ from common.trust.durable import write_durably
 from common.trust.release import ReleasedModel, endorsers
 from server.hub.followed import read_status
 from server.hub.home import HubHome
+from server.hub.packaging import FOLDER
 from server.hub.registry import Registry
 
 MODEL = Path("model") / "model.safetensors"
@@ -64,7 +65,7 @@ def verify(folder: Path, keys: Mapping[str, str]) -> ReleasedModel:
 
     Raises:
         ConfigError: There is no key, or no release in ``folder``.
-        ModelError: The weights are missing or damaged.
+        ModelError: The weights are missing or damaged, or the package beside them is of others.
         TrustError: One of them did not sign them, or signed them for another run or study.
     """
     if not keys:
@@ -76,7 +77,21 @@ def verify(folder: Path, keys: Mapping[str, str]) -> ReleasedModel:
     except (KeyError, TypeError, ValueError):
         raise ConfigError(f"{folder / 'release.json'} is damaged; ask for the release again") from None
     endorsers(named, documents, keys, len(keys))
+    if (folder / FOLDER).exists():
+        _check_package(folder / FOLDER, named.weights)
     return named
+
+
+def _check_package(folder: Path, weights: str) -> None:
+    """Refuses a package beside a release that holds, or computes with, other weights than those that were signed."""
+    from common.inference.held import check_graph, check_weights
+    from common.inference.manifest import read_manifest
+    from common.inference.package import ONNX, WEIGHTS
+
+    manifest = read_manifest(folder)
+    tensors = check_weights(folder / WEIGHTS, weights)
+    if manifest.engine == "onnx":
+        check_graph(folder / ONNX, tensors)
 
 
 def _needed(path: Path, digest: str) -> int:

@@ -19,6 +19,7 @@ import numpy as np
 from common.config.study import StudyConfig
 from common.privacy.largest_update import RoundPlan, largest_update_norm, round_plan
 from common.protocol.aggregation import Arrays, Update
+from common.training.honest_sums import share_within
 from common.training.largest_sums import largest_sums_norm
 from server.run.updates import CheckedUpdate
 
@@ -59,6 +60,11 @@ class Limits:
         plan = self._plans.get(size) or round_plan(self.study, size, self.parameters)
         self._plans[size] = plan
         return largest_update_norm(plan, self.study.training, self.study.strategy, start_norm)
+
+    def of_update(self, site: str, start_norm: float, update: CheckedUpdate) -> float:
+        """Returns the same for one update, which may not count more patients than the site can have either."""
+        share = share_within(self.study, self.declared[site], self.round_index, update.arrays)
+        return min(self.of(site, start_norm), share * update.norm)
 
 
 def common_limit(norms: Mapping[str, float]) -> float:

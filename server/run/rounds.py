@@ -18,6 +18,7 @@ from common.errors import DataError, FederationError, SiteCode
 from common.evaluation.scores import ScoreState
 from common.protocol.aggregation import Arrays, difference, norm
 from common.protocol.messages import DocumentAnswer, Purpose, Refusal, Request, SiteCard, TrainAnswer
+from common.training.honest_sums import is_honest
 from server.run.cards import scores_fit
 from server.run.clipping import Limits, Waiting, clipped, common_limit
 from server.run.enrolment import Roster, wait_for_nodes
@@ -194,7 +195,7 @@ class _Taking:
         if isinstance(answer, TrainAnswer) and answer.epsilon_spent is not None:
             self.result.epsilon[site] = answer.epsilon_spent
         if self._limits.known_before:
-            self._add(site, update, self._limits.of(site, self._start_norm))
+            self._add(site, update, self._limits.of_update(site, self._start_norm, update))
         else:
             self.waiting.put(site, update)
 
@@ -225,8 +226,8 @@ class _Taking:
         if isinstance(answer, Refusal):
             return answer
         strategy = self._federation.study.strategy
-        declared = self._federation.roster.cards[site].declared_patients
-        return checked_update(
+        study, declared = self._federation.study, self._federation.roster.cards[site].declared_patients
+        update = checked_update(
             answer,
             site=site,
             round_index=self._round,
@@ -234,6 +235,8 @@ class _Taking:
             arrays=self._arrays,
             max_norm=strategy.max_update_norm,
         )
+        honest = isinstance(update, Refusal) or is_honest(study, declared, self._round, self._arrays, update.arrays)
+        return update if honest else Refusal(site=site, code=SiteCode.BAD_UPDATE)
 
     def _add(self, site: str, update: CheckedUpdate, limit: float) -> None:
         if update.norm > limit:

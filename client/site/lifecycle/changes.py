@@ -99,13 +99,18 @@ def _facts(kept: KeptPackages, active: str | None, shadow: str) -> Facts:
 
 
 def _parts(package: Package) -> dict[str, Any]:
-    from common.inference.package import PREPROCESS
+    from common.inference.package import CHECKPOINT, ONNX, PREPROCESS, WEIGHTS
     from common.inference.personal import HEAD
 
     network = package.label().get("model", {}).get("network")
     files = package.manifest.files
-    weights = (package.manifest.weights, files.get(HEAD))
-    return {"weights": weights, "preprocessing": files.get(PREPROCESS), "network": network}
+    # All that a score is computed from: another graph is another model, whatever weights it is said to have.
+    names = (name for name in files if name in (WEIGHTS, ONNX, HEAD) or name.startswith(CHECKPOINT))
+    return {
+        "weights": {name: files[name] for name in names},
+        "preprocessing": files.get(PREPROCESS),
+        "network": network,
+    }
 
 
 def _epsilon(package: Package) -> float | None:

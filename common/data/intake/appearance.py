@@ -53,7 +53,7 @@ def summary(patients: Iterable[Sequence[Mapping[str, float]]], min_cell: int) ->
 
     None with fewer than ``min_cell`` patients; a measure that fewer have is left out.
     """
-    means = [_mean(images) for images in patients if images]
+    means = patient_means(patients)
     if len(means) < max(2, min_cell):
         return None
     measures = {}
@@ -62,6 +62,11 @@ def summary(patients: Iterable[Sequence[Mapping[str, float]]], min_cell: int) ->
         if len(values) >= max(2, min_cell):
             measures[name] = {"mean": round(statistics.mean(values), 4), "sd": round(statistics.stdev(values), 4)}
     return {"patients": len(means), "measures": measures}
+
+
+def patient_means(patients: Iterable[Sequence[Mapping[str, float]]]) -> list[dict[str, float]]:
+    """Returns the mean of each patient's images, in the measures that all of them have."""
+    return [_mean(images) for images in patients if images]
 
 
 def differences(sites: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:

@@ -169,7 +169,7 @@ def test_two_hospitals_compare_how_their_images_look(manifest: Path, tmp_path: P
         done = invoke(app, ["appearance", "export", file, "--site", site, "--root", str(manifest)])
         assert done.exit_code == 0, done.output
     text = Path(files[0]).read_text()
-    assert ".png" not in text and json.loads(text)["patients"] == 30
+    assert ".png" not in text and json.loads(text)["patients"] == 16
     done = invoke(app, ["appearance", "compare", *files, "--json"])
     found = json.loads(done.stdout)["data"]["differences"]
     assert len(found) == 2 and all(abs(value) < 1e-9 for row in found.values() for value in row.values())

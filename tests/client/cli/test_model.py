@@ -162,9 +162,9 @@ def test_nothing_to_read_is_never_a_success(joined: SiteHome, active: Package, t
     assert site(joined, "predict").exit_code == 2
 
 
-def test_without_an_active_model_a_package_must_be_named(joined: SiteHome, folder: Path, pictures: Path) -> None:
+def test_without_an_active_model_a_package_must_be_named(joined: SiteHome, signed: Path, pictures: Path) -> None:
     assert site(joined, "predict", "--in", pictures).exit_code == 3
-    done = site(joined, "predict", "--in", pictures, "--package", folder)
+    done = site(joined, "predict", "--in", pictures, "--package", signed)
     assert done.exit_code == 0, done.output
     assert {one.state for one in records(joined.path / "records.jsonl").records} == {"none"}
 
