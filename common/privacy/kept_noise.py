@@ -35,7 +35,10 @@ def kept_or_solved(
         solve: Finds the multiplier.
         asked: All that the answer hangs on, beside the versions of search and accountant.
     """
-    path = _folder() / f"{document_digest(asked | _versions())}.json"
+    folder = _folder()
+    if folder is None:
+        return solve()
+    path = folder / f"{document_digest(asked | _versions())}.json"
     found = _read(path)
     if found is not None and NEARLY * target <= cost(found) <= target:
         return found
@@ -49,8 +52,12 @@ def _versions() -> dict[str, float | str]:
     return {"search": VERSION, "opacus": metadata.version("opacus")}
 
 
-def _folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "oncofed" / "noise"
+def _folder() -> Path | None:
+    """Returns where answers are kept; None for a user without a home, as of a service."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "oncofed" / "noise"
+    except RuntimeError:
+        return None
 
 
 def _read(path: Path) -> float | None:

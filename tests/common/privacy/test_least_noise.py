@@ -122,6 +122,16 @@ def test_each_question_has_a_file_of_its_own(cache: Path, monkeypatch: pytest.Mo
     assert len(list(cache.iterdir())) == 6
 
 
+def test_a_service_without_a_home_solves_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    monkeypatch.chdir(tmp_path)
+    assert _solved() == _solved() > 0 and not list(tmp_path.iterdir())
+
+
 def test_without_a_place_to_write_it_is_solved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
