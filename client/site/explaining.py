@@ -36,7 +36,8 @@ def explained(site: Site, model: Classifier, data: PatientTensors, study: StudyC
     """Returns the document that may leave: the state of the test patients, and whether maps follow the weights.
 
     Patients are put together by what they have, not by how the model called them: a threshold of the hub's choice would
-    tell on which side of it somebody lies. Hits are left out: weights that hit for one patient would show her. No figure is of fewer patients than the floors of policy and study.
+    tell on which side of it somebody lies. Hits are left out: weights that hit for one patient would show her. No
+    figure is of fewer patients than the floors of policy and study.
     """
     floor = max(site.policy.min_group, study.evaluation.min_cell)
     places = site.cohort.places(study, "test") if site.cohort.places is not None else None

@@ -124,7 +124,9 @@ class TestForecast:
         exact = nearest(cells, found.patients, found.sites, found.epsilon)
         assert exact == found
 
-    def test_a_forecast_tells_it_for_the_training_that_was_tried_and_says_so_for_others(self, study: StudyConfig) -> None:
+    def test_a_forecast_tells_it_for_the_training_that_was_tried_and_says_so_for_others(
+        self, study: StudyConfig
+    ) -> None:
         rows = joining(study, 40)
         assert rows is not None and len(rows) == len(measured().sources)
         assert all(f"{row['both']:.2f} with both" in joining_text(rows) for row in rows)
