@@ -84,7 +84,18 @@ def completed_run(overrides: Sequence[str], engine: str, out: Path, progress: Pr
         run_study([], engine, resume=out, progress=progress)
     if (status := status_of(out))["status"] != "COMPLETED":
         raise FederationError(f"{out} ended as {status['status']}: {status['reason']}")
+    _finish_outside(out)
     return out
+
+
+def _finish_outside(folder: Path) -> None:
+    """Tries the model on hospitals outside where the process ended between the run's end and that."""
+    from server.app import render
+    from simulations.engine.outside import FILE, measure_outside
+
+    study = compose(_kept(folder))
+    if study.evaluation.test and not (folder / FILE).exists() and measure_outside(study, folder):
+        render(folder)
 
 
 @dataclass(frozen=True, slots=True)
