@@ -70,8 +70,8 @@ deployment-benchmark: install ## seconds and bytes a round beyond the training, 
 browser-tests: install ## every page in headless Chromium: an axe scan, and 320 px; needs Debian's chromium
 	$(BIN)/python -m pytest tests/e2e/accessibility.py $(ARGS)
 
-benchmark: install ## start-up, private against plain, overhead and scale, as Markdown
-	$(BIN)/python -m simulations.bench.benchmark
+benchmark: install ## start-up, private against plain, overhead and scale, as Markdown; ARGS='--device cuda' for a GPU
+	$(BIN)/python -m simulations.bench.benchmark $(ARGS)
 
 kit: install ## an offline installer in dist/; KIT_OPTIONS="--role hub --pip-options='--extra-index-url URL'" for torch for CPUs
 	$(BIN)/python deploy/kit/build.py $(KIT_OPTIONS)

@@ -123,5 +123,11 @@ class ModelError(ConfigError):
     code = SiteCode.MODEL_MISMATCH
 
 
+class DeviceError(ConfigError):
+    """The processor that was asked for is not there, or too small: who runs this machine can mend it."""
+
+    code = SiteCode.TRAINING_FAILED
+
+
 class LedgerError(TrustError):
     """The privacy ledger cannot be written or cannot be believed: nothing may train until it is mended."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import HealthCheck, settings
 from simulations.engine.environment import quiet_environment
 
 os.environ.update(quiet_environment())
+_CACHE = tempfile.TemporaryDirectory(prefix="oncofed-test-cache-")
+os.environ["XDG_CACHE_HOME"] = _CACHE.name  # nothing of a user's, and nothing into it
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -44,7 +44,7 @@ def _findings(home: SiteHome) -> Iterator[Finding]:
     yield _noise(settings)
     yield _guarded(_hub_key, home, settings)
     yield from hub_checks(home, settings)
-    for check in (_data, _ledger, _policy, _budget):
+    for check in (_device, _data, _ledger, _policy, _budget):
         yield _guarded(check, home, settings)
     yield from _telemetry(home)
     yield from _cohort(home, settings)
@@ -114,6 +114,12 @@ def _hub_key(home: SiteHome, settings: SiteFile) -> Finding:
 
     said = f"requests must be signed by {hub_fingerprint(pinned_hub(home.hub_key))}"
     return Finding(check="hub key", status="ok", found=said)
+
+
+def _device(home: SiteHome, settings: SiteFile) -> Finding:
+    from common.training.device import chosen, described
+
+    return Finding(check="device", status="ok", found=f"{settings.device} is {described(chosen(settings.device))}")
 
 
 def _data(home: SiteHome, settings: SiteFile) -> Finding:

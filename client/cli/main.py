@@ -17,6 +17,7 @@ from client.cli import overlap as overlap_cli
 from client.cli import pacs as pacs_cli
 from client.cli import predict as predict_cli
 from client.cli import privacy as privacy_cli
+from client.cli import read as read_cli
 from client.cli import study as study_cli
 from common.cli.command_line import command_line
 from common.cli.guard import guard
@@ -51,6 +52,8 @@ Examples:
 
   oncofed-site predict --in FOLDER --out RESULTS
 
+  oncofed-site read --reader NAME --in FOLDER --out RESULTS
+
   oncofed-site listen --from PACS --to PACS@HOST:PORT
 
   oncofed-site privacy report --out reports
@@ -75,6 +78,7 @@ lifecycle_cli.register(model_cli.model_app)
 monitor_cli.register(app)
 predict_cli.register(app)
 pacs_cli.register(app)
+read_cli.register(app)
 
 
 def main() -> None:

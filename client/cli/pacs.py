@@ -120,6 +120,7 @@ def _loop(
     from client.node.pacs_send import StowPeer, store_peer
     from client.node.pacs_spool import Spool
     from client.site.packages import RECORDS
+    from client.site.predicting import InUse
     from common.errors import UsageError
     from common.inference.dicom_origin import Device
 
@@ -130,7 +131,8 @@ def _loop(
     if not destinations:
         raise UsageError("Name a PACS that gets the results: --to TITLE@HOST:PORT or --stow URL")
     device = Device(device_uid(folder), calling[0])
-    reader = StudyReader(site, device, package, segment, threads, folder / RECORDS)
+    using = InUse(site, package, threads, folder / RECORDS, meanwhile="exams wait in the spool")
+    reader = StudyReader(using, device, segment)
     problem = reader.using().problem
     if problem:
         say(problem)

@@ -23,6 +23,7 @@ from common.services.environment import flower_environment
 from common.services.monitor import Monitor
 from common.services.notify import Notifier, credential
 from common.services.supervisor import Backoff, Child, Stop, only_one
+from common.training.device import check_in_another_process
 from common.trust.durable import write_durably
 from common.trust.pki import write_private
 
@@ -46,8 +47,10 @@ class SiteDaemon:
 
         Raises:
             ConfigError: Another daemon runs in this home, or the site has left.
+            DeviceError: ``site.yaml`` names a CUDA device that is not there.
         """
         check_not_left(self._home)
+        check_in_another_process(self._settings.device)
         monitor = Monitor(self._settings.monitor_port, lambda: site_page(self._home))
         with only_one(self._home.path / "site.lock"), monitor:
             stop, service = Stop(), Notifier()

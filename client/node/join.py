@@ -119,6 +119,8 @@ data:
 # Longest time one request may take, in seconds.
 job_seconds: 3600
 threads: 1
+# Where networks run: auto (the first CUDA device, else the CPU), cpu, cuda or cuda:1.
+device: auto
 # Port on 127.0.0.1 for /health and Prometheus' /metrics; null: none.
 monitor_port: null
 """

@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from client.node.pacs_spool import Study
-from client.site.packages import KeptPackages, Pointer
-from client.site.predicting import Reading, read_exams, reading
-from common.errors import ConfigError, DataError, TrustError
+from client.site.predicting import InUse, Reading, read_exams
+from common.errors import ConfigError, DataError
 from common.trust.durable import make_folder, write_durably
 
 if TYPE_CHECKING:
@@ -30,22 +28,14 @@ class StudyReader:
     """Reads studies with the package that is active when each is read, so that a suspended model stops at once.
 
     Attributes:
-        home: The site's folder.
+        using: The packages.
         device: The site's, which its reports name.
-        package: Folder of a package named by hand; None: the active one.
         segment: Whether the map is written as a segmentation too.
-        threads: Processor threads of the network.
-        records: Where each prediction leaves a line, where there is no site; None: nowhere.
     """
 
-    home: Path
+    using: InUse
     device: Device
-    package: Path | None = None
     segment: bool = False
-    threads: int = 1
-    records: Path | None = None
-    _using: Reading | None = None
-    _pointer: Pointer | None = None
 
     def __call__(self, study: Study) -> Sequence[Dataset]:
         """Returns the objects of a study; none where its images do not belong together or cannot be referred to.
@@ -77,21 +67,6 @@ class StudyReader:
         before = None if study.before is None else Predecessor(**study.before)
         package = using.active.package
         return objects_of(files, prediction, package, self.device, before=before, segment=self.segment)
-
-    def using(self) -> Reading:
-        """Returns the packages in use now, loaded again where the site chose others."""
-        pointer = None if self.package is not None else KeptPackages(self.home).pointer()
-        if pointer is not None and pointer.active is None:
-            raise ConfigError("No model is active at this site; exams wait in the spool")
-        if self._using is None or pointer != self._pointer:
-            self._using = reading(self.home, self.package, None, self.threads)
-            if self._using.records is None:
-                self._using = dataclasses.replace(self._using, records=self.records)
-            self._pointer = pointer
-        expires = self._using.active.package.manifest.expires
-        if datetime.now(UTC) >= expires:
-            raise TrustError(f"The validation of the model expired on {expires.date()}; exams wait in the spool")
-        return self._using
 
 
 def objects_of(

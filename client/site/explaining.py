@@ -36,7 +36,8 @@ def explained(site: Site, model: Classifier, data: PatientTensors, study: StudyC
     """Returns the document that may leave: the state of the test patients, and whether maps follow the weights.
 
     Patients are put together by what they have, not by how the model called them: a threshold of the hub's choice would
-    tell on which side of it somebody lies. No figure is of fewer patients than the floors of policy and study.
+    tell on which side of it somebody lies. Hits are left out: weights that hit for one patient would show her. No
+    figure is of fewer patients than the floors of policy and study.
     """
     floor = max(site.policy.min_group, study.evaluation.min_cell)
     places = site.cohort.places(study, "test") if site.cohort.places is not None else None
@@ -52,7 +53,7 @@ def explained(site: Site, model: Classifier, data: PatientTensors, study: StudyC
 def _state(model: Classifier, data: PatientTensors, places: Sequence[Sequence[Shown]] | None) -> ExplanationState:
     import torch
 
-    from common.explain.explanation_state import CLASSES, ExplanationState
+    from common.explain.explanation_state import CLASSES, HITS, ExplanationState
     from common.explain.measured import heatmaps, patient_state, shares_of
 
     maps, whole = heatmaps(model, data.inputs, METHOD), _whole(data)
@@ -60,7 +61,8 @@ def _state(model: Classifier, data: PatientTensors, places: Sequence[Sequence[Sh
     states = []
     for index, rows in enumerate(data.rows_of(torch.arange(data.num_patients))):
         own, shown = maps[rows.numpy()], [whole] * len(rows) if places is None else places[index]
-        states.append(patient_state(CLASSES[0 if labels[index] == 1 else 1], own, shares_of(own, shown)))
+        shares = {name: share for name, share in shares_of(own, shown).items() if name not in HITS}
+        states.append(patient_state(CLASSES[0 if labels[index] == 1 else 1], own, shares))
     return ExplanationState.total(states)
 
 

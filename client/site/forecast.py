@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from client.site.accounts import Standing
+from client.site.joining import joining, joining_text
 from common.config.settings_file import settings_text
 from common.config.study import StudyConfig, from_dict
 from common.errors import ConfigError
@@ -85,7 +86,7 @@ def forecast(study: StudyConfig, patients: int, ceiling: float | None, standing:
         "refused_at_once": ceiling is not None and not study.privacy.epsilon <= ceiling,
         "refused_round": None if fits is None or fits == left else done + fits + 1,
         "mechanism": mechanism(plan), "noise_to_signal": plan.noise_multiplier / plan.expected_batch_patients,
-        "shared_noise": _shared(study, plan, left),
+        "shared_noise": _shared(study, plan, left), "joining": joining(study, patients),
     }  # fmt: skip
     return found | {"text": _text(found)}
 
@@ -126,7 +127,7 @@ def _text(f: Mapping[str, Any]) -> str:
         f"{lead}In figures: {f['rounds']} rounds on {f['patients']} patients cost epsilon {f['epsilon_at_end']:.3f} at "
         f"delta {f['delta']:.1e}.{done} {_lifetime_text(f)}{_ceiling_text(f)}In each step the noise on one parameter "
         f"is {f['noise_to_signal']:.3f} of the most that all its patients can move it. The mechanism: {f['mechanism']}."
-        f"{_shared_text(f)}"
+        f"{_shared_text(f)} {joining_text(f['joining'])}"
     )
 
 

@@ -7,6 +7,7 @@ daemon differ only in how they make one.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from common.privacy.plan import PrivacyPlan
     from common.privacy.randomness import Randomness
 
+log = logging.getLogger("oncofed.site")
 Counts = Mapping[str, Mapping[str, int]]
 
 
@@ -83,6 +85,7 @@ class Site:
         register: Returns the long-term public key (hex) of each hospital that this one sums with, agreed on beforehand.
         keys: Folder of the long-term key of its secure sums; None: ``sums`` in the home.
         checkpoint: Returns the site's folder of the public checkpoint of a digest; None: the study says where it is.
+        device: Where networks run; see :func:`common.training.device.chosen`.
     """
 
     name: str
@@ -96,6 +99,7 @@ class Site:
     register: Callable[[], Mapping[str, str]] = dict
     keys: Path | None = None
     checkpoint: Callable[[str], Path] | None = None
+    device: str = "cpu"
 
     @property
     def sum_key(self) -> Path:
@@ -110,8 +114,10 @@ class Site:
             QuestionRefused: Too many runs of the study have asked about these patients.
             DataError: The study asks for a readiness certificate, and the site has none that may leave.
             ModelError: The model cannot take a private step.
+            DeviceError: There is no such device here.
         """
         from common.models.weights import frozen_digest
+        from common.training.device import chosen, described
 
         study = request.study
         self._check_request(study)
@@ -121,9 +127,10 @@ class Site:
         noised = study.evaluation.noise > 0
         required = study.strategy.require_readiness
         readiness = releasable_certificate(self.home, self.policy, noised=noised) if required else None
-        shape = self._input_shape(study)
-        model = self._model(study, shape)
+        shape, device = self._input_shape(study), chosen(self.device)
+        model = self._built(study, shape)
         self._preflight(model, study, shape)
+        log.info("%s: networks run on %s", self.name, described(device))
         card = SiteCard(
             site=self.name,
             declared_patients=self.declared_patients,
@@ -138,6 +145,7 @@ class Site:
             dataset=self.cohort.dataset,
             readiness=readiness,
             announcement=announcement(self, request),
+            device=device.type,
         )
         if (plan := self._plan(study)) is not None:
             reserve_study(self, plan, request)  # the last that can refuse: what is held was accepted
@@ -358,6 +366,11 @@ class Site:
         return tuple(int(side) for side in data.inputs.shape[1:])
 
     def _model(self, study: StudyConfig, shape: tuple[int, ...]) -> Classifier:
+        from common.training.device import chosen
+
+        return self._built(study, shape).to(chosen(self.device))
+
+    def _built(self, study: StudyConfig, shape: tuple[int, ...]) -> Classifier:
         from common.training.study_model import study_model
 
         if self.hub_key:  # an emulated hospital has no hub but the person who runs it

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from client.site.packages import RECORDS, KeptPackages
-from common.errors import ConfigError, OncoFedError
+from client.site.packages import RECORDS, KeptPackages, Pointer
+from common.errors import ConfigError, OncoFedError, TrustError
 from common.notice import RESEARCH_USE
 
 if TYPE_CHECKING:
@@ -97,6 +97,46 @@ def _shadow(kept: KeptPackages, threads: int) -> tuple[Predictor | None, str]:
         return None, f"The shadow does not run: {error}"
 
 
+@dataclasses.dataclass(slots=True)
+class InUse:
+    """The packages that a site uses now, loaded again where it chose others: a suspended model stops at once.
+
+    Attributes:
+        home: The site's folder.
+        package: Folder of a package named by hand; None: the active one.
+        threads: Processor threads of the network.
+        records: Where each prediction leaves a line, where there is no site; None: nowhere.
+        meanwhile: What becomes of exams that nothing reads, in words.
+    """
+
+    home: Path
+    package: Path | None = None
+    threads: int = 1
+    records: Path | None = None
+    meanwhile: str = "no exam is read"
+    _using: Reading | None = None
+    _pointer: Pointer | None = None
+
+    def __call__(self) -> Reading:
+        """Returns what exams are read with now.
+
+        Raises:
+            ConfigError: No package is active.
+            ModelError, TrustError: A package is refused, or its validation has expired.
+        """
+        pointer = None if self.package is not None else KeptPackages(self.home).pointer()
+        if pointer is not None and pointer.active is None:
+            raise ConfigError(f"No model is active at this site; {self.meanwhile}")
+        if self._using is None or pointer != self._pointer:
+            using = reading(self.home, self.package, None, self.threads)
+            self._using = using if using.records else dataclasses.replace(using, records=self.records)
+            self._pointer = pointer
+        expires = self._using.active.package.manifest.expires
+        if datetime.now(UTC) >= expires:
+            raise TrustError(f"The validation of the model expired on {expires.date()}; {self.meanwhile}")
+        return self._using
+
+
 def read_exams(exams: Iterable[Exam], using: Reading) -> Iterator[tuple[Prediction, dict[str, Any]]]:
     """Yields each exam's prediction with its document, once its record is durable and its files are written.
 
@@ -129,6 +169,7 @@ def written(found: Prediction, by: Predictor, exam: Exam, out: Path | None) -> d
     document = record | {
         "notice": RESEARCH_USE,
         "files": [path.name for path in exam.files],
+        "paths": [str(path) for path in exam.files],
         "scores": list(found.scores),
         "told": list(found.told),
         "calibrated": {"where": found.calibration.where, "patients": found.calibration.patients},

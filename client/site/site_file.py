@@ -17,6 +17,7 @@ from client.site.policy import check_hub, load_policy
 from client.site.proof import pinned_hub
 from client.site.run_keys import FOLDER as SUMS
 from client.site.run_keys import sum_key
+from common.config.device import DeviceSetting
 from common.config.settings_file import settings_text
 from common.config.study import DataConfig
 from common.errors import ConfigError
@@ -72,6 +73,7 @@ class SiteFile:
         declared_patients: Public size of the training cohort, agreed with the consortium beforehand.
         job_seconds: Longest time that one request may take before it is killed.
         threads: Processor threads of the training.
+        device: Where networks run: ``auto`` (the first CUDA device, else the CPU), ``cpu``, ``cuda`` or ``cuda:n``.
         cache: Whether preprocessed images are kept in the home, readable by its owner only, so that they are decoded
             once and memory does not grow with them.
         monitor_port: Port on 127.0.0.1 for ``/health`` and ``/metrics``; None: no such page.
@@ -88,6 +90,7 @@ class SiteFile:
     ledger: str = "ledger.sqlite"
     job_seconds: Annotated[float, Field(gt=0)] = 3600.0
     threads: Annotated[int, Field(ge=1, le=256)] = 1
+    device: DeviceSetting = "auto"
     cache: bool = True
     monitor_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
     noise_seed_for_tests_only: int | None = None
@@ -224,6 +227,7 @@ def open_real_site(home: SiteHome) -> Site:
         hub_key=hub_key,
         register=partial(pinned_register, home.register),
         checkpoint=home.checkpoints.folder,
+        device=settings.device,
     )
 
 

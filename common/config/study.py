@@ -7,8 +7,10 @@ Hydra composes the YAML groups of ``configs/``; code sees only the frozen datacl
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from common.canonical import document_digest
+from common.config.device import DeviceSetting
 from common.config.overrides import take_paths
 from common.config.statistics import StatisticsConfig, problem_of_statistics
 from common.config.tuned import TunedConfig
@@ -111,6 +114,8 @@ class SimulationConfig:
     """Longest time that Flower's SuperLink may take to start or to answer, on a machine short of processor time."""
     cache_dir: str | None = None
     """Folder of preprocessed images, for many runs and for data larger than memory; default: kept in memory."""
+    device: DeviceSetting = "auto"
+    """Where the emulated hospitals' networks run: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -409,19 +414,12 @@ def compose(overrides: Sequence[str] = (), name: str = "study") -> StudyConfig:
     Raises:
         ConfigError: An override does not parse, names an unknown key or group, or has a bad value.
     """
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
-    from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    GlobalHydra.instance().clear()
     grammatical, paths = take_paths(overrides)
     try:
-        with initialize_config_dir(config_dir=str(CONFIG_DIR), version_base="1.3"):
-            composed = hydra_compose(name, overrides=grammatical)
-        document = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        document = copy.deepcopy(_composed(tuple(grammatical), name))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_problem(overrides, error)) from None
     if not isinstance(document, dict):
@@ -430,6 +428,20 @@ def compose(overrides: Sequence[str] = (), name: str = "study") -> StudyConfig:
         group, _, key = setting.partition(".")
         document[group][key] = path
     return from_dict({str(key): value for key, value in document.items()})
+
+
+@lru_cache(maxsize=8)
+def _composed(overrides: tuple[str, ...], name: str) -> Any:
+    """Returns what Hydra makes of ``configs/``; hub and emulated sites of a run in one process ask for the same."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(config_dir=str(CONFIG_DIR), version_base="1.3"):
+        composed = hydra_compose(name, overrides=list(overrides))
+    return OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
 
 
 def _problem(overrides: Sequence[str], error: Exception) -> str:

@@ -50,6 +50,8 @@ def target_layer(model: Classifier) -> nn.Module:
 def gradcam(model: Classifier, images: Tensor, *, method: Method = "gradcam", target: Target = "malignant") -> Tensor:
     """Returns one map an image, float32 (N, H, W) in [0, 1], 1 where the logit is moved most; all 0 where nowhere.
 
+    Images may lie elsewhere than the model; maps are on the CPU.
+
     The model is left as it was: mode, gradients, what requires them, hooks. Works under ``torch.no_grad`` and
     ``torch.inference_mode`` too, with a model made outside of the latter.
 
@@ -75,7 +77,8 @@ def gradcam(model: Classifier, images: Tensor, *, method: Method = "gradcam", ta
         shape = f"(N, {model.channels}, H, W)"
         raise ModelError(f"Expected images {shape}, got {tuple(images.shape)}; write image[None] for a single one")
     with _evaluating(model):
-        return _to_unit(makers[method](model, images, 1.0 if target == "malignant" else -1.0))
+        maps = makers[method](model, images.to(model.device), 1.0 if target == "malignant" else -1.0)
+        return _to_unit(maps.cpu())
 
 
 @contextmanager

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -16,7 +15,7 @@ from pydantic import AwareDatetime, ConfigDict, Field, TypeAdapter, ValidationEr
 
 from common.errors import DataError
 from common.inference.reasons import Reason
-from common.trust.durable import exclusive, make_folder
+from common.trust.durable import append_line, make_folder
 
 FILE = "records.jsonl"
 CLASSES = ("benign", "malignant")
@@ -132,39 +131,12 @@ def append(path: Path, record: InferenceRecord) -> None:
     Raises:
         DataError: The file cannot be written.
     """
-    line = to_line(record).encode() + b"\n"
     try:
         if not path.parent.is_dir():
             make_folder(path.parent)
-        with exclusive(path.with_name(f".{path.name}.lock")):
-            _write(path, line)
+        append_line(path, to_line(record).encode())
     except OSError as error:
         raise DataError(f"{path} cannot be written ({error.strerror}); free the disk or mend its permissions") from None
-
-
-def _write(path: Path, line: bytes) -> None:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        end = _whole(descriptor)
-        os.ftruncate(descriptor, end)
-        written = 0
-        while written < len(line):
-            written += os.pwrite(descriptor, line[written:], end + written)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _whole(descriptor: int) -> int:
-    """Returns where the last whole line ends."""
-    end = os.fstat(descriptor).st_size
-    while end:
-        start = max(0, end - 4096)
-        found = os.pread(descriptor, end - start, start).rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
-        end = start
-    return 0
 
 
 def records(path: Path) -> Records:

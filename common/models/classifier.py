@@ -6,6 +6,7 @@ parameters used once a pass.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from common.rows import RowLinear
@@ -52,6 +53,11 @@ class Classifier(nn.Module):
         """Returns the logit of malignancy of each input, (N,)."""
         logits: Tensor = self.head(self.dropout(self.embed(inputs)))
         return logits.squeeze(-1)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are, and where its inputs must be."""
+        return next(self.parameters()).device
 
     @property
     def trunk_frozen(self) -> bool:

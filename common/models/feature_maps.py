@@ -51,7 +51,7 @@ class FeatureMaps:
         }
 
     def __call__(self, images: Tensor, kinds: Sequence[FeatureKind] = KINDS) -> dict[FeatureKind, Tensor]:
-        """Returns float32 (N, D) of unit rows for each kind; no row depends on another.
+        """Returns float32 (N, D) of unit rows for each kind, on the network's device; no row depends on another.
 
         Args:
             images: float32 (N, C, H, W) in [-1, 1].
@@ -62,13 +62,16 @@ class FeatureMaps:
 
     def of_view(self, images: Tensor, view: View, kinds: Sequence[FeatureKind] = KINDS) -> dict[FeatureKind, Tensor]:
         """Returns the same of a single view, as the basis is made from."""
-        parts = [_unit(self._once(_filled(chunk), view, kinds), len(chunk)) for chunk in images.split(ROWS)]
+        parts = [_unit(self._once(self._block(chunk), view, kinds), len(chunk)) for chunk in images.split(ROWS)]
         return {kind: torch.cat([part[kind] for part in parts]) for kind in kinds}
 
     def _of_block(self, chunk: Tensor, kinds: Sequence[FeatureKind]) -> dict[FeatureKind, Tensor]:
-        rows = _filled(chunk)
+        rows = self._block(chunk)
         seen = [self._once(rows, view, kinds) for view in self._views]
         return _unit({kind: torch.stack([each[kind] for each in seen]).mean(0) for kind in kinds}, len(chunk))
+
+    def _block(self, chunk: Tensor) -> Tensor:
+        return _filled(chunk).to(self.network.device)
 
     def _once(self, rows: Tensor, view: View, kinds: Sequence[FeatureKind]) -> dict[FeatureKind, Tensor]:
         outputs: list[Tensor] = []

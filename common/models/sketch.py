@@ -28,5 +28,7 @@ class CountSketch:
     def __call__(self, vectors: Tensor) -> Tensor:
         """Returns the sketches (N, size) of vectors (N, length): sum ``j`` holds the places ``j, j + size, ...``."""
         filled = pad(vectors, (0, len(self._order) - vectors.shape[1]))
+        if self._order.device != vectors.device:
+            self._order = self._order.to(vectors.device)
         signed = filled[:, self._order] * self._signs.to(vectors)
         return signed.view(len(vectors), self._rows, self._size).sum(1)

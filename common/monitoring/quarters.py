@@ -126,7 +126,7 @@ def compared(first: Cells, now: Cells, measure: Measure) -> Comparison:
     spread = _spread(first, now)[:-1, :-1]
     moved = (now.counts / now.total - first.counts / first.total)[:-1]
     p = float(chi2.sf(float(moved @ np.linalg.solve(spread, moved)), moved.size))
-    precision: Floats = np.linalg.inv(spread)
+    precision: Floats = np.asarray(np.linalg.inv(spread), np.float64)
     return Comparison(measure=measure, p=p, drifts=p < LEVEL, smallest=_smallest(precision))
 
 

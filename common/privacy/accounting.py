@@ -9,24 +9,23 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NoReturn
+from typing import Literal, NoReturn, get_args
 
 import numpy as np
 
 from common.errors import ConfigError
 from common.privacy.analytic_gaussian import epsilon_of_mu, largest_mu, mu_of
+from common.privacy.kept_noise import kept_or_solved
+from common.privacy.least_noise import MAX_NOISE, least_noise
 
 Accountant = Literal["prv", "rdp"]
-MAX_NOISE = 1e4
 ORDERS = [1 + x / 10 for x in range(1, 100)] + [*range(12, 64), 128, 256, 512, 1024, 2048]
 """Opacus' own RDP orders, and larger ones that small epsilons need."""
 WHOLE_ORDERS = [*range(2, 64), 128, 256, 512, 1024, 2048]
 """Orders whose RDP is a finite sum, so far cheaper than that of a fraction: enough to know where PRV's noise lies."""
-PRECISION = 1e-3
-"""Relative width at which the search for the noise multiplier stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +78,14 @@ def is_exact(events: Sequence[Event], accountant: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _epsilon(events: tuple[Event, ...], delta: float, accountant: str) -> float:
+    if accountant not in get_args(Accountant):
+        raise ConfigError(f"accountant={accountant!r} is unknown; choose prv or rdp")
+    if not events:  # Opacus takes two seconds to import
+        return 0.0
     from opacus.accountants import PRVAccountant, RDPAccountant
 
     _remember_orders()
-    makers = {"prv": PRVAccountant, "rdp": RDPAccountant}
-    if accountant not in makers:
-        raise ConfigError(f"accountant={accountant!r} is unknown; choose prv or rdp")
-    if not events:
-        return 0.0
-    account = makers[accountant]()
+    account = {"prv": PRVAccountant, "rdp": RDPAccountant}[accountant]()
     account.history = [(e.noise_multiplier, e.sampling_rate, e.steps) for e in events]
     orders = {"alphas": ORDERS} if accountant == "rdp" else {}
     # PRV takes log(1 - q), rightly -inf at q = 1, and asks RDP, with few orders, only for the size of its grid.
@@ -122,11 +120,16 @@ def solve_noise_multiplier(
     def cost(sigma: float) -> float:
         return epsilon_of([Event(sigma, sampling_rate, steps)], delta, accountant)
 
-    # PRV needs a few percent less noise than RDP, whose answer brackets it; far below that PRV is slow.
-    start, step = 0.3, 1.5
-    if accountant == "prv":
-        start, step = 0.88 * _noise_by_whole_orders(epsilon, delta, sampling_rate, steps), 1.1
-    return _least(cost, epsilon, start, step) or _refuse(epsilon, delta, sampling_rate, steps)
+    def solve() -> float:
+        # PRV needs a few percent less noise than RDP, whose answer brackets it; far below that PRV is slow.
+        start, step = 0.3, 1.5
+        if accountant == "prv":
+            start, step = 0.88 * _noise_by_whole_orders(epsilon, delta, sampling_rate, steps), 1.1
+        return least_noise(cost, epsilon, start, step) or _refuse(epsilon, delta, sampling_rate, steps)
+
+    return kept_or_solved(
+        epsilon, cost, solve, epsilon=epsilon, delta=delta, rate=sampling_rate, steps=steps, accountant=accountant
+    )
 
 
 def _noise_by_whole_orders(epsilon: float, delta: float, rate: float, steps: int) -> float:
@@ -139,24 +142,7 @@ def _noise_by_whole_orders(epsilon: float, delta: float, rate: float, steps: int
             warnings.filterwarnings("ignore", message="Optimal order is the")
             return float(rdp.get_privacy_spent(orders=WHOLE_ORDERS, rdp=spent, delta=delta)[0])
 
-    return _least(cost, epsilon, 0.3, 1.5) or _refuse(epsilon, delta, rate, steps)
-
-
-def _least(cost: Callable[[float], float], epsilon: float, start: float, step: float) -> float | None:
-    """Returns the least multiplier, to 0.1 %, that costs at most ``epsilon``; None: none up to 10,000 does."""
-    low, high = start, start * step
-    while cost(high) > epsilon:
-        low, high = high, high * step
-        if high > MAX_NOISE:
-            return None
-    while cost(low) <= epsilon:
-        low, high = low / step, low
-        if low < 1e-2:
-            return high
-    while high - low > PRECISION * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if cost(middle) > epsilon else (low, middle)
-    return high
+    return least_noise(cost, epsilon, 0.3, 1.5) or _refuse(epsilon, delta, rate, steps)
 
 
 def _exact_noise(epsilon: float, delta: float, steps: int) -> float:

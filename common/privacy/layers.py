@@ -29,6 +29,10 @@ class Patients:
     of_row: Tensor
     count: int
 
+    def to(self, device: torch.device) -> Patients:
+        """Returns the same patients for rows that lie on ``device``."""
+        return Patients(self.of_row.to(device), self.count)
+
     @property
     def single(self) -> bool:
         """Whether every patient has exactly one row."""
@@ -148,13 +152,14 @@ def _conv_weight(layer: nn.Conv2d, inputs: Tensor, grads: Tensor, patients: Pati
     positions, outputs, taps = grads.shape[2] * grads.shape[3], layer.out_channels, layer.weight[0].numel()
     if positions * (outputs + taps) < outputs * taps:
         return _conv_gram(layer, inputs, grads, patients)
-    if positions >= _LOOP_POSITIONS:
+    if positions >= _LOOP_POSITIONS and inputs.device.type == "cpu":
         return instantiated(layer.weight, _grads_by_patient(layer, inputs, grads, patients))
     return instantiated(layer.weight, patients.total(_grads_unfolded(layer, inputs, grads)))
 
 
 _LOOP_POSITIONS = 512
-"""From so many output positions on, one library call a patient beats unfolding the input (measured, two CPU cores)."""
+"""From so many output positions on, one library call a patient beats unfolding the input (measured, two CPU cores). On
+other devices many small calls leave the processor idle."""
 
 
 def weight_grad(layer: nn.Conv2d, inputs: Tensor, grads: Tensor) -> Tensor:

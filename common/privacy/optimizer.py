@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
 from opacus.optimizers import DPOptimizer
@@ -10,6 +11,16 @@ from torch import Tensor
 
 from common.privacy.noise import GridNoise, NoiseSource
 from common.privacy.stream import SecretStream
+
+
+class Inner(Protocol):
+    """What steps with the noisy gradient.
+
+    Attributes:
+        param_groups: As torch's optimizers have them.
+    """
+
+    param_groups: list[dict[str, Any]]
 
 
 class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
@@ -22,7 +33,7 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
 
     def __init__(
         self,
-        inner: torch.optim.Optimizer,
+        inner: Inner,
         *,
         noise: GridNoise,
         expected_batch_patients: float,
@@ -63,14 +74,17 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
             raise RuntimeError("Opacus skipped a step that was accounted")
 
     def add_noise(self) -> None:
-        """Puts sum plus noise, both on the plan's grid, into each ``grad``; Opacus calls it once a step."""
+        """Puts sum plus noise, both on the plan's grid, into each ``grad``; Opacus calls it once a step.
+
+        Sum and noise meet on the CPU, wherever the network runs.
+        """
         if self._noised:
             raise RuntimeError("This sum was noised before: two draws of noise on one sum would tell it")
         self._noised = True
-        total = torch.cat([parameter.summed_grad.reshape(-1) for parameter in self.params])
+        total = torch.cat([parameter.summed_grad.reshape(-1) for parameter in self.params]).cpu()
         noisy = torch.from_numpy(self._noise.noisy(total.numpy(), self._source))
         for parameter, grad in zip(self.params, noisy.split([p.numel() for p in self.params]), strict=True):
-            parameter.grad = grad.view_as(parameter)
+            parameter.grad = grad.view_as(parameter).to(parameter.device)
 
     def forget(self) -> None:
         """Takes the sums before noise off the parameters, where they would travel with a pickled model."""

@@ -19,11 +19,10 @@ from common.privacy.noise import GridNoise, NoiseSource
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from common.privacy.optimizer import PatientOptimizer
+    from common.privacy.optimizer import Inner, PatientOptimizer
     from common.privacy.stream import SecretStream
 
 
@@ -142,7 +141,7 @@ class PrivacyPlan:
             chosen = stream.uniforms(num_patients) < self.sampling_rate
             yield torch.from_numpy(chosen.nonzero()[0])
 
-    def optimizer(self, inner: torch.optim.Optimizer, stream: SecretStream) -> PatientOptimizer:
+    def optimizer(self, inner: Inner, stream: SecretStream) -> PatientOptimizer:
         """Returns ``inner`` behind this plan's noise and divisor."""
         from common.privacy.optimizer import PatientOptimizer
 

@@ -17,6 +17,7 @@ MAX_ABS_DELTA = 2.0**9
 MAX_TOTAL_WEIGHT = 2**20
 """Together: |delta| * weight * 2**32 stays below 2**61, so that an int64 sum cannot overflow."""
 
+_BLOCK = 1 << 15
 Arrays = Mapping[str, NDArray[np.float32]]
 
 
@@ -43,7 +44,7 @@ class Update:
         Raises:
             ValueError: A difference is not finite or larger than ``MAX_ABS_DELTA``.
         """
-        return cls(weight, {name: _fixed_point(name, values) * weight for name, values in delta.items()})
+        return cls(weight, {name: _fixed_point(name, values, weight) for name, values in delta.items()})
 
     def __add__(self, other: Update) -> Update:
         if self.sums.keys() != other.sums.keys():
@@ -51,16 +52,32 @@ class Update:
         sums = {name: values + other.sums[name] for name, values in self.sums.items()}
         return Update(self.weight + other.weight, sums)
 
+    def __iadd__(self, other: Update) -> Update:
+        """Returns the sum in the arrays of this one, which is used up."""
+        if self.sums.keys() != other.sums.keys():
+            raise ValueError("Updates of different models do not add")
+        for name, values in self.sums.items():
+            np.add(values, other.sums[name], out=values)
+        return Update(self.weight + other.weight, self.sums)
+
     def mean(self) -> dict[str, NDArray[np.float32]]:
         """Returns the weighted mean difference, float32, accurate to 2**-33 before rounding."""
         scale = self.weight * 2.0**FRACTION_BITS
         return {name: (values / scale).astype(np.float32) for name, values in self.sums.items()}
 
 
-def _fixed_point(name: str, values: NDArray[np.float32]) -> NDArray[np.int64]:
-    if not np.isfinite(values).all() or (values.size and np.abs(values).max() > MAX_ABS_DELTA):
-        raise ValueError(f"Expected finite differences of at most {MAX_ABS_DELTA:g} in {name!r}")
-    return np.rint(values.astype(np.float64) * 2.0**FRACTION_BITS).astype(np.int64)
+def _fixed_point(name: str, values: NDArray[np.float32], weight: int) -> NDArray[np.int64]:
+    """Returns round(values * 2**32) * weight in one pass, block by block: what is worked on stays in the cache."""
+    found, room = np.empty(values.shape, np.int64), np.empty(min(_BLOCK, values.size))
+    given, flat = np.ascontiguousarray(values).reshape(-1), found.reshape(-1)
+    for start in range(0, given.size, _BLOCK):
+        part, out = given[start : start + _BLOCK], flat[start : start + _BLOCK]
+        if not max(part.max(), -part.min()) <= MAX_ABS_DELTA:  # not-a-number passes through max and min
+            raise ValueError(f"Expected finite differences of at most {MAX_ABS_DELTA:g} in {name!r}")
+        wide = np.multiply(part, 2.0**FRACTION_BITS, out=room[: part.size], dtype=np.float64)
+        np.copyto(out, np.rint(wide, out=wide), casting="unsafe")
+        np.multiply(out, weight, out=out)
+    return found
 
 
 def difference(new: Arrays, old: Arrays) -> dict[str, NDArray[np.float32]]:

@@ -35,6 +35,7 @@ MAX_TEXT = 4_000_000
 MAX_RUN = 64
 MAX_SITE = 64
 MAX_DIGEST = 64
+MAX_DEVICE = 16
 MAX_ROUND = 1_000_000
 MAX_ATTEMPT = 1_000
 MAX_ROSTER = 1_000
@@ -116,6 +117,7 @@ class SiteCard:
         dataset: Name, citation, licence and notes of public data (empty in a hospital).
         readiness: Its readiness certificate, where the study asks for one.
         announcement: With what it joins the run's secure sums, where the study has them.
+        device: Kind of processor that its networks run on, ``cpu`` or ``cuda``; empty: it does not say.
     """
 
     site: str
@@ -131,6 +133,7 @@ class SiteCard:
     dataset: Mapping[str, Any]
     readiness: Mapping[str, Any] | None = None
     announcement: Announcement | None = None
+    device: str = ""
 
     def __post_init__(self) -> None:
         """Refuses what the types forbid, since a site can send anything; a certificate has a check of its own."""
@@ -145,6 +148,7 @@ class SiteCard:
         received.check_flag("seeded", self.seeded)
         received.check_flag("synthetic", self.synthetic)
         received.check_texts("dataset", self.dataset)
+        received.check_text("device", self.device, MAX_DEVICE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

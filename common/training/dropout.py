@@ -45,4 +45,4 @@ def _dropped(module: _DropoutNd, stream: SecretStream, inputs: Tensor) -> Tensor
         return inputs
     shape = [*inputs.shape[:2], *[1] * (inputs.dim() - 2)] if isinstance(module, _OF_CHANNELS) else inputs.shape
     kept = torch.from_numpy(stream.uniforms(math.prod(shape)) >= module.p).view(*shape)
-    return inputs * kept / (1 - module.p)
+    return inputs * kept.to(inputs.device) / (1 - module.p)

@@ -18,9 +18,10 @@ from common.privacy.randomness import Randomness
 from common.training.recipes import Logits, Recipe, Scorer, mean_of, some_patients
 
 SHARE = 0.5
-"""Share of a model with the federation in a sum of scores with the home model."""
-BEHIND = 0.5
-"""By how many standard errors of their difference such a model may be behind the home model to be summed with it."""
+"""Largest share of a model with the federation in a sum of scores with the home model."""
+SPAN = 0.5
+"""By how many standard errors of their difference such a model must lead the home model to have that share, and be
+behind it to have none; between the two the share grows evenly."""
 Fresh = Callable[[int], Randomness]
 """Returns the randomness of the n-th fit."""
 
@@ -98,11 +99,11 @@ def _fit_of(fresh: Fresh, first: int, fold: int) -> Randomness:
 def with_federation(
     home: HeldOut, federated: Scorer, tuned: HeldOut | None, data: PatientTensors, counts: NDArray[np.bool_]
 ) -> HeldOut:
-    """Returns the sum of home and federated scores in equal shares, or the home model where the federated is worse.
+    """Returns a sum of home and federated scores, or the home model where the federated one is worse.
 
     Two models that err on different patients are better together than either, and few patients cannot show it. So the
-    sum is taken unless held-out patients speak against the federated model: by more than :data:`BEHIND` standard errors
-    (ADR 22 says how often and how much a choice loses).
+    federated share follows what held-out patients say, from none to :data:`SHARE` (ADR 22 says how often and how much
+    that loses).
 
     Args:
         home: The home model, of ``data``.
@@ -114,19 +115,22 @@ def with_federation(
     """
     theirs = {"the federated model": (federated, federated(data))}
     theirs |= {"the federated model tuned at home": (tuned.score, tuned.logits)} if tuned else {}
-    level = {name: model for name, model in theirs.items() if _is_level(home, model[1], counts)}
-    options = [_sum(home, name, *model, SHARE, counts) for name, model in level.items()]
+    shares = {name: _share(home, logits, counts) for name, (_, logits) in theirs.items()}
+    options = [_sum(home, name, *theirs[name], share, counts) for name, share in shares.items() if share > 0]
     if not options:
         return home
     best = max(options, key=lambda option: option.merit_of(counts))
     return dataclasses.replace(best, logits=best.logits[counts], labels=best.labels[counts], folds=best.folds[counts])
 
 
-def _is_level(home: HeldOut, logits: Logits, counts: NDArray[np.bool_]) -> bool:
-    """Returns whether patients can tell, and do not put the model behind the home model."""
+def _share(home: HeldOut, logits: Logits, counts: NDArray[np.bool_]) -> float:
+    """Returns the share of the model with these logits (P,); 0 where too few patients can tell."""
     other = dataclasses.replace(home, logits=logits)
-    error = standard_error(other, home, counts)
-    return bool(np.isfinite(error) and other.merit_of(counts) - home.merit_of(counts) >= -BEHIND * error)
+    error, lead = standard_error(other, home, counts), other.merit_of(counts) - home.merit_of(counts)
+    if not np.isfinite(error):
+        return 0.0
+    spans = lead / (SPAN * error) if error > 0 else float(np.sign(lead))
+    return SHARE * float(np.clip((1 + spans) / 2, 0.0, 1.0))
 
 
 def standard_error(first: HeldOut, second: HeldOut, counts: NDArray[np.bool_]) -> float:

@@ -6,6 +6,7 @@ patient's gradient is the mean over images. With a plan, batches, clipping, nois
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,11 +28,11 @@ from common.privacy.plan import PrivacyPlan
 from common.privacy.randomness import Randomness
 from common.privacy.shares import NoiseShare
 from common.training.allocator import keep_large_blocks
+from common.training.chunks import LEAST_ROWS, by_chunks, filled, in_blocks, sigmoid, whole_vectors
+from common.training.device import device_of
 from common.training.dropout import own_dropout
-
-LEAST_ROWS = 16
-"""Fewest rows that go through the network at once in a private step. Libraries give a row other last bits among fewer,
-and weights of a hub's choice can make another gradient of them: one patient more would change that of another."""
+from common.training.fitting import fitting_batch, shape_of_batches
+from common.training.optimizers import LocalOptimizer, local_optimizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,10 @@ class _Batch:
     rows: Tensor
     patients: Patients
     share: Tensor
+
+    def loss(self, labels: Tensor, training: TrainingConfig, device: torch.device) -> _RowLoss:
+        """Returns the loss of these rows' logits on ``device``; ``labels`` are those of all rows."""
+        return _RowLoss(labels[self.rows].to(device), self.share.to(device), training.positive_weight)
 
 
 def train(
@@ -92,15 +97,16 @@ def noisy_sum(
         share: What the site adds.
     """
     trained, rows = _trained_part(model, data, training)
-    (batch,) = _batches(rows, training, randomness, plan)
     with ExitStack() as stack:
         stack.enter_context(own_dropout(trained, randomness.regularisation))
-        trained.train()
         stack.callback(trained.eval)
         engine = stack.enter_context(gradient_engine(plan.engine, trained))
+        trained.train()
+        fitting = _fitting(trained, rows, training, plan, engine)
+        (batch,) = _batches(rows, fitting, randomness, plan, shape_of_batches(trained, fitting.physical_batch))
         total = np.zeros(sum(p.numel() for p in trained.parameters() if p.requires_grad))
-        for sums in _clipped_sums(engine, rows, batch, training, randomness, plan.clip_norm):
-            total += torch.cat([one.reshape(-1) for one in sums]).double().numpy()
+        for sums in _clipped_sums(engine, trained, rows, batch, fitting, randomness, plan.clip_norm):
+            total += torch.cat([one.reshape(-1) for one in sums]).double().cpu().numpy()
     return share.noisy(total, randomness.noise)
 
 
@@ -136,25 +142,15 @@ def embedded(model: Classifier, inputs: Tensor) -> Tensor:
     """Returns features (N, D) of a frozen trunk; kept as long as the inputs are, so later rounds cost nothing."""
     from common.models.weights import frozen_digest
 
-    made_from = (frozen_digest(model), inputs._version)
+    made_from = (frozen_digest(model), inputs._version, model.device)
     kept: tuple[object, Tensor] | None = _FEATURES.get(inputs)
     if kept is not None and kept[0] == made_from:
         return kept[1]
     model.eval()
     with torch.no_grad():
-        features = torch.cat([model.embed(_filled(chunk))[: len(chunk)] for chunk in inputs.split(64)])
+        features = by_chunks(model.embed, inputs, 64, model.device, filled)
     _FEATURES[inputs] = (made_from, features)
     return features
-
-
-def _filled(rows: Tensor) -> Tensor:
-    """Returns ``rows`` (N, ...), the first repeated until there are :data:`LEAST_ROWS`."""
-    return torch.cat([rows, rows[:1].expand(max(0, LEAST_ROWS - len(rows)), *rows.shape[1:])])
-
-
-def _in_blocks(rows: Tensor) -> Tensor:
-    """Returns ``rows`` (N, ...), the first repeated up to a multiple of :data:`LEAST_ROWS`."""
-    return torch.cat([rows, rows[:1].expand(-len(rows) % LEAST_ROWS, *rows.shape[1:])])
 
 
 def _train(
@@ -163,15 +159,17 @@ def _train(
 ) -> TrainReport:  # fmt: skip
     trained = [p for p in model.parameters() if p.requires_grad]
     anchor = [p.detach().clone() for p in trained]
-    optimizer = _optimizer(trained, training)
-    model.train()
+    optimizer = local_optimizer(trained, training)
     steps = 0
     with ExitStack() as stack:
         stack.enter_context(own_dropout(model, randomness.regularisation))
-        step = _plain_step if plan is None else _PrivateStep(model, optimizer, plan, randomness, stack)
-        for batch in _batches(data, training, randomness, plan):
+        private = None if plan is None else _PrivateStep(model, optimizer, plan, randomness, stack)
+        step = _plain_step if private is None else private
+        model.train()
+        fitting = _fitting(model, data, training, plan, None if private is None else private.engine)
+        for batch in _batches(data, fitting, randomness, plan, shape_of_batches(model, fitting.physical_batch)):
             optimizer.zero_grad()
-            step(model, data, batch, training, randomness)
+            step(model, data, batch, fitting, randomness)
             _pull(trained, anchor, proximal_mu)
             optimizer.step()
             steps += 1
@@ -179,12 +177,6 @@ def _train(
     for parameter in trained:
         parameter.grad = None
     return TrainReport(steps)
-
-
-def _optimizer(trained: list[nn.Parameter], training: TrainingConfig) -> torch.optim.Optimizer:
-    if training.optimizer == "adam":
-        return torch.optim.Adam(trained, lr=training.lr, weight_decay=training.weight_decay)
-    return torch.optim.SGD(trained, lr=training.lr, momentum=training.momentum, weight_decay=training.weight_decay)
 
 
 def _pull(trained: list[nn.Parameter], anchor: list[Tensor], mu: float) -> None:
@@ -198,10 +190,10 @@ class _PrivateStep:
     """Fills ``grad`` with the plan's noisy mean of clipped per-patient gradients."""
 
     def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, plan: PrivacyPlan, randomness: Randomness,
+        self, model: nn.Module, optimizer: LocalOptimizer, plan: PrivacyPlan, randomness: Randomness,
         stack: ExitStack,
     ) -> None:  # fmt: skip
-        self._engine = stack.enter_context(gradient_engine(plan.engine, model))
+        self.engine = stack.enter_context(gradient_engine(plan.engine, model))
         self._optimizer = plan.optimizer(optimizer, randomness.noise)
         stack.callback(self._optimizer.forget)
         self._plan = plan
@@ -211,30 +203,31 @@ class _PrivateStep:
         randomness: Randomness,
     ) -> None:  # fmt: skip
         self._optimizer.begin()
-        for sums in _clipped_sums(self._engine, data, batch, training, randomness, self._plan.clip_norm):
+        for sums in _clipped_sums(self.engine, model, data, batch, training, randomness, self._plan.clip_norm):
             self._optimizer.accumulate(sums)
         self._optimizer.noisy_gradient()
 
 
 def _clipped_sums(
-    engine: GradientEngine, data: PatientTensors, batch: list[_Batch], training: TrainingConfig,
+    engine: GradientEngine, model: nn.Module, data: PatientTensors, batch: list[_Batch], training: TrainingConfig,
     randomness: Randomness, clip_norm: float,
 ) -> Iterator[Sequence[Tensor]]:  # fmt: skip
     """Yields the clipped sums of each physical batch of a step, one tensor for each trained parameter."""
+    device = device_of(model)
     for part in batch:
-        inputs = _inputs(data, part, training, randomness)
-        loss = _RowLoss(data.labels[part.rows], part.share, training.positive_weight)
-        sums, _ = engine.clipped_sum(inputs, loss, part.patients, clip_norm)
+        inputs = _inputs(data, part, training, randomness, device)
+        loss = part.loss(data.labels, training, device)
+        sums, _ = engine.clipped_sum(inputs, loss, part.patients.to(device), clip_norm)
         yield sums
 
 
 def _plain_step(
     model: nn.Module, data: PatientTensors, batch: list[_Batch], training: TrainingConfig, randomness: Randomness
 ) -> None:
-    patients = sum(part.patients.count for part in batch)
+    patients, device = sum(part.patients.count for part in batch), device_of(model)
     for part in batch:
-        inputs = _inputs(data, part, training, randomness)
-        loss = _RowLoss(data.labels[part.rows], part.share, training.positive_weight)
+        inputs = _inputs(data, part, training, randomness, device)
+        loss = part.loss(data.labels, training, device)
         (loss(model(inputs)).sum() / patients).backward()
 
 
@@ -246,26 +239,39 @@ class _RowLoss:
 
     def __call__(self, logits: Tensor) -> Tensor:
         """Returns binary cross-entropy (N,), malignant weighted, divided by the patient's images."""
-        weight = None if self.positive_weight is None else torch.tensor(self.positive_weight, dtype=logits.dtype)
-        wide, labels = _whole_vectors(logits), _whole_vectors(self.labels)
+        weight = None if self.positive_weight is None else logits.new_full((), self.positive_weight)
+        wide, labels = whole_vectors(logits), whole_vectors(self.labels)
         loss = F.binary_cross_entropy_with_logits(wide, labels, reduction="none", pos_weight=weight)
         return loss[: len(logits)] * self.share
 
 
-def _inputs(data: PatientTensors, part: _Batch, training: TrainingConfig, randomness: Randomness) -> Tensor:
-    inputs = data.inputs[part.rows]
+def _inputs(
+    data: PatientTensors, part: _Batch, training: TrainingConfig, randomness: Randomness, device: torch.device
+) -> Tensor:
+    inputs = data.inputs[part.rows].to(device)
     return augment(inputs, randomness.regularisation.uniforms) if training.augment and inputs.dim() == 4 else inputs
 
 
+def _fitting(
+    model: nn.Module, data: PatientTensors, training: TrainingConfig, plan: PrivacyPlan | None,
+    engine: GradientEngine | None,
+) -> TrainingConfig:  # fmt: skip
+    """Returns the training with a physical batch for which memory suffices."""
+    shape, images = tuple(data.inputs.shape[1:]), 1 if plan is None else plan.max_images
+    size = fitting_batch(model, training.physical_batch, shape, engine, images)
+    return dataclasses.replace(training, physical_batch=size)
+
+
 def _batches(
-    data: PatientTensors, training: TrainingConfig, randomness: Randomness, plan: PrivacyPlan | None
-) -> Iterator[list[_Batch]]:
-    """Yields each step's physical batches; a patient is never split over two."""
+    data: PatientTensors, training: TrainingConfig, randomness: Randomness, plan: PrivacyPlan | None,
+    least: int = LEAST_ROWS,
+) -> Iterator[list[_Batch]]:  # fmt: skip
+    """Yields each step's physical batches, private ones of ``least`` rows; a patient is never split over two."""
     rows_of = data.rows_of(torch.arange(data.num_patients))
     if plan is None:
         samples, most, least = _shuffled(data.num_patients, training, randomness), None, 0
     else:
-        samples, most, least = plan.sample(data.num_patients, randomness.sampling), plan.max_images, LEAST_ROWS
+        samples, most = plan.sample(data.num_patients, randomness.sampling), plan.max_images
     limit = max(training.physical_batch, least)
     for sample in samples:
         yield _physical([_some(rows_of[p], most, randomness) for p in sample.tolist()], limit, least)
@@ -310,23 +316,6 @@ def _batch(patients: list[Tensor], least: int) -> _Batch:
     return _Batch(torch.cat([*patients, patients[0][:1].repeat(missing)]), Patients(of_row, len(sizes)), share)
 
 
-def _sigmoid(logits: Tensor) -> Tensor:
-    """Returns the sigmoid of ``logits`` (N,), each with bits of its own."""
-    return _whole_vectors(logits).sigmoid()[: len(logits)]
-
-
-def _whole_vectors(values: Tensor) -> Tensor:
-    """Returns ``values`` (N,) and zeros up to whole vectors of the processor.
-
-    The library takes what fills none one by one, with other last bits.
-    """
-    return F.pad(values, (0, -len(values) % _VECTOR))
-
-
-_VECTOR = 64
-"""A multiple of what any processor takes at once."""
-
-
 def predict(model: Classifier, data: PatientTensors, batch: int = 64) -> Tensor:
     """Returns each patient's probability of malignancy, the mean over images, float32 (P,) in [0, 1].
 
@@ -338,7 +327,7 @@ def predict(model: Classifier, data: PatientTensors, batch: int = 64) -> Tensor:
         score: nn.Module = model
         if model.trunk_frozen:
             rows, score = embedded(model, data.inputs), HeadOnly(model).eval()
-        logits = torch.cat([score(_in_blocks(chunk))[: len(chunk)] for chunk in rows.split(batch)])
-        probabilities = _sigmoid(logits)
+        logits = by_chunks(score, rows, batch, model.device, in_blocks)
+        probabilities = sigmoid(logits)
         total = torch.zeros(data.num_patients, dtype=probabilities.dtype).index_add_(0, data.patient_of, probabilities)
         return (total / torch.bincount(data.patient_of, minlength=data.num_patients)).float()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 
@@ -58,9 +60,10 @@ def _head(model: Classifier) -> StatisticsHead:
 def round_sum(model: Classifier, data: PatientTensors, study: StudyConfig, round_index: int) -> Tensor:
     """Returns the sum of what the patients add in a round, float64 (D,), before any noise: it may not leave the site.
 
-    One patient more or less moves it by at most the round's :func:`common.privacy.statistics.sensitivities`.
+    One patient more or less moves it by at most the round's :func:`common.privacy.statistics.sensitivities`. Features
+    come from the model's device; from there on all is float64 on the CPU.
     """
-    head = _head(model)
+    head = copy.deepcopy(_head(model)).cpu()
     with torch.no_grad():
         rows = data.rows_of(torch.arange(data.num_patients))
         means = patient_means(embedded(model, data.inputs), rows, study.privacy.max_images)
@@ -73,6 +76,7 @@ def round_sum(model: Classifier, data: PatientTensors, study: StudyConfig, round
 
 
 def _put(head: StatisticsHead, release: Tensor, study: StudyConfig, round_index: int) -> None:
+    release = release.to(head.moments.device)
     with torch.no_grad():
         if round_index == 1:
             head.moments.copy_(release)

@@ -27,6 +27,43 @@ def write_durably(path: Path, text: str) -> None:
     sync_folder(path.parent)
 
 
+def append_line(path: Path, line: bytes) -> None:
+    """Adds a line, durable when this returns, to a file that its owner only can read; its folder is there.
+
+    The rest of a line that a crash cut short, which was never acknowledged, makes room for it.
+
+    Args:
+        path: The file, made if need be; a lock file stands beside it.
+        line: Without its end.
+
+    Raises:
+        OSError: It could not be written; what was in the file is there still.
+    """
+    with exclusive(path.with_name(f".{path.name}.lock")):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            end, rest = _whole(descriptor), line + b"\n"
+            os.ftruncate(descriptor, end)
+            while rest:
+                written = os.pwrite(descriptor, rest, end)
+                end, rest = end + written, rest[written:]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _whole(descriptor: int) -> int:
+    """Returns where the last whole line ends."""
+    end = os.fstat(descriptor).st_size
+    while end:
+        start = max(0, end - 4096)
+        found = os.pread(descriptor, end - start, start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
+
+
 def make_folder(folder: Path) -> None:
     """Makes the folder if it is not there, and makes its name and those above it survive a power loss.
 

@@ -47,10 +47,15 @@ def _changed(overrides: Sequence[str], quarter: str) -> list[str]:
     study = compose(list(overrides))
     kept_ones = [one for one in overrides if one.partition("=")[0].lstrip("+") not in CHANGED]
     ending = f"-after-{quarter}"
-    found = [*kept_ones, f"name={study.name[: MAX_NAME - len(ending)]}{ending}", f"seed={study.seed + 1}"]
+    found = [*kept_ones, f"name={_quoted(study.name[: MAX_NAME - len(ending)] + ending)}", f"seed={study.seed + 1}"]
     if compose(found).tuned != study.tuned:
         raise ConfigError("The study's `tuned` would change; it must stay what the run was tuned on")
     return found
+
+
+def _quoted(name: str) -> str:
+    """Returns the name as Hydra reads it whatever signs are in it."""
+    return "'" + name.replace("'", "\\'") + "'"
 
 
 def _words(run: Path, found: Sequence[QuarterRow], evidence: Sequence[QuarterRow], anyway: str) -> list[str]:

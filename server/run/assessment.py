@@ -18,7 +18,7 @@ from common.evaluation.scores import ScoreState
 from common.evaluation.summary import Measure, summarise
 from common.evaluation.within_sites import within_sites, without_mixed
 from common.protocol.aggregation import Arrays
-from common.protocol.messages import DocumentAnswer, Refusal
+from common.protocol.messages import DocumentAnswer, Purpose, Refusal
 from common.runs.run_folder import RunFolder
 from server.run.cards import scores_fit
 from server.run.looking import explanation, fits_card, read_looked
@@ -61,7 +61,7 @@ class Assessment:
         point = self._fix_threshold(best_round, validation)
         federated = self._ask("evaluate", ScoreState.from_json, self._scores_fit, split="test", arrays=arrays)
         models = {"federated": self._shared(federated, point)}
-        answers = self._own_answers(arrays)
+        answers = self._own_answers(arrays, federated)
         own = {site: answer for site, answer in answers.items() if isinstance(answer, OwnModels)}
         for name in OWN:
             of_sites = {site: answer.models[name] for site, answer in own.items() if name in answer.models}
@@ -72,7 +72,7 @@ class Assessment:
             "released": self._recalibrate(point, total(federated), total(validation) if validation else None)
         }
         self._folder.write_json("evaluation.json", document | self._compared(models, own) | self._released(answers))
-        self._write_attention(arrays, point)
+        self._write_attention(arrays, point, federated)
 
     def _fix_threshold(self, best_round: int, validation: Mapping[str, ScoreState]) -> OperatingPoint:
         rules = self._rules
@@ -91,21 +91,26 @@ class Assessment:
             self._folder.write_json("model/calibration.json", raw | line | {"formula": FORMULA})
         return found
 
-    def _own_answers(self, arrays: Arrays) -> dict[str, OwnAnswer]:
+    def _own_answers(self, arrays: Arrays, tested: Mapping[str, ScoreState]) -> dict[str, OwnAnswer]:
         """Returns what each site lets leave of its own models; None where it keeps all of it, which loses no site."""
         if not self._rules.local_baseline:
             return {}
-        answers = self._federation.ask_sites("baseline", self._federation.roster.nodes, arrays=arrays)
+        answers = self._ask_tested("baseline", tested, arrays)
         kept = {site for site, answer in answers.items() if is_kept(answer)}
         told = {site: answer for site, answer in answers.items() if site not in kept}
         return dict.fromkeys(sorted(kept), None) | self._read(told, read_own, self._own_fit)
 
-    def _write_attention(self, arrays: Arrays, point: OperatingPoint) -> None:
+    def _ask_tested(self, purpose: Purpose, tested: Mapping[str, ScoreState], arrays: Arrays) -> Mapping[str, Any]:
+        """Returns the answers of those whose test was scored: another would refuse, and why it was lost stays told."""
+        nodes = {site: node for site, node in self._federation.roster.nodes.items() if site in tested}
+        return self._federation.ask_sites(purpose, nodes, arrays=arrays)
+
+    def _write_attention(self, arrays: Arrays, point: OperatingPoint, tested: Mapping[str, ScoreState]) -> None:
         """Writes ``explanation.json`` where the study asks; a site that keeps where the model looks is not lost."""
         if not self._rules.attention:
             return
         federation = self._federation
-        answers = federation.ask_sites("attention", federation.roster.nodes, arrays=arrays)
+        answers = self._ask_tested("attention", tested, arrays)
         kept = {site for site, answer in answers.items() if is_kept(answer)}
         told = {site: answer for site, answer in answers.items() if site not in kept}
         found = self._read(told, read_looked, lambda site, one: fits_card(federation.roster.cards[site], one))

@@ -19,8 +19,10 @@ from common.protocol.signed_request import answered, claims_digest
 
 log = logging.getLogger("oncofed")
 POLL_SECONDS = 0.2
-MAX_POLLS_A_SECOND = 10
-"""Of all sites together: each poll is a request to the SuperLink."""
+FIRST_POLL_SECONDS, POLLS_AT_FIRST, MAX_POLLS_A_SECOND = 0.02, 50, 10
+"""Polls a second are of all sites together: each poll is a request to the SuperLink."""
+LATE = 0.1
+"""Share of the time that has passed since the question by which an answer may be noticed late."""
 AWAY_SECONDS = 5.0
 """A look that takes longer shows that the hub's own SuperLink was away, or that the hub stood still."""
 OUT_OF_REACH = (3, 4, 5)
@@ -63,8 +65,13 @@ def ask(
 
 
 def look_seconds(replies: int) -> float:
-    """Returns the seconds between two looks for each of so many replies."""
+    """Returns the most seconds between two looks for each of so many replies."""
     return max(POLL_SECONDS, replies / MAX_POLLS_A_SECOND)
+
+
+def pause_seconds(passed: float, replies: int) -> float:
+    """Returns the seconds until the next look for one of so many replies, so long after it was asked for."""
+    return min(look_seconds(replies), max(FIRST_POLL_SECONDS, replies / POLLS_AT_FIRST, LATE * passed))
 
 
 def _in_turn(grid: Grid, message_ids: tuple[str, ...]) -> Iterator[tuple[str, Arrival]]:
@@ -84,9 +91,9 @@ def _as_they_come(
     """
     arrived: SimpleQueue[tuple[str, Arrival]] = SimpleQueue()
     over = threading.Event()
-    pause = look_seconds(len(message_ids))
     for message_id in message_ids:
-        threading.Thread(target=_pull, args=(grid, message_id, arrived, over, pause, away), daemon=True).start()
+        arguments = (grid, message_id, arrived, over, len(message_ids), away)
+        threading.Thread(target=_pull, args=arguments, daemon=True).start()
     deadline = time.monotonic() + timeout
     try:
         for _ in message_ids:
@@ -102,20 +109,21 @@ def _pull(
     message_id: str,
     arrived: SimpleQueue[tuple[str, Arrival]],
     over: threading.Event,
-    pause: float,
+    replies: int,
     away: threading.Event,
 ) -> None:
+    asked = time.monotonic()
     while not over.is_set():
         started = time.monotonic()
         try:
-            replies = list(grid.pull_messages([message_id]))
+            found = list(grid.pull_messages([message_id]))
         except Exception as error:
             return arrived.put((message_id, error))
         if time.monotonic() - started > AWAY_SECONDS:
             away.set()
-        if replies:
-            return arrived.put((message_id, replies[0]))
-        over.wait(pause)
+        if found:
+            return arrived.put((message_id, found[0]))
+        over.wait(pause_seconds(time.monotonic() - asked, replies))
 
 
 def _read(node: int, reply: Arrival, claims: str) -> Answer | Refusal:

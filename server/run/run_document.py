@@ -65,6 +65,7 @@ def _site(site: str, roster: Roster, progress: Progress) -> dict[str, Any]:
         "declared_patients": card.declared_patients if card else None,
         "seeded": card.seeded if card else None,
         "synthetic": card.synthetic if card else None,
+        "device": card.device if card else None,
         "status": "lost" if site in progress.lost else "ok",
         "code": progress.lost[site].value if site in progress.lost else "",
         "rounds": progress.rounds_of.get(site, 0),

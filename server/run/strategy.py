@@ -106,11 +106,13 @@ class Combiner:
         self._arrays, self._round, self._sum, self._kept = arrays, round_index, None, []
 
     def add(self, site: str, update: Update) -> None:
-        """Takes one site's checked update."""
+        """Takes one site's checked update, which is used up."""
         if self._robust:
             self._kept.append((site, update))
+        elif self._sum is None:
+            self._sum = update
         else:
-            self._sum = update if self._sum is None else self._sum + update
+            self._sum += update
 
     def finish(self) -> dict[str, NDArray[np.float32]]:
         """Returns the new global weights.

@@ -35,6 +35,7 @@ PARTS = (
     "loading",
     "gradcam",
     "sum",
+    "aggregation",
 )
 OWN_MODELS_OFF = ("evaluation.local_baseline=false", "evaluation.personal_epochs=0")
 SIZES = (28, 64, 128, 224)
@@ -242,10 +243,14 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, choices=SIZES)
     parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--device", help="private and plain steps there alone: cpu, cuda or cuda:1")
+    parser.add_argument("--rows", type=int, default=64, help="images of a step on --device")
     parser.add_argument("--json", action="store_true", help="JSON instead of Markdown")
     options = parser.parse_args()
     import torch
 
+    from simulations.bench.benchmark_aggregation import aggregations
+    from simulations.bench.benchmark_device import device_steps
     from simulations.bench.benchmark_gradcam import heatmaps
     from simulations.bench.benchmark_histograms import histograms
     from simulations.bench.benchmark_loading import loading
@@ -266,10 +271,18 @@ def main() -> None:
         "loading": loading,
         "gradcam": lambda: heatmaps(options.repeats),
         "sum": lambda: sums(repeats=options.repeats),
+        "aggregation": lambda: aggregations(repeats=options.repeats),
     }
+    if options.device:
+        sides = [side for side in options.sizes if side > 28] or options.sizes
+        return _print("device", device_steps(options.device, sides, options.networks, rows=options.rows,
+                                             repeats=options.repeats), options)  # fmt: skip
     for name in options.only or parts:
-        rows = parts[name]()
-        print(json.dumps({name: rows}) if options.json else f"\n## {name}\n\n{table(rows)}", flush=True)
+        _print(name, parts[name](), options)
+
+
+def _print(name: str, rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
+    print(json.dumps({name: rows}) if options.json else f"\n## {name}\n\n{table(rows)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from common.data.loading import PatientTensors
 from common.models.classifier import Classifier
 from common.training.loop import HeadOnly
+from common.training.optimizers import LocalOptimizer
 
 if TYPE_CHECKING:
     from common.privacy.plan import PrivacyPlan
@@ -115,7 +116,6 @@ class Step:
 def watched_steps(seen: Callable[[Step], None]) -> Iterator[None]:
     """Calls ``seen`` at each optimizer step of this process, on code that does not know it is watched."""
     from torch.nn.modules.module import register_module_forward_pre_hook
-    from torch.optim.optimizer import register_optimizer_step_pre_hook
 
     rows = 0
 
@@ -124,19 +124,22 @@ def watched_steps(seen: Callable[[Step], None]) -> Iterator[None]:
         if isinstance(module, Classifier | HeadOnly) and module.training and torch.is_grad_enabled():
             rows += len(inputs[0])
 
-    def on_step(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    def on_step(optimizer: LocalOptimizer) -> None:
         nonlocal rows
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         gradient = torch.cat([p.grad.detach().flatten() for p in parameters])
         count, rows = rows, 0
         seen(Step([p.detach() for p in parameters], gradient, count))
+        step(optimizer)
 
-    handles = [register_module_forward_pre_hook(on_forward), register_optimizer_step_pre_hook(on_step)]
+    step = LocalOptimizer.step
+    handle = register_module_forward_pre_hook(on_forward)
+    LocalOptimizer.step = on_step  # type: ignore[assignment, method-assign]
     try:
         yield
     finally:
-        for handle in handles:
-            handle.remove()
+        handle.remove()
+        LocalOptimizer.step = step  # type: ignore[method-assign]
 
 
 class Gradients:

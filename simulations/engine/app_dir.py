@@ -1,9 +1,11 @@
-"""The folder that is submitted to Flower: the checkout, or one put together from the installed packages."""
+"""The folder that is submitted to Flower, put together from the packages that run: Flower walks all of it.
+
+A checkout holds a virtual environment too, whose 50,000 files it would look at for seven seconds.
+"""
 
 from __future__ import annotations
 
 import shutil
-import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -32,9 +34,8 @@ clientapp = "client.app:app"
 
 
 def app_dir(scratch: Path) -> Path:
-    """Returns a folder that is this Flower app; it is made in ``scratch`` unless the code runs from a checkout."""
-    root = Path(__file__).resolve().parents[2]
-    return root if _is_flower_app(root) else stage(root, scratch / "oncofed")
+    """Returns a new folder in ``scratch`` that is this Flower app."""
+    return stage(Path(__file__).resolve().parents[2], scratch / "oncofed")
 
 
 def stage(root: Path, target: Path) -> Path:
@@ -45,11 +46,3 @@ def stage(root: Path, target: Path) -> Path:
     text = _PYPROJECT.format(version=metadata.version("oncofed"), config=config)
     (target / "pyproject.toml").write_text(text, encoding="utf-8")
     return target
-
-
-def _is_flower_app(folder: Path) -> bool:
-    try:
-        document = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return False
-    return bool(document.get("project", {}).get("name") == "oncofed" and "flwr" in document.get("tool", {}))

@@ -92,6 +92,7 @@ def build_site(study: StudyConfig, name: str, run_folder: Path) -> Site:
         ledger_path=ledger_path,
         register=partial(_register, study, run_folder),
         checkpoint=partial(_checkpoint, study),
+        device=study.simulation.device,
     )
 
 
@@ -232,17 +233,24 @@ class _Loader:
 
     def __call__(self, study: StudyConfig, split: str) -> PatientTensors:
         data = dataclasses.replace(study.data, root=self.data.root)
-        return _tensors(data, self.partition, self.seed, self.site, split, self.cache_dir)
+        loaded = _loaded(data, self.partition, self.seed, self.cache_dir)
+        if (self.site, split) not in loaded:
+            loaded[self.site, split] = self._read(data, split)
+        return loaded[self.site, split]
+
+    def _read(self, data: Any, split: str) -> PatientTensors:
+        from common.data.loading import to_tensors
+
+        cache = None if self.cache_dir is None else Path(self.cache_dir).expanduser()
+        return to_tensors(_deal(data, self.partition, self.seed)[self.site].in_split(split), data, cache)
 
 
-@lru_cache(maxsize=64)
-def _tensors(
-    data: Any, partition_config: Any, seed: int, site: str, split: str, cache_dir: str | None
-) -> PatientTensors:
-    from common.data.loading import to_tensors
-
-    cache = None if cache_dir is None else Path(cache_dir).expanduser()
-    return to_tensors(_deal(data, partition_config, seed)[site].in_split(split), data, cache)
+@lru_cache(maxsize=2)
+def _loaded(
+    data: Any, partition_config: Any, seed: int, cache_dir: str | None
+) -> dict[tuple[str, str], PatientTensors]:
+    """Returns what was read of each hospital and split, to be filled: at most the data sets of two deals, whole."""
+    return {}
 
 
 def _counts(part: Dataset) -> dict[str, dict[str, int]]:

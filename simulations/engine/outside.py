@@ -102,11 +102,12 @@ def _area(scores: Floats | None, labels: Floats, study: StudyConfig) -> dict[str
 
 def _federated(study: StudyConfig, folder: Path, data: PatientTensors) -> Classifier:
     from common.models.weights import load_weights
+    from common.training.device import nearest
     from common.training.study_model import study_model
 
     model = study_model(study, tuple(data.inputs.shape[1:]))
     load_weights(model, folder / MODEL)
-    return model.eval()
+    return model.to(nearest(study.simulation.device)).eval()
 
 
 def _public(study: StudyConfig, data: PatientTensors) -> Classifier | None:

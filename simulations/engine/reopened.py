@@ -38,19 +38,20 @@ class ReopenedRun:
     tests: Mapping[str, Dataset]
 
     def model(self) -> Classifier:
-        """Returns the run's final model, in evaluation mode.
+        """Returns the run's final model, in evaluation mode, where the run's networks ran or on the nearest there is.
 
         Raises:
             ModelError: The weights do not fit the study's network.
         """
         from common.models.weights import load_weights
+        from common.training.device import nearest
         from common.training.study_model import study_model
 
         data, some = self.study.data, next(iter(self.tests.values()))
         shape = (some.features,) if some.kind == "table" else (data.channels, data.image_size, data.image_size)
         model = study_model(self.study, shape)
         load_weights(model, self.folder / MODEL)
-        return model.eval()
+        return model.to(nearest(self.study.simulation.device)).eval()
 
 
 def reopen(folder: Path) -> ReopenedRun:

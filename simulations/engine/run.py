@@ -26,6 +26,7 @@ from common.runs.run_folder import RunFolder, runs_root
 from server.hub.followed import Rounds
 from simulations.engine.ended import ending, settle, sigterm_interrupts
 from simulations.engine.environment import quiet_environment
+from simulations.engine.processor import Processor
 
 Engine = Literal["flower", "inprocess"]
 ENGINES: tuple[Engine, ...] = ("flower", "inprocess")
@@ -63,6 +64,7 @@ def run_study(
     """
     plan = prepare(overrides, engine, out, resume, pages=pages)
     progress({"phase": "starting", "rounds": plan.study.training.rounds})
+    progress({"phase": f"networks run on {plan.processor.words}"})
     watch, conduct = _Watch(plan.folder, progress), _run_on_flower if engine == "flower" else _run_in_process
     with sigterm_interrupts(), ending(plan.folder):
         conduct(plan, watch)
@@ -82,7 +84,18 @@ def completed_run(overrides: Sequence[str], engine: str, out: Path, progress: Pr
         run_study([], engine, resume=out, progress=progress)
     if (status := status_of(out))["status"] != "COMPLETED":
         raise FederationError(f"{out} ended as {status['status']}: {status['reason']}")
+    _finish_outside(out)
     return out
+
+
+def _finish_outside(folder: Path) -> None:
+    """Tries the model on hospitals outside where the process ended between the run's end and that."""
+    from server.app import render
+    from simulations.engine.outside import FILE, measure_outside
+
+    study = compose(_kept(folder))
+    if study.evaluation.test and not (folder / FILE).exists() and measure_outside(study, folder):
+        render(folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +107,14 @@ class Plan:
         run_config: What the ServerApp and the ClientApps get.
         folder: The run's folder; it exists and can be written.
         sites: Number of emulated hospitals.
+        processor: Where their networks run.
     """
 
     study: StudyConfig
     run_config: Mapping[str, str | int | float | bool]
     folder: Path
     sites: int
+    processor: Processor
 
 
 def prepare(
@@ -119,14 +134,15 @@ def prepare(
         raise UsageError("Give --out for a new run or --resume for an old one, not both")
     chosen = list(overrides) or (_kept(resume) if resume else [])
     study = compose(chosen)
-    chosen += absolute_paths(study) + naming(study)
+    processor = Processor.of(study)
+    chosen += absolute_paths(study) + naming(study) + processor.override(engine)
     study = compose(chosen)
     check_emulation(study)
     folder = RunFolder.create(_folder(study, out, resume), resume=resume is not None).path
     where = {"resume": str(folder)} if resume else {"out-dir": str(folder)}
     config = {"overrides": shlex.join(chosen), "out-dir": "", "resume": ""} | where
     config |= {} if pages else {"pages": "false"}
-    return Plan(study=study, run_config=config, folder=folder, sites=len(site_names(study)))
+    return Plan(study, config, folder, len(site_names(study)), processor)
 
 
 def status_of(folder: Path) -> dict[str, Any]:
@@ -207,6 +223,8 @@ def _run_on_flower(plan: Plan, watch: _Watch) -> None:
             num_nodes=plan.sites,
             run_config=plan.run_config,
             log=log,
+            gpus_per_client=plan.processor.gpus_per_client,
+            environment=plan.processor.environment(),
             patience=plan.study.simulation.start_seconds,
             tick=watch,
             say=watch.say,

@@ -71,6 +71,8 @@ def run_flower(
     run_config: Mapping[str, str | int | float | bool],
     log: Path,
     cpus_per_client: int = 1,
+    gpus_per_client: float = 0.0,
+    environment: Mapping[str, str] | None = None,
     patience: float = 600.0,
     tick: Tick = lambda: None,
     say: Callable[[str], None] = lambda text: None,
@@ -83,6 +85,8 @@ def run_flower(
         run_config: Overrides of ``[tool.flwr.app.config]``.
         log: File that gets everything the runtime prints.
         cpus_per_client: CPU cores that one simulated client holds; cores divided by it train at once.
+        gpus_per_client: Share of a GPU that it holds as well; 0: it sees none.
+        environment: More variables for all of Flower's processes.
         patience: Longest time, seconds, that the SuperLink may take to start, and a ``flwr`` command to answer.
         tick: Called about twice a second while the run is on.
         say: Told what is waited for before the run begins.
@@ -93,16 +97,22 @@ def run_flower(
         KeyboardInterrupt: On Ctrl-C or SIGTERM, once everything is stopped.
     """
     say("waiting for Flower's SuperLink")
-    federation = f"num-supernodes={num_nodes} client-resources-num-cpus={cpus_per_client}"
-    with _superlink(log, patience) as superlink:
+    federation = federation_config(num_nodes, cpus_per_client, gpus_per_client)
+    with _superlink(log, patience, environment or {}) as superlink:
         say("waiting for Flower to take the app")
         run_id = superlink.submit(app_dir, run_config, federation)
         say(f"waiting for {num_nodes} emulated hospitals")
         return superlink.follow(run_id, tick)
 
 
+def federation_config(num_nodes: int, cpus_per_client: int, gpus_per_client: float) -> str:
+    """Returns Flower's ``--federation-config``."""
+    resources = f"client-resources-num-cpus={cpus_per_client} client-resources-num-gpus={gpus_per_client:g}"
+    return f"num-supernodes={num_nodes} {resources}"
+
+
 @contextlib.contextmanager
-def _superlink(log: Path, patience: float) -> Iterator[SuperLink]:
+def _superlink(log: Path, patience: float, environment: Mapping[str, str]) -> Iterator[SuperLink]:
     scripts = _scripts()
     from simulations.engine.processes import watchdog
 
@@ -114,6 +124,7 @@ def _superlink(log: Path, patience: float) -> Iterator[SuperLink]:
         sigterm_interrupts(),
     ):
         superlink = SuperLink(Path(folder), scripts, mark=mark, log=log, sink=sink, patience=patience)
+        superlink.add_to_environment(environment)
         try:
             superlink.start()
             yield superlink
@@ -135,6 +146,10 @@ class SuperLink:
         # Ray makes Unix sockets below its folder, and their paths bear about 100 characters only.
         if "RAY_ADDRESS" not in self._environment and len(str(folder)) < RAY_FOLDER_LENGTH:
             self._environment["RAY_TMPDIR"] = str(folder)
+
+    def add_to_environment(self, more: Mapping[str, str]) -> None:
+        """Sets variables of all processes that it starts from now on."""
+        self._environment |= more
 
     def start(self) -> None:
         """Starts it and returns when it answers.

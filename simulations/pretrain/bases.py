@@ -28,6 +28,6 @@ def public_bases(
     for number, view in enumerate(VIEWS, 1):
         say(f"public features of {len(chosen)} images, view {number}/{len(VIEWS)}")
         for kind, features in maps.of_view(chosen, view).items():
-            rows[kind].append(features)
+            rows[kind].append(features.cpu())
     say("public bases")
     return {kind: PublicBasis.of(torch.cat(parts).numpy(), dimensions) for kind, parts in rows.items()}

@@ -18,6 +18,7 @@ from common.models.classifier import Classifier
 from common.models.feature_maps import FeatureMaps
 from common.models.zoo import build_model
 from common.provenance import mathematics_digest, release, versions
+from common.training.device import chosen
 from simulations.pretrain.bases import public_bases
 from simulations.pretrain.public_data import PublicImages, open_public
 from simulations.pretrain.tuning import ALL, Tuned, area_by_patient, select_from, tune
@@ -72,12 +73,13 @@ def make_checkpoint(
     say("reading public images")
     further = [compose([*DEFAULTS, *expanded(split_overrides(text))]) for text in also]
     images = open_public([study, *further])
-    network = build_model(study.model, tuple(images.inputs.shape[1:]), study.seed)
+    device = chosen(study.simulation.device)
+    network = build_model(study.model, tuple(images.inputs.shape[1:]), study.seed).to(device)
     maps = _maps(network, study.model.name, options)
     figures = _train(network, study, images, options, say)
     maps.network.load_state_dict(network.state_dict())
     bases = public_bases(maps, images.inputs, options.dimensions, say)
-    return write_checkpoint(out, _card(study, options, images, figures), network, bases, images.lookalikes)
+    return write_checkpoint(out, _card(study, options, images, figures), network.cpu(), bases, images.lookalikes)
 
 
 def _maps(network: Classifier, name: str, options: Options) -> FeatureMaps:

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from flwr.app import Context, Message
 
+from common.errors import SiteCode
 from common.evaluation.calibration import recalibrated_probability
 from common.evaluation.scores import ScoreState
-from common.protocol.messages import pack_answer, unpack_answer, unpack_request
+from common.protocol.messages import Refusal, pack_answer, unpack_answer, unpack_request
 from common.protocol.signed_request import bind, claims_digest
 from tests.scenarios.conftest import Federation
 
@@ -149,6 +150,32 @@ def test_a_site_whose_answer_on_its_own_models_is_no_answer_makes_the_run_partia
     document = federation.read("evaluation.json")
     assert set(document["models"]["local"]["sites"]) == {"site_1", "site_3"}
     assert set(document["models"]["federated"]["sites"]) == {"site_1", "site_2", "site_3"}
+
+
+def test_a_site_that_missed_the_test_is_asked_no_more_and_why_it_was_lost_stays_told(federation: Federation) -> None:
+    """On the code before, the refused question about its own models took the place of the reason."""
+    asked = list[tuple[str, str]]()
+
+    class Cut(Federation):
+        def _app(self) -> Any:
+            app = super()._app()
+
+            def cut(message: Message, context: Context) -> Message:
+                reply, request = app(message, context), unpack_request(message.content)
+                site = unpack_answer(reply.content).site
+                asked.append((request.purpose, site))
+                if site == "site_2" and request.split == "test" and request.purpose == "evaluate":
+                    refused = pack_answer(Refusal(site=site, code=SiteCode.UNAVAILABLE))
+                    reply.content = bind(refused, claims_digest(message.content))
+                return reply
+
+            return cut
+
+    run = Cut(federation.folder).run("privacy=none evaluation.attention=true")
+    assert run["status"] == "PARTIAL" and run["reason"] == "lost: site_2 (unavailable)"
+    for purpose in ("baseline", "attention"):
+        assert {site for what, site in asked if what == purpose} == {"site_1", "site_3"}
+    assert set(federation.read("explanation.json")["sites"]) == {"site_1", "site_3"}
 
 
 def test_a_recalibration_goes_with_the_weights(federation: Federation) -> None:

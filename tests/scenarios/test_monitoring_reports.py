@@ -17,7 +17,9 @@ from server.hub.home import HubHome
 from simulations.analysis.drift.exams import BEFORE, CHANGES
 from tests.monitored import PACKAGE, Pair, a_run, in_quarter, keep, make_hub, make_pair, told
 
-STUDY = ("name=breast", "seed=7", "training.rounds=6", "privacy.epsilon=3")
+SWEEP = "c" * 64
+STUDY = ("name='breast, all'", "seed=7", "training.rounds=6", "privacy.epsilon=3", f"tuned.sweep='{SWEEP}'",
+         "tuned.data=busi", "tuned.trials=30")  # fmt: skip
 
 
 @pytest.fixture
@@ -56,8 +58,9 @@ def test_a_drift_of_one_site_is_seen_and_becomes_a_study_that_nobody_started(
     out = tmp_path / "next.yaml"
     told(north.at_hub("propose-update", str(run), "--out", str(out)))
     old, new = compose(list(STUDY)), compose(read_overrides(out))
+    assert new.tuned.sweep == SWEEP and new.tuned.trials == 30
     assert (new.name, new.seed, new.training, new.privacy, new.tuned) == (
-        "breast-after-2026Q3", 8, old.training, old.privacy, old.tuned,
+        "breast, all-after-2026Q3", 8, old.training, old.privacy, old.tuned,
     )  # fmt: skip
     comment = " ".join(line.lstrip("# ") for line in out.read_text().splitlines() if line.startswith("#"))
     assert "south, 2026Q3" in comment and "north" not in comment and "not from a released model" in comment
@@ -70,7 +73,7 @@ def test_a_study_that_is_wanted_anyway_says_why(north: Pair, tmp_path: Path) -> 
     run, out = a_run(tmp_path / "run", *STUDY), tmp_path / "next.yaml"
     told(north.at_hub("propose-update", str(run), "--out", str(out), "--anyway", "a new\n- name=evil\nscanner"))
     assert "Wanted anyway: a new - name=evil scanner" in out.read_text()
-    assert compose(read_overrides(out)).name == "breast-after-anyway"
+    assert compose(read_overrides(out)).name == "breast, all-after-anyway"
 
 
 def test_the_same_quarter_is_the_same_file_and_costs_once(north: Pair) -> None:

@@ -62,6 +62,13 @@ def test_what_other_studies_spent_is_counted(joined: SiteHome) -> None:
     assert found.status == "warn" and f"epsilon {spent:.3f} of" in found.found and "refused" in found.found
 
 
+@pytest.mark.parametrize(("device", "status"), [("auto", "ok"), ("cpu", "ok"), ("cuda:77", "fail")])
+def test_where_networks_run_is_said(joined: SiteHome, device: str, status: str) -> None:
+    joined.site_file.write_text(yaml.safe_dump(yaml.safe_load(joined.site_file.read_text()) | {"device": device}))
+    (found,) = findings(joined, "device")
+    assert found.status == status and device in found.found
+
+
 def test_a_study_without_privacy_on_these_patients_is_a_warning(joined: SiteHome) -> None:
     allow(joined, STUDY.privacy.epsilon)
     with Ledger(joined.path / "ledger.sqlite") as ledger:

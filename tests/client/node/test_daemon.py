@@ -15,6 +15,7 @@ import yaml
 from client.node.daemon import SiteDaemon
 from client.site.pause import leave, pause
 from client.site.site_file import SiteHome
+from common.errors import DeviceError
 
 
 def free_port() -> int:
@@ -30,6 +31,14 @@ def health(port: int) -> dict[str, Any]:
         return dict(json.loads(connection.getresponse().read()))
     finally:
         connection.close()
+
+
+def test_a_device_that_is_not_there_keeps_the_daemon_from_starting(joined: SiteHome) -> None:
+    settings = yaml.safe_load(joined.site_file.read_text()) | {"device": "cuda:77"}
+    joined.site_file.write_text(yaml.safe_dump(settings))
+    with pytest.raises(DeviceError, match="device=cuda:77, and torch finds"):
+        SiteDaemon(joined).run()
+    assert not joined.state_file.exists()
 
 
 def test_systemd_and_the_page_are_told(

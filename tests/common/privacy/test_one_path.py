@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import common.training.loop as training_module
 from client.site.budget import charge_round
@@ -31,6 +30,7 @@ from common.privacy.optimizer import PatientOptimizer
 from common.privacy.plan import PrivacyPlan
 from common.privacy.randomness import Randomness
 from common.protocol.messages import Request
+from common.training.optimizers import LocalOptimizer
 
 # --- the source ------------------------------------------------------------------------------------------------------
 
@@ -44,12 +44,13 @@ PLACES: dict[str, set[str]] = {
         "common/privacy/engine.py::BookKeepingEngine.clipped_sum",
         "common/privacy/engine.py::HooksEngine.clipped_sum",
         "common/privacy/preflight.py::_plain_sum",  # of a copy of the model on random numbers; thrown away
+        "common/training/fitting.py::_plain_step",  # of blank images, to see what memory suffices for; thrown away
         "common/training/loop.py::_plain_step",
     },
     "steps": {
         "common/training/loop.py::_train",
     },
-    "makes an optimizer": {"common/training/loop.py::_optimizer"},
+    "makes an optimizer": {"common/training/loop.py::_train"},
     "makes a gradient engine": {
         "common/privacy/preflight.py::_private_sum",
         "common/training/loop.py::_PrivateStep.__init__",
@@ -131,6 +132,7 @@ _CALLS = {
     "step": "steps",
     "gradient_engine": "makes a gradient engine",
     "PatientOptimizer": "makes noise",
+    "local_optimizer": "makes an optimizer",
     "for_site": "plans",
     "charge": "charges",
     "charge_unbounded": "charges",
@@ -219,6 +221,7 @@ PLANTS = {
     "def f(optimizer): optimizer.step()": "steps",
     "import torch\ndef f(p): return torch.optim.SGD(p, lr=1)": "makes an optimizer",
     "from torch.optim import AdamW": "makes an optimizer",
+    "def f(p): return local_optimizer(p, None)": "makes an optimizer",
     "from opacus import PrivacyEngine": "uses Opacus",
     "import opacus.grad_sample": "uses Opacus",
     "from common.training.loop import train": "trains",
@@ -292,13 +295,14 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
     after(torch.autograd, "grad", lambda *_, **__: None)
     after(BookKeepingEngine, "clipped_sum", lambda sums, self, inputs, loss, patients, clip_norm: clip_norm)
     after(PatientOptimizer, "noisy_gradient", lambda _, self: [p.grad.clone() for p in self.params])
-    hook = register_optimizer_step_pre_hook(
-        lambda optimizer, args, kwargs: watch.note(
-            "step", [p.grad.clone() for group in optimizer.param_groups for p in group["params"]]
-        )
-    )
+    step = LocalOptimizer.step
+
+    def noted(optimizer: LocalOptimizer) -> None:
+        watch.note("step", [p.grad.clone() for group in optimizer.param_groups for p in group["params"]])
+        step(optimizer)
+
+    monkeypatch.setattr(LocalOptimizer, "step", noted)
     yield watch
-    hook.remove()
 
 
 @pytest.fixture

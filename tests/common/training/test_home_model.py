@@ -134,17 +134,19 @@ def model(logits: NDArray[np.float64], labels: NDArray[np.float64]) -> HeldOut:
 
 @settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 10_000), quality=st.floats(-2, 4))
-def test_equal_shares_are_summed_unless_the_federated_model_is_behind(seed: int, quality: float) -> None:
+def test_the_share_follows_what_patients_say_of_the_federated_model(seed: int, quality: float) -> None:
     generator, data = np.random.default_rng(seed), patients(24, 1)
     labels = data.patient_labels().numpy().astype(np.float64)
     home = model(generator.normal(size=24) + labels, labels)
     theirs = generator.normal(size=24) + quality * labels
     both = with_federation(home, lambda other: theirs, None, data, everybody(data))
-    lag = roc_auc_score(labels, home.logits) - roc_auc_score(labels, theirs)
-    behind = lag > 0.5 * standard_error(model(theirs, labels), home, everybody(data))
-    assert (both is home) == behind
-    if not behind:
-        np.testing.assert_allclose(both.logits, 0.5 * home.logits / home.logits.std() + 0.5 * theirs / theirs.std())
+    lead = roc_auc_score(labels, theirs) - roc_auc_score(labels, home.logits)
+    errors = lead / standard_error(model(theirs, labels), home, everybody(data))
+    share = min(0.5, max(0.0, 0.25 + 0.5 * errors))
+    assert (both is home) == (share == 0)
+    if share:
+        summed = (1 - share) * home.logits / home.logits.std() + share * theirs / theirs.std()
+        np.testing.assert_allclose(both.logits, summed)
 
 
 def test_two_models_that_err_apart_are_better_together() -> None:
@@ -158,8 +160,9 @@ def test_two_models_that_err_apart_are_better_together() -> None:
         both = with_federation(home, lambda other: theirs, None, data, everybody(data))  # noqa: B023
         new = np.array([0.0, 1.0] * 1000)
         alone, federated = (generator.normal(size=2000) + new for _ in range(2))
-        summed = 0.5 * alone / home.logits.std() + 0.5 * federated / theirs.std()
-        gains.append(roc_auc_score(new, alone if both is home else summed) - roc_auc_score(new, alone))
+        share = 0.0 if both is home else float(both.name.partition("%")[0]) / 100
+        summed = (1 - share) * alone / home.logits.std() + share * federated / theirs.std()
+        gains.append(roc_auc_score(new, summed) - roc_auc_score(new, alone))
     assert np.mean(gains) > 0.03
 
 

@@ -20,6 +20,7 @@ from client.cli.main import app
 from client.node.pacs_read import StudyReader, device_uid
 from client.node.pacs_spool import Study
 from client.site.packages import KeptPackages, Pointer
+from client.site.predicting import InUse
 from common.errors import ConfigError, TrustError
 from common.inference.dicom_origin import Device, Predecessor
 from common.inference.package import Package
@@ -34,7 +35,7 @@ DEVICE = Device("2.25.1")
 
 @pytest.fixture
 def reader(made: Package, tmp_path: Path) -> StudyReader:
-    return StudyReader(tmp_path / "none", DEVICE, made.folder, records=tmp_path / "records.jsonl")
+    return StudyReader(InUse(tmp_path / "none", made.folder, records=tmp_path / "records.jsonl"), DEVICE)
 
 
 def study_of(folder: Path, *images: Dataset, before: Predecessor | None = None) -> Study:
@@ -101,7 +102,7 @@ def test_the_site_decides_with_each_exam_which_model_reads(
     home, pointer = KeptPackages(tmp_path / "home"), Pointer(None, None)
     home.path.mkdir(parents=True)
     monkeypatch.setattr(KeptPackages, "pointer", lambda _: pointer)
-    reader = StudyReader(home.home, DEVICE)
+    reader = StudyReader(InUse(home.home), DEVICE)
     study = study_of(tmp_path / "exam", phantom(pictured(0)))
     with pytest.raises(ConfigError, match="No model is active"):
         reader(study)
@@ -125,7 +126,7 @@ def test_a_package_that_expires_while_it_listens_reads_no_more(
         def now(cls, tz: object = None) -> datetime:
             return made.manifest.expires
 
-    monkeypatch.setattr("client.node.pacs_read.datetime", Later)
+    monkeypatch.setattr("client.site.predicting.datetime", Later)
     with pytest.raises(TrustError, match="expired"):
         reader(study)
     assert made.manifest.expires > datetime.now(UTC)

@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 import pytest
 from flwr.app import Error, Message, RecordDict
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.errors import SiteCode
 from common.protocol.messages import DocumentAnswer, Refusal, pack_answer
@@ -121,6 +123,14 @@ def test_what_arrived_in_time_is_kept_however_long_the_hub_was_busy_with_another
     clock.now = TIMEOUT + 1
     arrived |= dict(answers)
     assert {node: answer.site for node, answer in arrived.items()} == {1: "site_1", 2: "site_2"}
+
+
+@given(passed=st.floats(0, 1e5), replies=st.integers(1, 1000))
+def test_looks_are_quick_at_first_and_never_too_many(passed: float, replies: int) -> None:
+    pause = exchange.pause_seconds(passed, replies)
+    assert 0.02 <= pause <= max(0.2, replies / 10)
+    assert replies / pause <= 50.001 or pause <= 0.1 * passed or pause == 0.02
+    assert pause <= max(0.02, replies / 50, 0.1 * passed) and exchange.pause_seconds(passed + 1, replies) >= pause
 
 
 def test_nobody_is_asked_any_more_once_the_answers_are_not_wanted() -> None:

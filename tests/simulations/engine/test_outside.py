@@ -18,7 +18,7 @@ from common.reporting.run_report import write_run_report
 from simulations.cli.main import app
 from simulations.engine.emulation import check_emulation, emulated_cohorts, site_names
 from simulations.engine.reopened import reopen
-from simulations.engine.run import run_study, status_of
+from simulations.engine.run import completed_run, run_study, status_of
 from tests.simulations.engine.test_run import QUICK
 
 OUT = [*QUICK, "partition.outside=[site_2]", "evaluation.local_baseline=false", "evaluation.bins=65536"]
@@ -33,6 +33,14 @@ def test_a_hospital_outside_is_not_asked_and_trains_nothing(finished: Path) -> N
     assert [site["name"] for site in status_of(finished)["sites"]] == ["site_1", "site_3"]
     assert not (finished / "sites" / "site_2").exists()
     assert list(reopen(finished).tests) == ["site_1", "site_3"]
+
+
+def test_a_run_whose_process_ended_before_the_hospitals_outside_is_finished(finished: Path, tmp_path: Path) -> None:
+    """Before: such a run was COMPLETED for sweeps and tables, and what it was to show was never measured."""
+    cut = Path(shutil.copytree(finished, tmp_path / "cut"))
+    (cut / "outside.json").unlink()
+    assert completed_run(OUT, "inprocess", cut) == cut
+    assert (cut / "outside.json").read_text() == (finished / "outside.json").read_text()
 
 
 def test_its_patients_are_dealt_to_nobody_else(tmp_path: Path) -> None:
