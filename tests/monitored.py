@@ -60,11 +60,11 @@ def told(result: Result) -> str:
     return result.stdout.strip()
 
 
-def make_hub(folder: Path) -> HubHome:
+def make_hub(folder: Path, weights: str = "w") -> HubHome:
     """Returns a new hub that has released one package of one run."""
     hub = HubHome(folder)
     create(hub, HubConfig())
-    record(hub, "release", run=RUN, weights="w", sites="", package=PACKAGE)
+    record(hub, "release", run=RUN, weights=weights, sites="", package=PACKAGE)
     return hub
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common.cli.terminal import printable
-from common.config.study import MAX_NAME, compose
+from common.config.study import MAX_NAME, StudyConfig, compose
 from common.errors import ConfigError
 from common.monitoring.quarters import QuarterRow, drifting, promise, rows
 from common.runs.run_files import read_run
+from server.hub.continuing import continued
 from server.hub.home import HubHome
 from server.hub.watched import kept, released
 
 _WIDTH = 110
-CHANGED = ("name", "seed")
+FORECAST = (
+    "Each hospital forecasts what it costs (oncofed-site privacy forecast): patients of the run are charged again."
+)
 
 
 def proposal(home: HubHome, run: Path, anyway: str = "") -> str:
@@ -30,7 +33,7 @@ def proposal(home: HubHome, run: Path, anyway: str = "") -> str:
         ConfigError: There is no such run, it has released no package, or nothing drifts.
     """
     files = read_run(run)
-    packages = {digest for digest, of in released(home).items() if of == files.run["run_id"]}
+    packages = {digest: one for digest, one in released(home).items() if one["run"] == files.run["run_id"]}
     found = rows([one for one in kept(home) if one.package in packages])
     evidence = drifting(found)
     if not evidence and not anyway.strip():
@@ -39,15 +42,19 @@ def proposal(home: HubHome, run: Path, anyway: str = "") -> str:
             'so nothing suggests a new study. To write one all the same: --anyway "reason"'
         )
     latest = max((row.quarter for row in evidence or found), default="anyway")
-    overrides = _changed(files.overrides, latest)
-    return "".join(_comment(line) for line in _words(run, found, evidence, anyway)) + _yaml(overrides)
+    study = compose(list(files.overrides))
+    start, how = continued(study, run, {one["weights"] for one in packages.values()})
+    overrides = _changed(study, files.overrides, latest, start)
+    words = [*_words(run, found, evidence, anyway), how, FORECAST]
+    return "".join(_comment(line) for line in words) + _yaml(overrides)
 
 
-def _changed(overrides: Sequence[str], quarter: str) -> list[str]:
-    study = compose(list(overrides))
-    kept_ones = [one for one in overrides if one.partition("=")[0].lstrip("+") not in CHANGED]
+def _changed(study: StudyConfig, overrides: Sequence[str], quarter: str, start: Mapping[str, str]) -> list[str]:
     ending = f"-after-{quarter}"
-    found = [*kept_ones, f"name={_quoted(study.name[: MAX_NAME - len(ending)] + ending)}", f"seed={study.seed + 1}"]
+    name = _quoted(study.name[: MAX_NAME - len(ending)] + ending)
+    new = {"name": name, "seed": str(study.seed + 1), **start}
+    same = [one for one in overrides if one.partition("=")[0].lstrip("+") not in new]
+    found = [*same, *(f"{key}={value}" for key, value in new.items())]
     if compose(found).tuned != study.tuned:
         raise ConfigError("The study's `tuned` would change; it must stay what the run was tuned on")
     return found
@@ -64,9 +71,7 @@ def _words(run: Path, found: Sequence[QuarterRow], evidence: Sequence[QuarterRow
         *([f"Evidence: {_evidence(row)}" for row in evidence] or ["Evidence: none, no site's latest quarter drifts."]),
         f"{promise(found)}.",
         *([f"Wanted anyway: {printable(' '.join(anyway.split()))}"] if anyway.strip() else []),
-        "The settings are those of the run, `tuned` among them; name and seed are new.",
-        "It begins anew, with as many rounds: sites start from public checkpoints only, not from a released model. "
-        "Each hospital forecasts what it costs (oncofed-site privacy forecast): patients of the run are charged again.",
+        "The settings are those of the run, `tuned` among them, but for name, seed and what follows.",
     ]
 
 

@@ -41,7 +41,7 @@ def release(home: HubHome, run: Path, files: Sequence[Path], out: Path) -> dict[
     status = _ended(run)
     needed = _needed(run / "study.json", status["study_digest"])
     documents = [_document(path, "the file that oncofed-site endorse wrote") for path in files]
-    model = ReleasedModel(study=status["study_digest"], run=status["run_id"], weights=_weights(run / MODEL))
+    model = ReleasedModel(study=status["study_digest"], run=status["run_id"], weights=weights_of(run / MODEL))
     took_part = {row["name"] for row in status["sites"]}
     approved = Registry(home.sites_file).by_status("approved")
     keys = {site.name: site.signing_key for site in approved if site.name in took_part}
@@ -72,7 +72,7 @@ def verify(folder: Path, keys: Mapping[str, str]) -> ReleasedModel:
         raise ConfigError("Nothing can be verified without a key; ask each hospital for its own: --key north=HEX")
     found = _document(folder / "release.json", "the folder that oncofed-hub release made")
     try:
-        named = ReleasedModel(study=found["study"], run=found["run"], weights=_weights(folder / MODEL.name))
+        named = ReleasedModel(study=found["study"], run=found["run"], weights=weights_of(folder / MODEL.name))
         documents = [dict(document) for document in found["endorsements"]]
     except (KeyError, TypeError, ValueError):
         raise ConfigError(f"{folder / 'release.json'} is damaged; ask for the release again") from None
@@ -123,7 +123,12 @@ def _document(path: Path, expected: str) -> dict[str, Any]:
     return found
 
 
-def _weights(path: Path) -> str:
+def weights_of(path: Path) -> str:
+    """Returns the digest of all tensors of a model's file.
+
+    Raises:
+        ModelError: It is missing or damaged.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -59,14 +59,14 @@ def check(home: HubHome, report: HubReport, today: date) -> None:
     _check_counts(report)
 
 
-def released(home: HubHome) -> dict[str, str]:
-    """Returns the run of each package that this hub has released, by digest.
+def released(home: HubHome) -> dict[str, Mapping[str, str]]:
+    """Returns the release of each package of this hub, by digest: its ``run`` and the digest of its ``weights``.
 
     Raises:
         TrustError: The journal cannot be believed.
     """
     events = (json.loads(entry.text) for entry in read_journal(home))
-    return {one["package"]: one["run"] for one in events if one.get("event") == "release" and "package" in one}
+    return {one["package"]: one for one in events if one.get("event") == "release" and "package" in one}
 
 
 def kept(home: HubHome) -> Sequence[HubReport]:

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from client.site.site_file import SiteHome
 from common.config.overrides import read_overrides
 from common.config.study import compose
 from common.errors import BudgetExceeded, ConfigError, DataError, TooFewPatients, TrustError
+from common.models.weights import save_model, state_digest
+from common.models.zoo import build_model
 from common.monitoring.hub_report import read_report
 from common.privacy.ledger import Ledger
 from common.privacy.monitoring_account import accounts
@@ -63,7 +66,7 @@ def test_a_drift_of_one_site_is_seen_and_becomes_a_study_that_nobody_started(
         "breast, all-after-2026Q3", 8, old.training, old.privacy, old.tuned,
     )  # fmt: skip
     comment = " ".join(line.lstrip("# ") for line in out.read_text().splitlines() if line.startswith("#"))
-    assert "south, 2026Q3" in comment and "north" not in comment and "not from a released model" in comment
+    assert "south, 2026Q3" in comment and "north" not in comment and "begins anew" in comment
     again = north.at_hub("propose-update", str(run), "--out", str(out))
     assert again.exit_code == ConfigError.exit_code and "is there already" in again.output
     assert not list(hub.runs.iterdir())
@@ -74,6 +77,37 @@ def test_a_study_that_is_wanted_anyway_says_why(north: Pair, tmp_path: Path) -> 
     told(north.at_hub("propose-update", str(run), "--out", str(out), "--anyway", "a new\n- name=evil\nscanner"))
     assert "Wanted anyway: a new - name=evil scanner" in out.read_text()
     assert compose(read_overrides(out)).name == "breast, all-after-anyway"
+
+
+@pytest.mark.parametrize(
+    ("changes", "starts"), [((), "starts from the released model"), (("model=lite0",), "published weights"),
+                            (("privacy=none",), "without bound")],
+)  # fmt: skip
+def test_it_goes_on_from_the_released_model_where_it_can(tmp_path: Path, changes: tuple[str, ...], starts: str) -> None:
+    overrides = ("name=first", "training.rounds=9", "model=small_cnn", "privacy.epsilon=3", *changes)
+    model = build_model(compose(["model=small_cnn"]).model, (1, 32, 32), 5)
+    hub = make_hub(tmp_path / "hub", state_digest(model.state_dict()))
+    run, out = a_run(tmp_path / "run", *overrides), tmp_path / "next.yaml"
+    (run / "model").mkdir()
+    save_model(model, run / "model" / "model.safetensors", {})
+    told(Pair(hub, SiteHome(tmp_path)).at_hub("propose-update", str(run), "--out", str(out), "--anyway", "to try"))
+    new = compose(read_overrides(out))
+    comment = " ".join(line.lstrip("# ") for line in out.read_text().splitlines() if line.startswith("#"))
+    assert starts in comment
+    if changes:
+        assert (new.training.rounds, new.model.checkpoint) == (9, "")
+        return
+    assert new.training.rounds == 4 and new.travelling()["model"]["weights"] == "checkpoint"
+    assert state_digest(build_model(new.model, (1, 32, 32), new.seed).state_dict()) == state_digest(model.state_dict())
+
+
+def test_a_model_that_is_not_the_released_one_is_no_start(tmp_path: Path) -> None:
+    hub, run, out = make_hub(tmp_path / "hub", "0" * 64), a_run(tmp_path / "run", *STUDY), tmp_path / "next.yaml"
+    (run / "model").mkdir()
+    save_model(build_model(compose(list(STUDY)).model, (1, 32, 32), 5), run / "model" / "model.safetensors", {})
+    told(Pair(hub, SiteHome(tmp_path)).at_hub("propose-update", str(run), "--out", str(out), "--anyway", "to try"))
+    assert "is not what was released" in out.read_text().replace("\n# ", " ")
+    assert compose(read_overrides(out)).model.weights is None
 
 
 def test_the_same_quarter_is_the_same_file_and_costs_once(north: Pair) -> None:
