@@ -120,6 +120,11 @@ def check_affordable(rows: Sequence[Row], patients: Collection[str], release: Re
     Raises:
         BudgetExceeded: Says what was spent and what it would come to.
     """
+    if not release.ceiling > 0:  # much noise would pass: an epsilon of 0 at a delta is not nothing
+        raise BudgetExceeded(
+            "The site's evaluation_ceiling is 0, so no count of scores leaves with noise; the privacy officer can raise "
+            "it in policy.yaml"
+        )
     before = worst_spent(rows, patients)
     if math.isinf(before) and not release.after_exact:
         raise BudgetExceeded(

@@ -88,6 +88,13 @@ def test_a_closed_account_pays_nothing(ceiling: float) -> None:
         charged([], ["a"], ceiling=ceiling)
 
 
+def test_a_closed_account_pays_nothing_however_loud_the_noise_is() -> None:
+    """Before: at this deviation the epsilon of a release is 0.0 at its delta, which a ceiling of 0 let pass."""
+    with pytest.raises(BudgetExceeded, match="evaluation_ceiling is 0"):
+        charged([], ["a"], ceiling=0.0, deviation=1_000_000)
+    assert charged([], ["a"], ceiling=0.1, deviation=1_000_000)
+
+
 def test_a_study_asks_as_often_as_it_may_and_no_more() -> None:
     rows = charged(charged([], ["a"], most=2), ["a"], most=2)
     with pytest.raises(BudgetExceeded, match="2 times"):
