@@ -122,8 +122,8 @@ def check_affordable(rows: Sequence[Row], patients: Collection[str], release: Re
     """
     if not release.ceiling > 0:  # much noise would pass: an epsilon of 0 at a delta is not nothing
         raise BudgetExceeded(
-            "The site's evaluation_ceiling is 0, so no count of scores leaves with noise; the privacy officer can raise "
-            "it in policy.yaml"
+            "The site's evaluation_ceiling is 0, so no count of scores leaves with noise; the privacy officer can "
+            "raise it in policy.yaml"
         )
     before = worst_spent(rows, patients)
     if math.isinf(before) and not release.after_exact:
