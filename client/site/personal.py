@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from common.data.manifest import Dataset, Record
     from common.inference.package import Package
     from common.inference.personal import PersonalFacts, PersonalHead
+    from common.models.classifier import Classifier
     from common.training.home_model import HeldOut
     from common.training.recipes import Scorer
 
@@ -108,7 +109,7 @@ def chosen(rows: PatientTensors, base: str, site: str, counts: NDArray[np.bool_]
     return Made(_linear(model.score, width), facts, model)
 
 
-def _own_features(width: int) -> Any:
+def _own_features(width: int) -> Classifier:
     from torch import nn
 
     from common.models.classifier import Classifier
@@ -203,16 +204,16 @@ def write(package: Package, made: Made, kept: KeptPackages) -> Package:
     from common.trust.durable import make_folder, sync_folder
 
     make_folder(kept.path)
-    partial_ = kept.path / ".personal.partial"
-    shutil.rmtree(partial_, ignore_errors=True)
+    being_made = kept.path / ".personal.partial"
+    shutil.rmtree(being_made, ignore_errors=True)
     try:
-        shutil.copytree(package.folder, partial_, ignore=shutil.ignore_patterns(*BESIDE))
-        partial_.chmod(0o700)
-        digest = _fill(partial_, package, made)
+        shutil.copytree(package.folder, being_made, ignore=shutil.ignore_patterns(*BESIDE))
+        being_made.chmod(0o700)
+        digest = _fill(being_made, package, made)
         target = kept.path / digest
-        partial_.replace(target)
+        being_made.replace(target)
     finally:
-        shutil.rmtree(partial_, ignore_errors=True)
+        shutil.rmtree(being_made, ignore_errors=True)
     sync_folder(kept.path)
     return kept.load(digest)
 
