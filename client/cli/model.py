@@ -169,8 +169,8 @@ def personal(
     facts = made.personal
     assert facts is not None
     say(
-        f"Pairs of {facts.patients} held-out patients in the right order: {facts.released:.3f} released, "
-        f"{facts.home:.3f} at home, {facts.chosen:.3f} chosen: {facts.how}."
+        f"Made of {facts.patients} patients. Pairs of {facts.compared} held-out ones in the right order: "
+        f"{facts.released:.3f} released, {facts.home:.3f} at home, {facts.chosen:.3f} chosen: {facts.how}."
     )
     if facts.chosen <= facts.released:
         say("The released model ranks these patients as well; a model of your own gains nothing here.")

@@ -76,7 +76,7 @@ def make_personal(
         raise ConfigError("This package is a personal one already; name the package that it was made from")
     if dataset.kind != "image":
         raise DataError("A package is for images, and this site's data are a table")
-    rows, counts = _rows(package, dataset, progress)
+    rows, counts = _rows(package, dataset, _is_new(package, kept), progress)
     _check_classes(rows.patient_labels().numpy())
     return write(package, chosen(rows, package.digest, site, counts), kept)
 
@@ -88,7 +88,7 @@ def chosen(rows: PatientTensors, base: str, site: str, counts: NDArray[np.bool_]
         rows: float64 (N, D + 1), a row an image: features as the released head reads them, then its logit.
         base: Digest of the package.
         site: The site's name.
-        counts: (P,), patients whom the released model has not been trained on, or only with noise.
+        counts: (P,), patients whom the released model has not been trained on, or only with noise; they choose.
     """
     from common.inference.personal import PersonalFacts
     from common.privacy.randomness import Randomness
@@ -101,7 +101,8 @@ def chosen(rows: PatientTensors, base: str, site: str, counts: NDArray[np.bool_]
     released = _released(rows)
     model = with_federation(home, _released, None, rows, counts)
     facts = PersonalFacts(
-        site=site, base=base, made=datetime.now(UTC), patients=rows.num_patients, how=model.name[:200],
+        site=site, base=base, made=datetime.now(UTC), patients=rows.num_patients, compared=int(counts.sum()),
+        how=model.name[:200],
         released=concordance(released[counts], home.labels[counts], home.folds[counts]),
         home=home.merit_of(counts),
         chosen=home.merit_of(counts) if model is home else concordance(model.logits, model.labels, model.folds),
@@ -144,13 +145,14 @@ def _linear(score: Scorer, width: int) -> PersonalHead:
     return PersonalHead(max(0.0, float(slopes[-1])), slopes[:-1], float(values[0]))
 
 
-def _rows(package: Package, dataset: Dataset, progress: Progress) -> tuple[PatientTensors, NDArray[np.bool_]]:
+def _rows(
+    package: Package, dataset: Dataset, new: bool, progress: Progress
+) -> tuple[PatientTensors, NDArray[np.bool_]]:
     """Returns the images of those patients whom the checks give an answer, and which patients may choose."""
     import torch
 
     from common.data.loading import PatientTensors
 
-    private = _private(package)
     inputs, labels, of, names, counts = list[Any](), list[float](), list[int](), list[str](), list[bool]()
     for done, (name, records) in enumerate(dataset.patients().items(), start=1):
         found = _patient(package, dataset, records) if records[0].split in ("train", "val") else None
@@ -159,7 +161,7 @@ def _rows(package: Package, dataset: Dataset, progress: Progress) -> tuple[Patie
             labels += [float(records[0].label)] * len(found)
             of += [len(names)] * len(found)
             names.append(name)
-            counts.append(private or records[0].split == "val")
+            counts.append(new or records[0].split == "val")
         progress(done)
     if not names:
         raise DataError("No patient is left after the checks; see: oncofed-site data check")
@@ -167,10 +169,13 @@ def _rows(package: Package, dataset: Dataset, progress: Progress) -> tuple[Patie
     return PatientTensors(rows, torch.tensor(labels), torch.tensor(of), tuple(names)), np.array(counts)
 
 
-def _private(package: Package) -> bool:
+def _is_new(package: Package, kept: KeptPackages) -> bool:
+    """Returns whether the site's training patients are new to the model, or it learned from them with noise only."""
+    from client.site.studies import FOLDER
     from common.inference.package import PRIVACY, document
 
-    return bool(document(package.folder / PRIVACY).get("private"))
+    trained_here = (kept.home / FOLDER / f"{package.manifest.study}.json").exists()
+    return bool(document(package.folder / PRIVACY).get("private")) or not trained_here
 
 
 def _patient(package: Package, dataset: Dataset, records: Sequence[Record]) -> NDArray[np.float64] | None:

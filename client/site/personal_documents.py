@@ -44,7 +44,7 @@ def labelled(label: Mapping[str, Any], facts: PersonalFacts) -> dict[str, Any]:
         "of": "the released model, not of this one",
         "at_home": {
             "how": "share of pairs of held-out patients in the right order; the choice saw them, so it flatters",
-            "patients": facts.patients, "released": facts.released, "home": facts.home, "chosen": facts.chosen,
+            "patients": facts.compared, "released": facts.released, "home": facts.home, "chosen": facts.chosen,
         },
     }  # fmt: skip
     use = dict(label.get("use", {}))

@@ -32,7 +32,9 @@ class PersonalFacts:
         site: Name of the hospital whose patients made it.
         base: Digest of the package that it was made from.
         made: When, UTC.
-        patients: How many patients chose and fitted it.
+        patients: How many patients fitted it.
+        compared: How many of them the three shares are of, and chose: those that the released model did not learn from
+            without noise.
         how: What was chosen.
         released: Share of pairs of held-out patients that the released score puts in the right order.
         home: The same of the hospital's own score; ``chosen``: of what was taken.
@@ -45,6 +47,7 @@ class PersonalFacts:
     base: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     made: AwareDatetime
     patients: Annotated[int, Field(ge=1)]
+    compared: Annotated[int, Field(ge=1)]
     how: Annotated[str, Field(max_length=200)]
     released: Share
     home: Share

@@ -88,6 +88,17 @@ def test_a_hospital_whose_patients_teach_more_ranks_others_better(
     assert roc_auc_score(labels, mine) > roc_auc_score(labels, theirs)
 
 
+def test_what_a_model_knows_by_heart_does_not_compare_it(package: Package, patients: Dataset, tmp_path: Path) -> None:
+    """The package is of a run without privacy: a site that trained for it compares on validation patients only."""
+    elsewhere = make_personal(package, patients, "north", KeptPackages(tmp_path / "elsewhere"))
+    (tmp_path / "here" / "studies").mkdir(parents=True)
+    (tmp_path / "here" / "studies" / f"{package.manifest.study}.json").write_text("{}")
+    here = make_personal(package, patients, "north", KeptPackages(tmp_path / "here"))
+    assert elsewhere.personal is not None and here.personal is not None
+    assert elsewhere.personal.compared == elsewhere.personal.patients == here.personal.patients
+    assert 0 < here.personal.compared <= len(patients.in_split("val").patients())
+
+
 def test_the_test_split_stays_closed(package: Package, patients: Dataset, kept: KeptPackages) -> None:
     closed = {record.image for record in patients.records if record.split == "test"}
 
