@@ -170,4 +170,5 @@ def test_the_head_is_the_chosen_model_whatever_was_chosen(seed: int, width: int,
     expected = found.model.score(data)
     got = found.head.released * rows[:, -1] + rows[:, :-1] @ found.head.weight + found.head.bias
     np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
-    assert (found.head.released >= 0 and found.facts.chosen >= found.facts.home) or found.facts.how.startswith("ridge")
+    assert (found.head.released == 0) == found.facts.how.startswith("ridge")
+    assert found.head.released > 0 or found.facts.chosen == found.facts.home

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from client.app import _respond
@@ -81,6 +81,16 @@ def test_numbers_are_written_as_everywhere(tmp_path: Path) -> None:
     assert (policy.delta_max, policy.ceiling, policy.studies) == (1e-5, 2.5, ("1e5abc", "12e", "4e3d4e9a"))
 
 
+TEXT = "tag:yaml.org,2002:str"
+
+
+class Quoting(yaml.SafeDumper):
+    """Quotes each text: PyYAML leaves ``0E0`` bare, which is a text in YAML 1.1 and a number in 1.2."""
+
+    def represent_data(self, data: Any) -> Any:
+        return self.represent_scalar(TEXT, data, style='"') if isinstance(data, str) else super().represent_data(data)
+
+
 @given(
     document=st.recursive(
         st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | st.text(),
@@ -88,9 +98,10 @@ def test_numbers_are_written_as_everywhere(tmp_path: Path) -> None:
         max_leaves=10,
     )
 )
+@example(document={"0E0": None, "1e5": "2E3"})
 def test_what_json_has_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, document: Any) -> None:
     path = tmp_path_factory.mktemp("yaml") / "settings.yaml"
-    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    path.write_text(yaml.dump(document, Dumper=Quoting), encoding="utf-8")
     assert json.loads(settings_text(path)) == ({} if document is None else document)
 
 
