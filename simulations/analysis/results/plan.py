@@ -13,6 +13,12 @@ SHARED = (
     "experiment=statistics_busbra", "data.image_size=128", "privacy.mode=distributed", "evaluation.local_epochs=0",
 )  # fmt: skip
 ALONE = ("experiment=statistics_busbra", "data.image_size=128", "privacy.epsilon=3", "evaluation.local_baseline=false")
+BUSBRA_START = ("data=bus_bra", "data.image_size=128", "model=lite0")
+FOUR = (
+    *SHARED, "data=breastmnist", "partition=iid", "partition.sites=4", "model.prior=0.27",
+    "training.statistics.patients=546", "training.statistics.sites=4",
+)  # fmt: skip
+FOURTEEN = (*SHARED, "partition=iid", "partition.sites=14", "training.statistics.sites=14")
 BUSI_START = ("data=busi", "data.image_size=128", "model=lite0")
 WHOLE = (
     "model.part=all", "privacy=none", "training=plain", "training.rounds=6", "training.local_epochs=1",
@@ -123,6 +129,28 @@ STUDIES = (
         name="busbra-without-ge7", title="the same without the GE Logiq 7, local noise, epsilon 3",
         data="bus_bra", root="bus-bra/BUSBRA", overrides=(*ALONE, "partition.outside=[ge_logiq_7]"), rates=(),
         own_rates=(), public=BUSI_START, public_root="busi/Dataset_BUSI_with_GT",
+    ),
+    Study(
+        name="busbra-fourteen-eps3",
+        title="BUS-BRA, 14 hospitals of 50 patients, sums at a BUSI checkpoint, shared noise, ridge at home, epsilon 3",
+        data="bus_bra_14", root="bus-bra/BUSBRA", overrides=(*FOURTEEN, "privacy.epsilon=3"), rates=(), own_rates=(),
+        public=BUSI_START, public_root="busi/Dataset_BUSI_with_GT",
+    ),
+    Study(
+        name="breastmnist-statistics-eps8",
+        title="BreastMNIST, 4 sites, sums at a BUS-BRA checkpoint, shared noise, ridge at home, epsilon 8",
+        data="breastmnist_128", root="breastmnist/breastmnist.npz", overrides=(*FOUR, "privacy.epsilon=8"), rates=(),
+        own_rates=(), public=BUSBRA_START, public_root="bus-bra/BUSBRA",
+    ),
+    Study(
+        name="breastmnist-statistics-eps3", title="the same, epsilon 3",
+        data="breastmnist_128", root="breastmnist/breastmnist.npz", overrides=(*FOUR, "privacy.epsilon=3"), rates=(),
+        own_rates=(), public=BUSBRA_START, public_root="bus-bra/BUSBRA",
+    ),
+    Study(
+        name="breastmnist-statistics-eps1", title="the same, epsilon 1",
+        data="breastmnist_128", root="breastmnist/breastmnist.npz", overrides=(*FOUR, "privacy.epsilon=1"), rates=(),
+        own_rates=(), public=BUSBRA_START, public_root="bus-bra/BUSBRA",
     ),
     Study(
         name="breastmnist-plain", title="BreastMNIST, 4 sites, ImageNet lite0 fine-tuned whole, not private",
