@@ -194,8 +194,7 @@ class Questions:
         """
         weights = question_digest(arrays)
         self._note(lambda asked: asked.compare_own(weights))
-        path = self._file("own.json")
-        return _read(path) if path.exists() else None
+        return self._kept("own.json")
 
     def keep_own(self, document: Mapping[str, Any]) -> None:
         """Keeps the answer about the site's own models, durably: trained anew, it would be another."""
@@ -209,8 +208,7 @@ class Questions:
         """
         weights = question_digest(arrays)
         self._note(lambda asked: asked.explain(weights))
-        path = self._file("attention.json")
-        return _read(path) if path.exists() else None
+        return self._kept("attention.json")
 
     def keep_explained(self, document: Mapping[str, Any]) -> None:
         """Keeps the answer where the model looks, durably."""
@@ -280,6 +278,10 @@ class Questions:
     @property
     def _path(self) -> Path:
         return self.home / FOLDER / f"{self.study.digest()}.json"
+
+    def _kept(self, name: str) -> dict[str, Any] | None:
+        path = self._file(name)
+        return _read(path) if path.exists() else None
 
     def _file(self, name: str) -> Path:
         run = hashlib.sha256(f"{self.study.digest()} {self.run}".encode()).hexdigest()

@@ -20,6 +20,8 @@ from common.errors import DataError
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
+LABEL = "Model attention, not a lesion outline"
+"""Stands wherever a map or a measure of maps is shown."""
 FRAME = 0.10
 """Width of the border, as a share of each side: 36 percent of the area."""
 CORNER = 0.20

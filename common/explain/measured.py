@@ -26,7 +26,6 @@ Mapper = Callable[["Classifier", "Tensor", str], Maps]
 BATCH = 16
 SANITY_IMAGES = 16
 """Images on which it is tried whether the maps follow the weights."""
-LABEL = "Model attention, not a lesion outline"
 
 
 def heatmaps(model: Classifier, inputs: Tensor, method: str) -> Maps:

@@ -5,6 +5,7 @@ Torch's own load its compiler when the first of them is made: 1.5 s and 150 MB i
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 """Adam's usual constants (Kingma and Ba 2015, algorithm 1)."""
 
 
-class LocalOptimizer:
+class LocalOptimizer(ABC):
     """Changes parameters by their ``grad``; one without a gradient stays as it is.
 
     Attributes:
@@ -38,15 +39,11 @@ class LocalOptimizer:
         """Takes one step."""
         with torch.no_grad():
             for parameter in self.param_groups[0]["params"]:
-                if parameter.grad is not None:
-                    self._move(parameter, self._decayed(parameter))
+                if (grad := parameter.grad) is not None:
+                    self._move(parameter, grad.add(parameter, alpha=self._decay) if self._decay else grad)
 
-    def _decayed(self, parameter: Tensor) -> Tensor:
-        grad: Tensor = parameter.grad  # type: ignore[assignment]
-        return grad.add(parameter, alpha=self._decay) if self._decay else grad
-
-    def _move(self, parameter: Tensor, grad: Tensor) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _move(self, parameter: Tensor, grad: Tensor) -> None: ...
 
 
 class Sgd(LocalOptimizer):

@@ -9,12 +9,12 @@ from typing import Any
 from common.errors import DataError
 from common.evaluation.answers import number
 from common.evaluation.subgroups import OTHER
+from common.explain.attention import LABEL
 from common.explain.explanation_state import CLASSES, ExplanationState
 from common.protocol.messages import SiteCard
 from server.run.cards import most_scored
 
 SCHEMA_VERSION = 1
-LABEL = "Model attention, not a lesion outline"
 MOST_IMAGES = 1_000
 _FIELDS = {"schema_version", "method", "state", "sanity"}
 

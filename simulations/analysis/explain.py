@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import ConfigError, UsageError
-from common.explain.attention import Share
+from common.explain.attention import LABEL, Share
 from common.explain.explanation_state import OUTCOMES, ExplanationState
 from common.explain.gradcam import Method
-from common.explain.measured import LABEL, Mapper, heatmaps, measures_of, patient_state, sanity_of, shares_of
+from common.explain.measured import Mapper, heatmaps, measures_of, patient_state, sanity_of, shares_of
 from common.runs.run_folder import RunFolder
 from simulations.analysis.gallery import Picture, gallery_page
 from simulations.engine.reopened import ReopenedRun, reopen

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.explain.measured import LABEL
+from common.explain.attention import LABEL
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap

@@ -13,3 +13,15 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         cells = (f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values())
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def inserted(text: str, part: str, marks: tuple[str, str]) -> str:
+    """Returns a page with ``part``, which holds both marks, put where the old one was.
+
+    Raises:
+        ValueError: The page has no place for it.
+    """
+    begin, end = marks
+    if begin not in text or end not in text:
+        raise ValueError(f"Expected {begin} and {end} in the page")
+    return text[: text.index(begin)] + part + text[text.index(end) + len(end) :]

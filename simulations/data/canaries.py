@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
@@ -134,12 +135,11 @@ def watched_steps(seen: Callable[[Step], None]) -> Iterator[None]:
 
     step = LocalOptimizer.step
     handle = register_module_forward_pre_hook(on_forward)
-    LocalOptimizer.step = on_step  # type: ignore[assignment, method-assign]
     try:
-        yield
+        with mock.patch.object(LocalOptimizer, "step", on_step):
+            yield
     finally:
         handle.remove()
-        LocalOptimizer.step = step  # type: ignore[method-assign]
 
 
 class Gradients:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,12 +56,19 @@ def summary(patients: Iterable[Sequence[Mapping[str, float]]], min_cell: int) ->
     means = patient_means(patients)
     if len(means) < max(2, min_cell):
         return None
-    measures = {}
+    measures = {
+        name: {"mean": round(statistics.mean(values), 4), "sd": round(statistics.stdev(values), 4)}
+        for name, values in by_measure(means, min_cell)
+    }
+    return {"patients": len(means), "measures": measures}
+
+
+def by_measure(means: Sequence[Mapping[str, float]], min_cell: int) -> Iterator[tuple[str, list[float]]]:
+    """Yields each measure that ``min_cell`` patients have, two at least, with their values."""
     for name in MEASURES:
         values = [found[name] for found in means if name in found]
         if len(values) >= max(2, min_cell):
-            measures[name] = {"mean": round(statistics.mean(values), 4), "sd": round(statistics.stdev(values), 4)}
-    return {"patients": len(means), "measures": measures}
+            yield name, values
 
 
 def patient_means(patients: Iterable[Sequence[Mapping[str, float]]]) -> list[dict[str, float]]:

@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from common.data.intake.appearance import MEASURES, patient_means
+from common.data.intake.appearance import by_measure, patient_means
 
 NORMAL_QUARTILES = 1.349
 """Distance of the quartiles of a normal distribution, in standard deviations."""
@@ -31,11 +31,9 @@ def told_appearance(patients: Iterable[Sequence[Mapping[str, float]]], min_cell:
     if len(means) < max(2, min_cell):
         return None
     measures = {}
-    for name in MEASURES:
-        values = [found[name] for found in means if name in found]
-        if len(values) >= max(2, min_cell):
-            grid = 1 / _power_of_two(len(values))
-            measures[name] = {"mean": _on(grid, statistics.mean(values)), "sd": _on(grid, _spread(values))}
+    for name, values in by_measure(means, min_cell):
+        grid = 1 / _power_of_two(len(values))
+        measures[name] = {"mean": _on(grid, statistics.mean(values)), "sd": _on(grid, _spread(values))}
     return {"patients": _power_of_two(len(means)), "measures": measures}
 
 

@@ -19,7 +19,8 @@ from common.models.checkpoints import read_checkpoint
 from common.version import version_line
 from simulations.analysis.joining.embedding import embed
 from simulations.analysis.joining.grid import SOURCES, Source, measured
-from simulations.analysis.joining.page import inserted, tables
+from simulations.analysis.joining.page import MARKS, tables
+from simulations.analysis.markdown import inserted
 
 
 def main() -> int:
@@ -36,7 +37,8 @@ def main() -> int:
         return error.exit_code
     options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     if options.page:
-        options.page.write_text(inserted(options.page.read_text(encoding="utf-8"), tables(document)), encoding="utf-8")
+        text = options.page.read_text(encoding="utf-8")
+        options.page.write_text(inserted(text, tables(document), MARKS), encoding="utf-8")
     return 0
 
 
@@ -47,7 +49,7 @@ def _of(source: Source, options: argparse.Namespace) -> dict[str, object]:
     study = compose([*overrides, *([f"data.root={root}"] if root else [])])
     _tell(f"{source.name}: features")
     cells = measured(source, embed(study), study, options.divisions, _tell)
-    rows = [{key: value for key, value in dataclasses.asdict(cell).items() if key != "source"} for cell in cells]
+    rows = [dataclasses.asdict(cell) for cell in cells]
     return {"name": source.name, "title": source.title, "checkpoint": digest, "cells": rows}
 
 
@@ -63,10 +65,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder with the public data sets")
     parser.add_argument("--bus-bra", dest="bus_bra", type=Path, help="checkpoint made from other ultrasound")
     parser.add_argument("--phantom", type=Path, help="checkpoint made from phantoms of another seed")
-    parser.add_argument("--divisions", type=int, default=20, help="random divisions of each size")
+    parser.add_argument("--divisions", type=int, default=10, help="random divisions of each size")
     parser.add_argument("--out", type=Path, required=True, help="JSON file of the figures")
     parser.add_argument("--page", type=Path, help="page between whose marks the tables go")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.divisions < 2:
+        parser.error(f"--divisions {options.divisions}: a standard error needs at least 2")
+    return options
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from client.site.joining import Measured
 from common.config.study import StudyConfig
 from simulations.analysis.joining.consortium import Gain, divide, gains, homes
 from simulations.analysis.joining.embedding import Embedded
@@ -58,43 +58,10 @@ SOURCES = (
 )  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """What hospitals of one size gained in consortia of one size, means over hospitals of several divisions.
-
-    Attributes:
-        source: :attr:`Source.name`.
-        patients: Training patients of each hospital; ``sites``: hospitals; ``epsilon``, ``mode``: of the study.
-        hospitals: How many were looked at, in how many ``divisions``.
-        public: AUROC of the checkpoint as it came; ``home``: of the hospital's own ridge regression at that
-            checkpoint; ``federated``: of the shared model; ``both``: of what the hospital chooses with both.
-        gain: Mean of ``both - home``; ``low`` and ``high``: where 90 % of the hospitals lie.
-        error: Standard error of ``gain`` over divisions.
-        lost: Share of the hospitals that lost more than :data:`LOSS`.
-    """
-
-    source: str
-    patients: int
-    sites: int
-    epsilon: float
-    mode: str
-    hospitals: int
-    divisions: int
-    public: float
-    home: float
-    federated: float
-    both: float
-    gain: float
-    low: float
-    high: float
-    error: float
-    lost: float
-
-
 def measured(
     source: Source, patients: Embedded, study: StudyConfig, divisions: int, tell: Callable[[str], None]
-) -> Iterator[Cell]:
-    """Yields the cells of one source."""
+) -> Iterator[Measured]:
+    """Yields the cells of one source; ``divisions`` of each size, two at least."""
     pairs = [(size, sites) for size in source.sizes for sites in source.sites]
     for size, sites in pairs:
         if patients.data.num_patients - size * sites < source.least_test:
@@ -109,14 +76,7 @@ def measured(
                     one = list(gains(patients, division, asked(study, size, sites, epsilon, mode), made, seed))
                     found.setdefault((mode, epsilon), []).append(one)
         for (mode, epsilon), rows in found.items():
-            yield _cell(source.name, size, sites, epsilon, mode, rows)
-
-
-def table_of(
-    source: Source, patients: Embedded, study: StudyConfig, divisions: int, tell: Callable[[str], None]
-) -> tuple[Cell, ...]:
-    """Returns the cells of one source."""
-    return tuple(measured(source, patients, study, divisions, tell))
+            yield _cell(size, sites, epsilon, mode, rows)
 
 
 def asked(study: StudyConfig, size: int, sites: int, epsilon: float, mode: Mode) -> StudyConfig:
@@ -129,7 +89,7 @@ def asked(study: StudyConfig, size: int, sites: int, epsilon: float, mode: Mode)
     )
 
 
-def _cell(source: str, size: int, sites: int, epsilon: float, mode: str, divisions: list[list[Gain]]) -> Cell:
+def _cell(size: int, sites: int, epsilon: float, mode: Mode, divisions: list[list[Gain]]) -> Measured:
     rows = [row for division in divisions for row in division]
 
     def mean(name: str) -> float:
@@ -138,17 +98,13 @@ def _cell(source: str, size: int, sites: int, epsilon: float, mode: str, divisio
     gained = np.array([row.both - row.home for row in rows])
     means = np.array([np.mean([row.both - row.home for row in division]) for division in divisions])
     low, high = np.quantile(gained, BAND)
-    return Cell(
-        source=source, patients=size, sites=sites, epsilon=epsilon, mode=mode, hospitals=len(rows),
-        divisions=len(divisions), public=mean("public"), home=mean("home"), federated=mean("federated"),
-        both=mean("both"), gain=_rounded(gained.mean()), low=_rounded(low), high=_rounded(high),
-        error=_rounded(_standard_error(means)), lost=_rounded((gained < -LOSS).mean()),
+    return Measured(
+        patients=size, sites=sites, epsilon=epsilon, mode=mode, hospitals=len(rows), divisions=len(divisions),
+        public=mean("public"), home=mean("home"), federated=mean("federated"), both=mean("both"),
+        gain=_rounded(gained.mean()), low=_rounded(low), high=_rounded(high),
+        error=_rounded(means.std(ddof=1) / np.sqrt(len(means))), lost=_rounded((gained < -LOSS).mean()),
     )  # fmt: skip
 
 
-def _standard_error(means: NDArray[np.float64]) -> float:
-    return float(means.std(ddof=1) / np.sqrt(len(means))) if len(means) > 1 else float("nan")
-
-
-def _rounded(value: object) -> float:
-    return round(float(value), 4)  # type: ignore[arg-type]
+def _rounded(value: float | np.floating) -> float:
+    return round(float(value), 4)

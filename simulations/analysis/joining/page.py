@@ -8,7 +8,7 @@ from typing import Any
 
 from simulations.analysis.markdown import table
 
-BEGIN, END = "<!-- joining: begin -->", "<!-- joining: end -->"
+MARKS = BEGIN, END = "<!-- joining: begin -->", "<!-- joining: end -->"
 NOISE = {"distributed": "shared noise (`privacy.mode=distributed`)", "local": "local noise"}
 
 
@@ -40,14 +40,3 @@ def _row(cell: Mapping[str, Any]) -> dict[str, Any]:
         "lost over .01": f"{cell['lost']:.0%}",
         "looked at": f"{cell['hospitals']} in {cell['divisions']}",
     }
-
-
-def inserted(text: str, part: str) -> str:
-    """Returns a page with the generated part put where the old one was.
-
-    Raises:
-        ValueError: The page has no place for it.
-    """
-    if BEGIN not in text or END not in text:
-        raise ValueError(f"Expected {BEGIN} and {END} in the page")
-    return text[: text.index(BEGIN)] + part + text[text.index(END) + len(END) :]

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 from common.errors import OncoFedError
+from simulations.analysis.markdown import inserted
 from simulations.analysis.results.measure import Cell, measured
-from simulations.analysis.results.page import inserted, page
+from simulations.analysis.results.page import MARKS, page
 from simulations.analysis.results.plan import STUDIES, Study
 
 
@@ -30,7 +31,7 @@ def main() -> int:
     if options.page is None:
         print(part)
     else:
-        options.page.write_text(inserted(options.page.read_text(encoding="utf-8"), part), encoding="utf-8")
+        options.page.write_text(inserted(options.page.read_text(encoding="utf-8"), part, MARKS), encoding="utf-8")
     return 0
 
 

@@ -13,7 +13,7 @@ from simulations.analysis.markdown import table
 from simulations.analysis.results.measure import Cell, measured_code
 from simulations.analysis.results.plan import Study
 
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+MARKS = BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 CONFIDENCE = 0.95
 
 
@@ -32,17 +32,6 @@ def _measured_by(cells: Mapping[str, Sequence[Cell]]) -> str:
     if digests == {measured_code()}:
         return "All runs are of this code."
     return "Runs of this code: " + ", ".join(f"`{digest[:16]}`" for digest in sorted(digests)) + "."
-
-
-def inserted(text: str, part: str) -> str:
-    """Returns a page with the generated part put where the old one was.
-
-    Raises:
-        ValueError: The page has no place for it.
-    """
-    if BEGIN not in text or END not in text:
-        raise ValueError(f"Expected {BEGIN} and {END} in the page")
-    return text[: text.index(BEGIN)] + part + text[text.index(END) + len(END) :]
 
 
 def _row(study: Study, own: Sequence[Cell], best: str, cells: Mapping[str, Sequence[Cell]]) -> dict[str, object]:

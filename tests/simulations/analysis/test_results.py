@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from simulations.analysis.markdown import inserted
 from simulations.analysis.results import measure
 from simulations.analysis.results.measure import Cell, measured
-from simulations.analysis.results.page import BEGIN, END, inserted, page
+from simulations.analysis.results.page import BEGIN, END, MARKS, page
 from simulations.analysis.results.plan import STUDIES, Study
 from tests.scenarios.conftest import QUICK
 
@@ -53,11 +54,11 @@ def test_hospitals_that_took_no_part_have_a_table_of_their_own() -> None:
 
 def test_the_generated_part_takes_the_place_of_the_old_one() -> None:
     part = page([TINY], {"tiny": [cell("tiny", 17, 0.7, 0.6)]}, "command")
-    text = inserted(f"before\n{BEGIN}\nold\n{END}\nafter", part)
+    text = inserted(f"before\n{BEGIN}\nold\n{END}\nafter", part, MARKS)
     assert text.startswith("before\n") and text.endswith("\nafter") and "\nold\n" not in text and "+0.100" in text
-    assert inserted(text, part) == text
+    assert inserted(text, part, MARKS) == text
     with pytest.raises(ValueError, match="results: begin"):
-        inserted("no place", part)
+        inserted("no place", part, MARKS)
 
 
 def test_a_cell_is_measured_once_and_anew_when_the_code_or_the_study_changed(

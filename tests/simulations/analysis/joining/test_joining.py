@@ -20,8 +20,10 @@ from common.data.loading import PatientTensors
 from common.training.recipes import network_scorer
 from simulations.analysis.joining.consortium import divide, federated, gains, homes
 from simulations.analysis.joining.embedding import Embedded
-from simulations.analysis.joining.grid import Source, asked, table_of
-from simulations.analysis.joining.page import BEGIN, inserted, tables
+from simulations.analysis.joining.grid import Source, asked
+from simulations.analysis.joining.grid import measured as cells_of
+from simulations.analysis.joining.page import MARKS, tables
+from simulations.analysis.markdown import inserted
 
 AXES = 12
 
@@ -85,16 +87,16 @@ def test_less_epsilon_and_local_noise_teach_less(patients: Embedded, study: Stud
 
 def test_a_table_has_a_row_for_each_size_that_fits(patients: Embedded, study: StudyConfig) -> None:
     source = Source(name="x", title="X", overrides=(), root="", sizes=(20, 60), sites=(3, 6), least_test=100)
-    cells = table_of(source, patients, study, 2, lambda text: None)
+    cells = list(cells_of(source, patients, study, 2, lambda text: None))
     assert {(cell.patients, cell.sites) for cell in cells} == {(20, 3), (20, 6), (60, 3)}
     assert len(cells) == 3 * 6 and all(cell.low <= cell.gain <= cell.high for cell in cells)
     document = {"made_by": "here", "sources": [
         {"name": "x", "title": "X", "checkpoint": "ab" * 32, "cells": [dataclasses.asdict(cell) for cell in cells]}
     ]}  # fmt: skip
     text = tables(document)
-    assert text.count("\n| 20 |") == 12 and BEGIN in inserted(f"a {text} b", text)
+    assert text.count("\n| 20 |") == 12 and inserted(f"a {text} b", text, MARKS) == f"a {text} b"
     with pytest.raises(ValueError, match="Expected"):
-        inserted("no marks", text)
+        inserted("no marks", text, MARKS)
 
 
 def test_what_a_home_gains_is_both_less_home_on_the_same_patients(patients: Embedded, study: StudyConfig) -> None:
