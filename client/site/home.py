@@ -108,13 +108,13 @@ def _best(
 
 def _recipes(fresh: Classifier, study: StudyConfig) -> list[Recipe]:
     """Returns what is tried at home: the start tuned, a linear model of its features, a checkpoint as it came."""
-    from common.training.recipes import AsItCame, Ridge
+    from common.training.recipes import AsItCame, Ridge, network_scorer
 
     rules = study.evaluation
     tuning = _tuning("tuned", _network(fresh, study), study, rules.local_epochs, rules.local_lr)
     fixed = copy.deepcopy(fresh)
     fixed.trunk.requires_grad_(False)
-    unchanged = [AsItCame(PUBLIC, public_network(fresh))] if study.model.checkpoint else []
+    unchanged = [AsItCame(PUBLIC, network_scorer(public_network(fresh)))] if study.model.checkpoint else []
     return [*([tuning] if tuning else []), Ridge(fixed), *unchanged]
 
 

@@ -114,19 +114,19 @@ class Ridge:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class AsItCame:
-    """A network that is used as it is: nothing is fitted, so held-out scores are simply its scores.
+    """A model that is used as it is: nothing is fitted, so held-out scores are simply its scores.
 
     Attributes:
         name: What it is called.
-        network: Gives the scores.
+        score: Gives the logits.
     """
 
     name: str
-    network: Classifier
+    score: Scorer
 
     def prepared(self, data: PatientTensors) -> PatientTensors:
-        """Returns a row a patient: the network's logit (P, 1)."""
-        logits = torch.from_numpy(network_scorer(self.network)(data))[:, None]
+        """Returns a row a patient: the model's logit (P, 1)."""
+        logits = torch.from_numpy(self.score(data))[:, None]
         return PatientTensors(logits, data.patient_labels(), torch.arange(data.num_patients), data.patients)
 
     def fit(self, data: PatientTensors, randomness: Randomness) -> Mapping[str, Scorer]:

@@ -88,7 +88,7 @@ def gains(
     score = network_scorer(model)
     labels = division.test.patient_labels().numpy()
     together = float(roc_auc_score(labels, score(division.test)))
-    public = float(roc_auc_score(labels, [patients.public[patient] for patient in division.test.patients]))
+    public = float(roc_auc_score(labels, patients.public_logits(division.test)))
     for home, data in zip(made, division.hospitals, strict=False):
         everybody = np.ones(data.num_patients, dtype=bool)
         both = with_federation(home, score, None, data, everybody)

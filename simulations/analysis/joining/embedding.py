@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from client.site.home import PUBLIC, public_network
@@ -14,29 +13,11 @@ from common.config.study import StudyConfig
 from common.data.loading import PatientTensors, to_tensors
 from common.models.classifier import Classifier
 from common.models.statistics_head import StatisticsHead, public_eigenvalues
-from common.privacy.randomness import Randomness
 from common.training.loop import embedded
-from common.training.recipes import Ridge, Scorer, network_scorer
+from common.training.recipes import AsItCame, Logits, Ridge, network_scorer
 from common.training.statistics_rule import head_settings
 from common.training.study_model import study_model
 from simulations.data.sources import open_any
-
-
-@dataclass(frozen=True, eq=False)
-class Known:
-    """A recipe of home models: a network's logits that were computed before, by patient."""
-
-    name: str
-    logits: Mapping[str, float]
-
-    def prepared(self, data: PatientTensors) -> PatientTensors:
-        """Returns a row a patient: her logit (P, 1)."""
-        rows = torch.tensor([[self.logits[patient]] for patient in data.patients], dtype=torch.float64)
-        return PatientTensors(rows, data.patient_labels(), torch.arange(data.num_patients), data.patients)
-
-    def fit(self, data: PatientTensors, randomness: Randomness) -> Mapping[str, Scorer]:
-        """Returns the one model."""
-        return {self.name: lambda other: np.asarray(other.inputs[:, 0].numpy(), dtype=np.float64)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +34,13 @@ class Embedded:
     eigenvalues: Tensor
     public: Mapping[str, float]
 
-    def recipes(self, study: StudyConfig) -> list[Ridge | Known]:
+    def recipes(self, study: StudyConfig) -> list[Ridge | AsItCame]:
         """Returns what each hospital tries at home: a linear model of the coordinates, the checkpoint as it came."""
-        return [Ridge(self.model(study)), Known(PUBLIC, self.public)]
+        return [Ridge(self.model(study)), AsItCame(PUBLIC, self.public_logits)]
+
+    def public_logits(self, data: PatientTensors) -> Logits:
+        """Returns (P,) the public checkpoint's logits of some of the patients."""
+        return np.array([self.public[patient] for patient in data.patients], dtype=np.float64)
 
     def model(self, study: StudyConfig) -> Classifier:
         """Returns the study's linear model before any training, on rows of coordinates."""
