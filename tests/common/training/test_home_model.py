@@ -92,8 +92,6 @@ def test_a_start_that_ranks_better_than_few_patients_can_teach_is_used_as_it_cam
     noise = Ridge(build_model(ModelConfig(name="linear"), (5,), 0)) if start == "useless" else Memory()
     recipes = [noise, AsItCame("as it came", network_scorer(network))]
     found = home_model(recipes, few, folds=3, seeds=2, fresh=randomness)
-        [noise, AsItCame("as it came", network_scorer(network))], few, folds=3, seeds=2, fresh=randomness
-    )
     other = patients(50, 2)
     assert (found.name == "as it came") == (start == "good")
     if start == "good":
